@@ -1,0 +1,1 @@
+//! The admin HTTP API: health, metrics, an operator's verbs.

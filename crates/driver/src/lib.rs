@@ -1,0 +1,1 @@
+//! Runs the pure machines on threads with sockets, clock, timers and queues.

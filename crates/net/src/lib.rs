@@ -1,0 +1,1 @@
+//! Sockets: UDP in batches, framed TCP, name resolution.

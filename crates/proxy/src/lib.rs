@@ -1,0 +1,1 @@
+//! The decisions of a stateful SIP proxy (RFC 3261 section 16).

@@ -1,0 +1,1 @@
+//! SIP messages: indexed in place, edited by splicing, written without copies.

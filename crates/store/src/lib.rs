@@ -1,0 +1,1 @@
+//! The SQL store: users, domains, credentials, bindings.
