@@ -1,0 +1,526 @@
+//! From the document to a [`Config`], section by section.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
+
+use super::address::{
+    ADVERTISED_WANTED, Advertised, DOMAIN_WANTED, Domain, LISTENER_WANTED, Listener,
+};
+use super::mistake::{Fault, Mistake};
+use super::reader::{Findings, KnownKey, Placed, Section};
+use super::{
+    Admin, Auth, Config, DigestAlgorithm, Dns, Edge, Fork, ForkOrder, Limits, Log, LogFormat, Node,
+    Private, Registrar, Store, Timers, Token,
+};
+
+/// What the design has and this version has not, and what to do about it.
+const LATER: &[(&str, &str)] = &[
+    (
+        "cluster",
+        "remove the section: one node runs on embedded storage",
+    ),
+    (
+        "service",
+        "remove the sections: one node has no failover yet",
+    ),
+    (
+        "edge.pool",
+        "remove the sections: calls go to registered users only",
+    ),
+    (
+        "edge.rtp_ports",
+        "remove the line: media goes from phone to phone",
+    ),
+    (
+        "edge.nat",
+        "remove the section: contacts behind NAT are reached where they came from",
+    ),
+    ("edge.tls", "remove the section: listeners are udp or tcp"),
+    ("pbx", "remove the section: there is no media server yet"),
+    ("agent", "remove the section: there is no load report yet"),
+];
+
+/// The shortest admin token, in bytes.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// Judges a document; the keys it could have named come along.
+pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake>>, Vec<KnownKey>) {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // A text that is not TOML cannot be judged further: keys after a
+        // broken section header would be blamed on the wrong section.
+        let mut mistakes: Vec<Mistake> = errors.iter().map(syntax).collect();
+        mistakes.sort_by_key(|mistake| mistake.span.start);
+        return (Err(mistakes), Vec::new());
+    }
+    let findings = Findings::default();
+    let mut root = Section::root(&document, &findings);
+    let node = node(root.section("node"), folder);
+    let edge = edge(root.section("edge"));
+    let store = store(root.section("store"), &node.data, folder);
+    let admin = admin(root.section("admin"));
+    let log = log(root.section("log"));
+    let dns = dns(root.section("dns"));
+    root.finish();
+    let (mistakes, known) = findings.finish(LATER);
+    let config = Config {
+        node,
+        edge,
+        store,
+        admin,
+        log,
+        dns,
+    };
+    (
+        if mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(mistakes)
+        },
+        known,
+    )
+}
+
+fn syntax(error: &toml::de::Error) -> Mistake {
+    let message = error.message().trim().replace('\n', ", ");
+    Mistake {
+        span: error.span().unwrap_or(0..0),
+        fault: Fault::Syntax { message },
+    }
+}
+
+fn node(mut section: Section<'_>, folder: &Path) -> Node {
+    let name = section.text("name", "holdline", NAME_WANTED, name);
+    let data = section.text(
+        "data",
+        "/var/lib/holdline",
+        "a folder",
+        some_text("a folder"),
+    );
+    let drain_timeout_s = section.integer("drain_timeout_s", 30, 0..=3600).value;
+    section.finish();
+    Node {
+        name: name.map_or_else(String::new, |name| name.value),
+        data: folder.join(data.map_or_else(PathBuf::new, |data| PathBuf::from(data.value))),
+        drain_timeout_s,
+    }
+}
+
+const NAME_WANTED: &str = "1 to 63 letters, digits, dots and dashes";
+
+fn name(text: &str) -> Result<String, String> {
+    let ok = (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if ok {
+        Ok(text.to_owned())
+    } else {
+        Err(NAME_WANTED.to_owned())
+    }
+}
+
+fn some_text(wanted: &'static str) -> impl Fn(&str) -> Result<String, String> {
+    move |text| {
+        if text.is_empty() {
+            Err(wanted.to_owned())
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+}
+
+fn edge(mut section: Section<'_>) -> Edge {
+    let domains = values(section.list("domains", &[], DOMAIN_WANTED, Domain::parse));
+    let listen = listeners(&mut section);
+    let advertise = section.text("advertise", "", ADVERTISED_WANTED, Advertised::parse);
+    let trusted = values(section.list("trusted", &[], PREFIX_WANTED, prefix));
+    // 0 stands for "by the machine": half the cores.
+    let workers = match section.integer("workers", 0, 0..=256).value {
+        0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+        workers => workers as usize,
+    };
+    let record_route = section.flag("record_route", true);
+    let registrar = registrar(section.section("registrar"));
+    let auth = auth(section.section("auth"));
+    let limits = limits(section.section("limits"));
+    let timers = timers(section.section("timers"));
+    let fork = fork(section.section("fork"));
+    section.finish();
+    Edge {
+        domains,
+        listen,
+        advertise: advertise.map(|placed| placed.value),
+        trusted,
+        workers,
+        record_route,
+        registrar,
+        auth,
+        limits,
+        timers,
+        fork,
+    }
+}
+
+fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+    placed.into_iter().map(|placed| placed.value).collect()
+}
+
+const LISTEN_DEFAULT: &[&str] = &["udp:5060", "tcp:5060"];
+
+/// `listen`: texts, or `{ address = "udp:5060", advertise = "..." }`.
+fn listeners(section: &mut Section<'_>) -> Vec<Listener> {
+    let allowed = format!("{LISTENER_WANTED}; or {{ address = ..., advertise = ... }}");
+    let Some(items) = section.values("listen", LISTEN_DEFAULT, &allowed) else {
+        return LISTEN_DEFAULT
+            .iter()
+            .filter_map(|text| Listener::parse(text).ok())
+            .collect();
+    };
+    let path = section.path_of("listen");
+    let mut listeners: Vec<Listener> = Vec::new();
+    if items.is_empty() {
+        section.contradiction(
+            "listen",
+            section.span(),
+            "no listener",
+            "name at least one, as in [\"udp:5060\"]",
+        );
+    }
+    for item in items {
+        let listener = match item.get_ref() {
+            DeValue::Table(table) => {
+                let mut inline = section.inline("listen", table, item.span());
+                let address = inline.text("address", "", LISTENER_WANTED, Listener::parse);
+                let advertise = inline.text("advertise", "", ADVERTISED_WANTED, Advertised::parse);
+                let span = inline.span();
+                if address.is_none() && !table.contains_key("address") {
+                    inline.contradiction(
+                        "address",
+                        span,
+                        "missing",
+                        format!("write {LISTENER_WANTED}"),
+                    );
+                }
+                inline.finish();
+                address.map(|placed| Listener {
+                    advertise: advertise.map(|placed| placed.value),
+                    ..placed.value
+                })
+            }
+            _ => section
+                .parse_text(item, &path, LISTENER_WANTED, &Listener::parse)
+                .map(|placed| placed.value),
+        };
+        let Some(listener) = listener else { continue };
+        if let Some(other) = listeners.iter().find(|other| other.collides(&listener)) {
+            let what = format!("{listener} and {other} are the same socket");
+            section.contradiction(
+                "listen",
+                item.span(),
+                what,
+                "remove one, or give them different ports",
+            );
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+const PREFIX_WANTED: &str =
+    "an address or a network: \"192.0.2.1\", \"10.0.0.0/8\", \"2001:db8::/32\"";
+
+fn prefix(text: &str) -> Result<IpNet, String> {
+    let net = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| PREFIX_WANTED.to_owned())?;
+    if net.addr() == net.network() {
+        Ok(net)
+    } else {
+        Err(format!(
+            "\"{}\" for that network, or \"{}\" for that address",
+            net.trunc(),
+            net.addr()
+        ))
+    }
+}
+
+fn registrar(mut section: Section<'_>) -> Registrar {
+    let min = section.integer("min_expires_s", 60, 1..=86_400);
+    let default = section.integer("default_expires_s", 3600, 1..=604_800);
+    let max = section.integer("max_expires_s", 7200, 1..=604_800);
+    let contacts_max = section.integer("contacts_max", 10, 1..=1000).value;
+    if default.value < min.value || default.value > max.value {
+        let what = format!(
+            "{} is not between min_expires_s ({}) and max_expires_s ({})",
+            default.value, min.value, max.value
+        );
+        let place = [&default, &max, &min]
+            .into_iter()
+            .find(|placed| placed.written);
+        let span = place.unwrap_or(&default).span.clone();
+        section.contradiction("default_expires_s", span, what, "let min <= default <= max");
+    }
+    section.finish();
+    Registrar {
+        min_expires_s: min.value,
+        default_expires_s: default.value,
+        max_expires_s: max.value,
+        contacts_max,
+    }
+}
+
+fn auth(mut section: Section<'_>) -> Auth {
+    const WANTED: &str = "\"SHA-256\", \"MD5\" or \"SHA-512-256\"";
+    let named = section.list("algorithms", &["SHA-256", "MD5"], WANTED, |text| {
+        [
+            DigestAlgorithm::Sha256,
+            DigestAlgorithm::Md5,
+            DigestAlgorithm::Sha512_256,
+        ]
+        .into_iter()
+        .find(|algorithm| algorithm.name().eq_ignore_ascii_case(text))
+        .ok_or_else(|| WANTED.to_owned())
+    });
+    let mut algorithms: Vec<DigestAlgorithm> = Vec::new();
+    for Placed { value, span, .. } in named {
+        if algorithms.contains(&value) {
+            section.contradiction(
+                "algorithms",
+                span,
+                format!("{} twice", value.name()),
+                "name each once",
+            );
+        } else {
+            algorithms.push(value);
+        }
+    }
+    let nonce_lifetime_s = section.integer("nonce_lifetime_s", 300, 10..=86_400).value;
+    section.finish();
+    Auth {
+        algorithms,
+        nonce_lifetime_s,
+    }
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let limits = Limits {
+        message_bytes_max: section
+            .integer("message_bytes_max", 65_535, 1024..=65_535)
+            .value,
+        headers_max: section.integer("headers_max", 256, 32..=1024).value,
+        tcp_connections_max: section
+            .integer("tcp_connections_max", 20_000, 1..=1_000_000)
+            .value,
+        tcp_connections_per_source_max: section
+            .integer("tcp_connections_per_source_max", 256, 1..=1_000_000)
+            .value,
+        tcp_idle_s: section.integer("tcp_idle_s", 7300, 10..=604_800).value,
+        transactions_max: section
+            .integer("transactions_max", 200_000, 100..=10_000_000)
+            .value,
+    };
+    section.finish();
+    limits
+}
+
+fn timers(mut section: Section<'_>) -> Timers {
+    let t1 = section.integer("t1_ms", 500, 10..=5000);
+    let t2 = section.integer("t2_ms", 4000, 10..=60_000);
+    let t4 = section.integer("t4_ms", 5000, 10..=60_000);
+    // RFC 3261 section 16.6 step 11: larger than three minutes.
+    let timer_c_s = section.integer("timer_c_s", 185, 181..=3600).value;
+    if t2.value < t1.value {
+        let span = if t2.written { t2.span } else { t1.span };
+        let what = format!("{} is less than t1_ms ({})", t2.value, t1.value);
+        section.contradiction(
+            "t2_ms",
+            span,
+            what,
+            "T2 is the longest interval: let t1_ms <= t2_ms",
+        );
+    }
+    section.finish();
+    Timers {
+        t1_ms: t1.value,
+        t2_ms: t2.value,
+        t4_ms: t4.value,
+        timer_c_s,
+    }
+}
+
+fn fork(mut section: Section<'_>) -> Fork {
+    let order = choice(
+        &mut section,
+        "order",
+        &[("by-q", ForkOrder::ByQ), ("parallel", ForkOrder::Parallel)],
+    );
+    let branches_max = section.integer("branches_max", 10, 1..=100).value;
+    let group_timeout_s = section.integer("group_timeout_s", 20, 1..=180).value;
+    section.finish();
+    Fork {
+        order,
+        branches_max,
+        group_timeout_s,
+    }
+}
+
+/// One of some words; the first is the default.
+fn choice<T: Copy>(section: &mut Section<'_>, key: &'static str, words: &[(&str, T)]) -> T {
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|(word, _)| format!("\"{word}\""))
+        .collect();
+    let allowed = quoted.join(" or ");
+    let chosen = section.text(key, words[0].0, &allowed, |text| {
+        let found = words.iter().find(|(word, _)| *word == text);
+        found
+            .map(|(_, value)| *value)
+            .ok_or_else(|| allowed.clone())
+    });
+    chosen.map_or(words[0].1, |placed| placed.value)
+}
+
+fn store(mut section: Section<'_>, data: &Path, folder: &Path) -> Store {
+    let url = section.text("url", "", STORE_WANTED, store_url);
+    section.finish();
+    let url = match url.map(|placed| placed.value) {
+        None => format!("sqlite:{}", data.join("holdline.db").display()),
+        Some(url) => match url.strip_prefix("sqlite:") {
+            Some(path) if path != ":memory:" => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                format!("sqlite:{}", folder.join(path).display())
+            }
+            _ => url,
+        },
+    };
+    Store { url }
+}
+
+const STORE_WANTED: &str =
+    "\"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"mysql://...\"";
+
+fn store_url(text: &str) -> Result<String, String> {
+    let (scheme, rest) = text
+        .split_once(':')
+        .ok_or_else(|| STORE_WANTED.to_owned())?;
+    let known = match scheme {
+        "sqlite" => !rest.trim_start_matches('/').is_empty(),
+        "postgres" | "postgresql" | "mysql" | "mariadb" => rest.len() > 2 && rest.starts_with("//"),
+        _ => false,
+    };
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err(STORE_WANTED.to_owned())
+    }
+}
+
+fn admin(mut section: Section<'_>) -> Admin {
+    const WANTED: &str = "an address of this machine with a port: \"127.0.0.1:8060\"";
+    let default = SocketAddr::from(([127, 0, 0, 1], 8060));
+    let listen = section.text("listen", "127.0.0.1:8060", WANTED, |text| {
+        text.parse::<SocketAddr>().map_err(|_| WANTED.to_owned())
+    });
+    let token = section.text("token", "", TOKEN_WANTED, token);
+    let hosts = values(section.list("hosts", &[], DOMAIN_WANTED, Domain::parse));
+    let open = listen
+        .as_ref()
+        .filter(|listen| !listen.value.ip().is_loopback());
+    if let (Some(listen), None) = (open, &token) {
+        let what = format!(
+            "{} can be reached from other machines without a password",
+            listen.value
+        );
+        let want = "add `token = \"...\"` to [admin], or listen on 127.0.0.1";
+        section.contradiction("listen", listen.span.clone(), what, want);
+    }
+    section.finish();
+    Admin {
+        listen: listen.map_or(default, |placed| placed.value),
+        token: token.map(|placed| placed.value),
+        hosts,
+    }
+}
+
+const TOKEN_WANTED: &str = "16 or more visible characters without blanks";
+
+fn token(text: &str) -> Result<Token, String> {
+    let ok = text.len() >= TOKEN_BYTES_MIN && text.bytes().all(|b| b.is_ascii_graphic());
+    if ok {
+        Ok(Token(text.to_owned()))
+    } else {
+        Err(TOKEN_WANTED.to_owned())
+    }
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let level = section.text("level", "info", LEVEL_WANTED, level);
+    let format = choice(
+        &mut section,
+        "format",
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+    );
+    let private = choice(
+        &mut section,
+        "private",
+        &[("hide", Private::Hide), ("show", Private::Show)],
+    );
+    section.finish();
+    Log {
+        level: level.map_or_else(String::new, |placed| placed.value),
+        format,
+        private,
+    }
+}
+
+const LEVEL_WANTED: &str =
+    "error, warn, info, debug, trace or off, or levels by target: \"info,net=debug\"";
+
+fn level(text: &str) -> Result<String, String> {
+    let word = |level: &str| matches!(level, "error" | "warn" | "info" | "debug" | "trace" | "off");
+    let part = |part: &str| match part.split_once('=') {
+        None => word(part),
+        Some((target, level)) => {
+            let target_ok = !target.is_empty()
+                && target
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
+            target_ok && word(level)
+        }
+    };
+    if text.split(',').all(part) {
+        Ok(text.to_owned())
+    } else {
+        Err(LEVEL_WANTED.to_owned())
+    }
+}
+
+fn dns(mut section: Section<'_>) -> Dns {
+    const WANTED: &str =
+        "an address with or without a port: \"192.0.2.53\", \"[2001:db8::53]:5353\"";
+    let nameservers = section.list("nameservers", &[], WANTED, |text| {
+        let with_port = text.parse::<SocketAddr>().ok();
+        let bare = || {
+            text.parse::<IpAddr>()
+                .ok()
+                .map(|address| SocketAddr::new(address, 53))
+        };
+        let bracketed = || {
+            let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+            Some(SocketAddr::new(inner.parse::<Ipv6Addr>().ok()?.into(), 53))
+        };
+        with_port
+            .or_else(bare)
+            .or_else(bracketed)
+            .ok_or_else(|| WANTED.to_owned())
+    });
+    section.finish();
+    Dns {
+        nameservers: values(nameservers),
+    }
+}
