@@ -1,1 +1,20 @@
-//! Sockets: UDP in batches, framed TCP, name resolution.
+//! Sockets: UDP in batches, readiness, framed TCP, name resolution, STUN on the SIP port.
+//!
+//! The problem: SIP is many small messages, and the cost of a message through a socket is mostly
+//! the cost of entering the kernel. The approach: datagrams go in and out in batches over memory
+//! that is allocated once, a thread sleeps in one place ([`poll::Poller`]) and is woken without a
+//! system call when it is already awake. Streams, which are few and need no batching of their own,
+//! run on tokio behind a hub that is called without waiting.
+//!
+//! This is the only crate that contains `unsafe`, all of it in the module `sys`: the system
+//! calls for which the standard library has no function. Linux only.
+//!
+//! Not attempted: io_uring, kernel bypass, segmentation offload for UDP (SIP messages to one
+//! destination are rarely of one size), and other operating systems.
+
+pub mod poll;
+pub mod route;
+pub mod stun;
+pub mod udp;
+
+mod sys;
