@@ -1,0 +1,322 @@
+//! What the API speaks of, in the form it has as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether the node takes work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Ready,
+    /// It does not, and why: starting, draining, the store away.
+    Unready {
+        /// In words.
+        reason: String,
+    },
+}
+
+/// Where a node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not yet taking work.
+    Starting,
+    /// Taking work.
+    Ready,
+    /// Ending what was accepted, taking nothing new.
+    Draining,
+    /// Up, and something it needs is not.
+    Degraded,
+}
+
+/// The node in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub node: String,
+    /// The program's version.
+    pub version: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Why it is not ready, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// The sockets it listens on, with the ports they really have.
+    pub listeners: Vec<String>,
+    /// The domains it answers for.
+    pub domains: Vec<String>,
+    /// The store's URL without its password.
+    pub store: String,
+    /// Users in the store.
+    pub users: u64,
+    /// Bindings in force.
+    pub bindings: u64,
+    /// Calls in progress.
+    pub calls: u64,
+    /// Transactions in progress.
+    pub transactions: u64,
+}
+
+/// One binding of an address of record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The address of record, `user@domain`.
+    pub aor: String,
+    /// The contact URI.
+    pub contact: String,
+    /// Seconds until it ends.
+    pub expires_in_s: u64,
+    /// Its preference, from 0 to 1.
+    pub q: f32,
+    /// The transport it was registered over.
+    pub transport: String,
+    /// The address it was registered from.
+    pub source: String,
+    /// The Path it is reached by (RFC 3327).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+    /// `+sip.instance` (RFC 5626).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// `reg-id` (RFC 5626).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reg_id: Option<u32>,
+    /// What the phone calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}
+
+/// Where a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// The INVITE is out.
+    Calling,
+    /// Somebody's phone rings.
+    Ringing,
+    /// Answered.
+    Answered,
+}
+
+impl fmt::Display for CallState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CallState::Calling => "calling",
+            CallState::Ringing => "ringing",
+            CallState::Answered => "answered",
+        })
+    }
+}
+
+/// A call in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// Who calls.
+    pub from: String,
+    /// Who is called.
+    pub to: String,
+    /// Where it is.
+    pub state: CallState,
+    /// Seconds since the INVITE.
+    pub age_s: u64,
+    /// Seconds since the answer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_s: Option<u64>,
+}
+
+/// A user, without credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The address of record, `user@domain`.
+    pub aor: String,
+    /// The algorithms there are credentials for.
+    pub algorithms: Vec<String>,
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its name.
+    pub domain: String,
+    /// Whether the configuration file names it; such a one is not deleted
+    /// here.
+    pub configured: bool,
+}
+
+/// A password on its way to becoming HA1. It is neither printed nor written.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// Takes a password.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Password(text)
+    }
+
+    /// The password itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(***)")
+    }
+}
+
+/// What a new user proves himself with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credential {
+    /// A password.
+    Password(Password),
+    /// HA1 in hexadecimal by algorithm name, as another registrar keeps it,
+    /// with the domain as realm.
+    Ha1(BTreeMap<String, Password>),
+}
+
+/// A user to add.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NewUser {
+    /// The address of record, `user@domain`.
+    pub aor: String,
+    /// `"password": "..."` or `"ha1": { "MD5": "..." }`.
+    #[serde(flatten)]
+    pub credential: Credential,
+}
+
+/// Which items of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only those of this address of record.
+    pub aor: Option<String>,
+    /// Only those after this cursor, a [`Page::next`].
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items, in an order that pages agree on.
+    pub items: Vec<T>,
+    /// What to ask `after` for the rest; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Keys whose new values hold from the next start.
+    pub needs_restart: Vec<String>,
+}
+
+/// Something that happened, with its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A phone registered that was not registered before.
+    Registered {
+        /// `user@domain`.
+        aor: String,
+        /// Where it is reached.
+        contact: String,
+        /// Over which transport.
+        transport: String,
+        /// From which address.
+        source: String,
+        /// For how many seconds.
+        expires_s: u64,
+    },
+    /// A phone took its binding back.
+    Unregistered {
+        /// `user@domain`.
+        aor: String,
+        /// Where it was reached.
+        contact: String,
+    },
+    /// A binding was not refreshed in time.
+    Expired {
+        /// `user@domain`.
+        aor: String,
+        /// Where it was reached.
+        contact: String,
+    },
+    /// Somebody calls.
+    CallStarted {
+        /// The Call-ID.
+        call_id: String,
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+    },
+    /// The other side rings.
+    CallRinging {
+        /// The Call-ID.
+        call_id: String,
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+    },
+    /// The other side answered.
+    CallAnswered {
+        /// The Call-ID.
+        call_id: String,
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+    },
+    /// The call did not come about.
+    CallFailed {
+        /// The Call-ID.
+        call_id: String,
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+        /// The final response; 487 when the caller gave up.
+        status: u16,
+    },
+    /// An answered call ended.
+    CallEnded {
+        /// The Call-ID.
+        call_id: String,
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+        /// From answer to end, in milliseconds.
+        duration_ms: u64,
+    },
+    /// The reader was too slow and missed some.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}

@@ -1,0 +1,113 @@
+//! The node as the API sees it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::broadcast;
+
+use crate::metrics::MetricFamily;
+use crate::model::{
+    Binding, Call, Credential, Domain, Health, NewUser, Page, Query, Reloaded, Stamped, Status,
+    User,
+};
+
+/// What a question to the node becomes.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
+/// The node as the API sees it. The program's wiring implements it over the
+/// driver and the store; tests over a table.
+pub trait Platform: Send + Sync + 'static {
+    /// Whether the node takes work. Cheap: probes ask every second.
+    fn health(&self) -> Health;
+    /// All metrics now.
+    fn metrics(&self) -> Vec<MetricFamily>;
+    /// The node in short.
+    fn status(&self) -> Answer<'_, Status>;
+    /// Bindings in force, ordered by address of record.
+    fn registrations(&self, query: Query) -> Answer<'_, Page<Binding>>;
+    /// Calls in progress, the oldest first.
+    fn calls(&self, query: Query) -> Answer<'_, Page<Call>>;
+    /// Users, ordered by address of record.
+    fn users(&self, query: Query) -> Answer<'_, Page<User>>;
+    /// Adds a user; the node knows him when this returns.
+    fn add_user(&self, user: NewUser) -> Answer<'_, ()>;
+    /// Deletes a user and his bindings.
+    fn delete_user(&self, aor: String) -> Answer<'_, ()>;
+    /// Replaces a user's credentials.
+    fn set_credential(&self, aor: String, credential: Credential) -> Answer<'_, ()>;
+    /// The domains the node answers for.
+    fn domains(&self) -> Answer<'_, Vec<Domain>>;
+    /// Adds a domain to the store.
+    fn add_domain(&self, domain: String) -> Answer<'_, ()>;
+    /// Deletes a domain of the store that has no users.
+    fn delete_domain(&self, domain: String) -> Answer<'_, ()>;
+    /// Reads the configuration again.
+    fn reload(&self) -> Answer<'_, Reloaded>;
+    /// Takes nothing new, ends what was accepted, then ends the process.
+    fn drain(&self) -> Answer<'_, ()>;
+    /// What happens from now on.
+    fn events(&self) -> broadcast::Receiver<Stamped>;
+}
+
+/// Why the node did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such thing.
+    NotFound {
+        /// `user`, `domain`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is one already.
+    Exists {
+        /// `user`, `domain`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The request contradicts itself or the state of the node.
+    Invalid {
+        /// What is wrong.
+        what: String,
+        /// What would be right.
+        want: String,
+    },
+    /// The configuration file has these mistakes; the old one holds.
+    BadConfig {
+        /// `FILE:LINE:COLUMN: ...`, one each.
+        mistakes: Vec<String>,
+    },
+    /// Not now: draining, or the store is away.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// Ours.
+    Failed {
+        /// What failed, for the operator.
+        what: String,
+    },
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotFound { kind, name } => write!(f, "no {kind} {name}"),
+            Refusal::Exists { kind, name } => write!(f, "{kind} {name} exists already"),
+            Refusal::Invalid { what, want } => write!(f, "{what}; {want}"),
+            Refusal::BadConfig { mistakes } => {
+                write!(f, "the configuration is bad and the old one holds:")?;
+                mistakes
+                    .iter()
+                    .try_for_each(|mistake| write!(f, "\n{mistake}"))
+            }
+            Refusal::Unavailable { reason } => write!(f, "not now: {reason}"),
+            Refusal::Failed { what } => write!(f, "failed: {what}"),
+        }
+    }
+}
