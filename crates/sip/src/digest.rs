@@ -30,6 +30,7 @@ mod ha1;
 mod nonce;
 mod replay;
 mod response;
+mod scanner;
 #[cfg(test)]
 mod tests;
 

@@ -128,11 +128,10 @@ impl HashValue {
     /// The hash in lower-case hexadecimal, as it is fed into the next hash and sent.
     #[must_use]
     pub fn to_hex(&self) -> HexText {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; HASH_BYTES_MAX * 2];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.as_bytes()) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+            pair[0] = LOWER_CASE_DIGITS[usize::from(byte >> 4)];
+            pair[1] = LOWER_CASE_DIGITS[usize::from(byte & 15)];
         }
         HexText {
             digits,
@@ -183,12 +182,25 @@ impl fmt::Debug for HexText {
     }
 }
 
-/// The value of one hexadecimal digit in either case.
-pub(super) const fn hex_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+/// The values of the hexadecimal digits in either case, and [`NO_DIGIT`] for other bytes.
+const DIGIT_VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = LOWER_CASE_DIGITS[value as usize];
+        values[digit as usize] = value;
+        values[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
     }
+    values
+};
+
+const NO_DIGIT: u8 = 0xff;
+
+const LOWER_CASE_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// The value of one hexadecimal digit in either case.
+pub(super) fn hex_digit(digit: u8) -> Option<u8> {
+    let value = DIGIT_VALUES[usize::from(digit)];
+    (value != NO_DIGIT).then_some(value)
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::algorithm::{Algorithm, HashValue, hex_digit};
+use super::scanner::Scanner;
 
 /// The most parameters that one header value may have; clients send about ten.
 pub const PARAMETERS_MAX: usize = 32;
@@ -38,20 +39,8 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    const ALL: [Parameter; 12] = [
-        Parameter::Username,
-        Parameter::Realm,
-        Parameter::Nonce,
-        Parameter::Uri,
-        Parameter::Response,
-        Parameter::Algorithm,
-        Parameter::Cnonce,
-        Parameter::Opaque,
-        Parameter::Qop,
-        Parameter::NonceCount,
-        Parameter::Userhash,
-        Parameter::UsernameExtended,
-    ];
+    /// How many there are.
+    const COUNT: usize = Parameter::UsernameExtended as usize + 1;
 
     /// The name on the wire.
     #[must_use]
@@ -72,9 +61,24 @@ impl Parameter {
         }
     }
 
+    /// The length leaves at most three names to compare with.
     fn parse(name: &[u8]) -> Option<Parameter> {
-        Parameter::ALL
-            .into_iter()
+        let candidates: &[Parameter] = match name.len() {
+            2 => &[Parameter::NonceCount],
+            3 => &[Parameter::Uri, Parameter::Qop],
+            5 => &[Parameter::Nonce, Parameter::Realm],
+            6 => &[Parameter::Cnonce, Parameter::Opaque],
+            8 => &[
+                Parameter::Username,
+                Parameter::Response,
+                Parameter::Userhash,
+            ],
+            9 => &[Parameter::Algorithm, Parameter::UsernameExtended],
+            _ => return None,
+        };
+        candidates
+            .iter()
+            .copied()
             .find(|parameter| name.eq_ignore_ascii_case(parameter.name().as_bytes()))
     }
 }
@@ -117,9 +121,9 @@ impl CredentialsError {
 /// A parameter's value in the message, without its quotes.
 #[derive(Clone, Copy)]
 pub struct ParameterValue<'a> {
-    sent: &'a [u8],
+    pub(super) sent: &'a [u8],
     /// There are escapes or folds in it.
-    is_escaped: bool,
+    pub(super) is_escaped: bool,
 }
 
 impl<'a> ParameterValue<'a> {
@@ -223,10 +227,7 @@ impl<'a> Credentials<'a> {
     ///
     /// See [`CredentialsError`].
     pub fn parse(value: &'a [u8]) -> Result<Credentials<'a>, CredentialsError> {
-        let mut scan = Scanner {
-            input: value,
-            at: 0,
-        };
+        let mut scan = Scanner::new(value);
         if !scan.skip_digest() {
             return Err(CredentialsError::NotDigest);
         }
@@ -336,17 +337,13 @@ impl fmt::Debug for Credentials<'_> {
 /// Whether a header value has the scheme Digest, in any case; nothing after it is read.
 #[must_use]
 pub fn scheme_is_digest(value: &[u8]) -> bool {
-    Scanner {
-        input: value,
-        at: 0,
-    }
-    .skip_digest()
+    Scanner::new(value).skip_digest()
 }
 
-/// The known parameters as they come, by their place in [`Parameter::ALL`].
+/// The known parameters as they come, by their place in [`Parameter`].
 #[derive(Default)]
 struct Fields<'a> {
-    values: [Option<ParameterValue<'a>>; Parameter::ALL.len()],
+    values: [Option<ParameterValue<'a>>; Parameter::COUNT],
 }
 
 impl<'a> Fields<'a> {
@@ -441,130 +438,4 @@ fn parse_nonce_count(text: &[u8]) -> Option<u32> {
         Some(count << 4 | u32::from(hex_digit(digit)?))
     })?;
     (count > 0).then_some(count)
-}
-
-/// A place in a header value. Every step moves forward or fails, so all loops end.
-struct Scanner<'a> {
-    input: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    fn rest(&self) -> &'a [u8] {
-        self.input.get(self.at..).unwrap_or_default()
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.at >= self.input.len()
-    }
-
-    fn syntax<T>(&self) -> Result<T, CredentialsError> {
-        Err(CredentialsError::Syntax { at: self.at })
-    }
-
-    /// Steps over the scheme if it is Digest, with white space or the end after it.
-    fn skip_digest(&mut self) -> bool {
-        const SCHEME: &[u8] = b"Digest";
-        self.skip_white_space();
-        let Some((scheme, after)) = self.rest().split_at_checked(SCHEME.len()) else {
-            return false;
-        };
-        self.at += SCHEME.len();
-        scheme.eq_ignore_ascii_case(SCHEME)
-            && matches!(after.first(), None | Some(b' ' | b'\t' | b'\r'))
-    }
-
-    /// LWS and folds (RFC 3261 section 25.1).
-    fn skip_white_space(&mut self) {
-        loop {
-            match *self.rest() {
-                [b' ' | b'\t', ..] => self.at += 1,
-                [b'\r', b'\n', b' ' | b'\t', ..] => self.at += 3,
-                _ => return,
-            }
-        }
-    }
-
-    fn skip_separators(&mut self) {
-        self.skip_white_space();
-        while self.rest().first() == Some(&b',') {
-            self.at += 1;
-            self.skip_white_space();
-        }
-    }
-
-    fn end_of_element(&mut self) -> Result<(), CredentialsError> {
-        self.skip_white_space();
-        match self.rest().first() {
-            None | Some(b',') => Ok(()),
-            Some(_) => self.syntax(),
-        }
-    }
-
-    fn equal(&mut self) -> Result<(), CredentialsError> {
-        self.skip_white_space();
-        if self.rest().first() != Some(&b'=') {
-            return self.syntax();
-        }
-        self.at += 1;
-        self.skip_white_space();
-        Ok(())
-    }
-
-    fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> Result<&'a [u8], CredentialsError> {
-        let rest = self.rest();
-        let length = rest
-            .iter()
-            .position(|&byte| !belongs(byte))
-            .unwrap_or(rest.len());
-        if length == 0 {
-            return self.syntax();
-        }
-        self.at += length;
-        Ok(&rest[..length])
-    }
-
-    fn token(&mut self) -> Result<&'a [u8], CredentialsError> {
-        self.take_while(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte))
-    }
-
-    fn value(&mut self) -> Result<ParameterValue<'a>, CredentialsError> {
-        if self.rest().first() == Some(&b'"') {
-            return self.quoted_string();
-        }
-        // Wider than a token: unquoted base64 and URIs were seen.
-        let sent =
-            self.take_while(|byte| byte > b' ' && byte != 0x7f && !b",\"".contains(&byte))?;
-        Ok(ParameterValue {
-            sent,
-            is_escaped: false,
-        })
-    }
-
-    /// A quoted string (RFC 3261 section 25.1), the opening quote at hand.
-    fn quoted_string(&mut self) -> Result<ParameterValue<'a>, CredentialsError> {
-        self.at += 1;
-        let start = self.at;
-        let mut is_escaped = false;
-        loop {
-            match *self.rest() {
-                [b'"', ..] => {
-                    let sent = &self.input[start..self.at];
-                    self.at += 1;
-                    return Ok(ParameterValue { sent, is_escaped });
-                }
-                [b'\\', escaped, ..] if escaped.is_ascii() && !b"\r\n".contains(&escaped) => {
-                    is_escaped = true;
-                    self.at += 2;
-                }
-                [b'\r', b'\n', b' ' | b'\t', ..] => {
-                    is_escaped = true;
-                    self.at += 3;
-                }
-                [b'\t', ..] => self.at += 1,
-                [byte, ..] if byte >= b' ' && byte != b'\\' && byte != 0x7f => self.at += 1,
-                _ => return self.syntax(),
-            }
-        }
-    }
 }
