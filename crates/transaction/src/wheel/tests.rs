@@ -155,6 +155,16 @@ fn expired_keys(wheel: &mut Wheel<i32>, now: Time) -> Vec<i32> {
 }
 
 #[test]
+fn a_time_before_the_last_one_changes_nothing() {
+    let mut wheel = wheel(0);
+    assert_eq!(expired(&mut wheel, 5_000), []);
+    assert_eq!(expired(&mut wheel, 1_000), []);
+    wheel.insert(at(2_000), 7).expect("there is room");
+    assert_eq!(expired(&mut wheel, 5_000), [], "the tick of 5,000 is done");
+    assert_eq!(expired(&mut wheel, 5_000 + TICK_MS), [(2_000, 7)]);
+}
+
+#[test]
 fn an_empty_wheel_asks_for_no_call() {
     assert_eq!(wheel(5).next(at(5)), None);
 }
