@@ -10,16 +10,22 @@
 //! intervals. [`wheel`] keeps the deadlines of all transactions of a thread. [`time`] is the
 //! driver's clock, as a parameter. Nothing here allocates per transaction step.
 //!
-//! **Not attempted here.** Matching messages to transactions by the text of their headers, sending,
-//! and reading a clock.
+//! [`layer`] keeps all transactions of one thread, matches messages to them and sends again what has
+//! to be sent again, into an [`Outbox`].
+//!
+//! **Not attempted here.** Deciding what to do with a request, sockets, and reading a clock.
 
 mod error;
+pub mod flow;
+pub mod layer;
 pub mod machine;
 pub mod time;
 pub mod timer;
 pub mod wheel;
 
 pub use error::Error;
+pub use flow::{Flow, Outbox, Transport};
+pub use layer::{CancelOutcome, ClientId, Fired, Layer, Request, ServerId, Slab};
 pub use machine::{Action, Actions, Event, Kind, State, Transition, start, step};
 pub use time::Time;
 pub use timer::{Role, TRYING_DELAY_MS, TimerName, Timers};
