@@ -120,6 +120,8 @@ impl<'a> Via<'a> {
         let sent_by = lex::trim(&after[..semicolon.unwrap_or(after.len())]);
         let (host, port) = Host::parse_with_port(sent_by).ok()?;
         let params = Params::new(semicolon.map_or(&[], |at| &after[at + 1..]));
+        // What an unclosed quote would swallow could not be stamped.
+        lex::find_outside(params.as_bytes(), |_| false).ok()?;
         Some(Via { transport, host, port, params, sent_by })
     }
 

@@ -60,6 +60,10 @@ impl<'a> Host<'a> {
         if bytes.is_empty() || bytes.len() > 255 || !bytes.iter().all(name_like) {
             return Err(UriError::Host);
         }
+        // Labels are not empty (section 25.1); only the last may end in a dot.
+        if bytes[0] == b'.' || bytes.windows(2).any(|pair| pair == b"..") {
+            return Err(UriError::Host);
+        }
         let address = v4(bytes).map(IpAddr::V4);
         Ok(Host { bytes, address })
     }
