@@ -1,0 +1,556 @@
+//! The task behind a writer.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::deferred::Waiting;
+use super::{
+    Batch, CommitError, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, Job, WriterOptions, weight,
+};
+use crate::backend::Connection;
+use crate::binding::{BindingChange, DeferredChange};
+use crate::error::{Fault, fault};
+use crate::group::{self, Change, Folded, Statements};
+use crate::health::Health;
+use crate::store::Store;
+
+/// A wait that never ends by itself.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// On SQLite the engine waits less long for another process than the administration does, so that
+/// it sees deadlines pass; it tries again soon enough.
+const SQLITE_WAIT: &str = "PRAGMA busy_timeout = 250";
+
+/// The shortest time that a server is given for a group.
+const ATTEMPT_MIN: Duration = Duration::from_millis(50);
+
+pub(super) struct Engine {
+    store: Store,
+    options: WriterOptions,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    statements: Statements,
+    connection: Option<Connection>,
+    /// Taken from the channel, in order, not yet in the group.
+    pending: VecDeque<Job>,
+    /// What is being written, kept as it is until it is written or given up, so that the order of
+    /// changes outlives any number of attempts.
+    group: Group,
+    waiting: Waiting,
+    /// When the oldest of `waiting` came.
+    waiting_since: Option<Instant>,
+    /// How many of `waiting` the flush that is under way still has to write.
+    flush_left: usize,
+    /// No attempt before this.
+    not_before: Option<Instant>,
+    backoff: Duration,
+    last_commit_began: Option<Instant>,
+    closing_since: Option<Instant>,
+}
+
+/// Changes in the order in which they were made.
+#[derive(Default)]
+struct Group {
+    items: Vec<Item>,
+    changes: usize,
+}
+
+enum Item {
+    Durable(Batch),
+    Deferred(DeferredChange),
+}
+
+impl Group {
+    fn push(&mut self, item: Item) {
+        self.changes += match &item {
+            Item::Durable(batch) => batch.changes.len(),
+            Item::Deferred(_) => 1,
+        };
+        self.items.push(item);
+    }
+
+    fn folded(&self) -> Folded<'_> {
+        let mut changes = Vec::with_capacity(self.changes);
+        for item in &self.items {
+            item.extend(&mut changes);
+        }
+        Folded::new(changes)
+    }
+
+    fn has_durable(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| matches!(item, Item::Durable(_)))
+    }
+}
+
+impl Item {
+    fn extend<'a>(&'a self, changes: &mut Vec<Change<'a>>) {
+        match self {
+            Self::Durable(batch) => changes.extend(batch.changes.iter().map(Change::from)),
+            Self::Deferred(change) => changes.push(change.into()),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn new(
+        store: Store,
+        options: WriterOptions,
+        jobs: mpsc::UnboundedReceiver<Job>,
+    ) -> Self {
+        Self {
+            statements: Statements::new(store.dialect()),
+            backoff: options.backoff_min,
+            store,
+            options,
+            jobs,
+            connection: None,
+            pending: VecDeque::new(),
+            group: Group::default(),
+            waiting: Waiting::new(DEFERRED_BYTES_MAX),
+            waiting_since: None,
+            flush_left: 0,
+            not_before: None,
+            last_commit_began: None,
+            closing_since: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            self.drain();
+            let now = Instant::now();
+            self.give_up_late(now);
+            if self.finished(now) {
+                break;
+            }
+            match self.idle_for(now) {
+                None => {
+                    self.last_commit_began = Some(now);
+                    self.fill_group(now);
+                    self.attempt().await;
+                }
+                // Only spacing or backoff holds the work back: what arrives meanwhile joins it.
+                Some(pause) if self.has_work(now) => tokio::time::sleep(pause).await,
+                Some(pause) => {
+                    if let Ok(job) = tokio::time::timeout(pause, self.jobs.recv()).await {
+                        self.accept(job.unwrap_or(Job::Close));
+                    }
+                }
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Takes what has been queued.
+    fn drain(&mut self) {
+        loop {
+            match self.jobs.try_recv() {
+                Ok(job) => self.accept(job),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.accept(Job::Close);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, job: Job) {
+        match job {
+            Job::Close => {
+                self.closing_since.get_or_insert_with(Instant::now);
+            }
+            // Nothing durable is ahead of it: it can wait with the others, merged.
+            Job::Deferred(changes) if self.pending.is_empty() => self.absorb(changes),
+            job => self.pending.push_back(job),
+        }
+    }
+
+    /// Lets deferred changes wait, merged with others of the same row.
+    fn absorb(&mut self, changes: Vec<DeferredChange>) {
+        let health = self.store.counters();
+        health
+            .queued
+            .fetch_sub(weight(changes.len()), Ordering::Relaxed);
+        let total = changes.len();
+        let kept = changes
+            .into_iter()
+            .filter_map(|change| self.waiting.add(change).then_some(()))
+            .count();
+        if kept < total {
+            self.count_dropped(total - kept);
+        }
+        if !self.waiting.is_empty() {
+            self.waiting_since.get_or_insert_with(Instant::now);
+        }
+        self.count_waiting();
+    }
+
+    fn count_waiting(&self) {
+        let waiting = self.waiting.len() as u64;
+        let counters = self.store.counters();
+        counters.deferred.store(waiting, Ordering::Relaxed);
+    }
+
+    fn count_dropped(&self, count: usize) {
+        let dropped = &self.store.counters().deferred_dropped;
+        if dropped.load(Ordering::Relaxed) == 0 {
+            tracing::warn!("deferred changes of bindings are being dropped: too many wait");
+        }
+        Health::add(dropped, count);
+    }
+
+    fn flush_due(&self, now: Instant) -> bool {
+        self.flush_left > 0
+            || self.waiting_since.is_some_and(|since| {
+                self.closing_since.is_some() || now - since >= self.options.defer
+            })
+    }
+
+    fn has_work(&self, now: Instant) -> bool {
+        !self.group.items.is_empty() || !self.pending.is_empty() || self.flush_due(now)
+    }
+
+    /// How long there is nothing to do; `None`: there is something to do now.
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let until = |at: Instant| at.saturating_duration_since(now);
+        if !self.has_work(now) {
+            let due = self.waiting_since.map(|since| since + self.options.defer);
+            return Some(due.map_or(NEVER, until));
+        }
+        let spaced = self
+            .last_commit_began
+            .map(|began| began + self.options.commit_spacing)
+            .filter(|_| self.closing_since.is_none());
+        let pause = [spaced, self.not_before]
+            .into_iter()
+            .flatten()
+            .map(until)
+            .max();
+        pause
+            .filter(|pause| !pause.is_zero())
+            // Deadlines and new arrivals are looked at now and then.
+            .map(|pause| pause.min(self.tick()))
+    }
+
+    fn tick(&self) -> Duration {
+        self.options.commit_timeout / 16
+    }
+
+    /// Moves work into the group, in order, unless one is being tried still.
+    fn fill_group(&mut self, now: Instant) {
+        if !self.group.items.is_empty() {
+            return;
+        }
+        if self.flush_due(now) {
+            self.fill_from_waiting(now);
+        }
+        while let Some(job) = self.pending.pop_front() {
+            match job {
+                Job::Durable(batch)
+                    if self.group.changes > 0
+                        && self.group.changes + batch.changes.len() > GROUP_CHANGES_MAX =>
+                {
+                    self.pending.push_front(Job::Durable(batch));
+                    break;
+                }
+                Job::Durable(batch) => {
+                    // Waiting changes of the same rows were made before it and go before it.
+                    if !self.waiting.is_empty() {
+                        for id in batch.changes.iter().map(BindingChange::id) {
+                            if let Some(earlier) = self.waiting.remove(id) {
+                                self.group.push(Item::Deferred(earlier));
+                            }
+                        }
+                    }
+                    self.group.push(Item::Durable(batch));
+                }
+                Job::Deferred(changes) => self.absorb(changes),
+                Job::Close => {}
+            }
+        }
+        self.count_waiting();
+    }
+
+    /// Takes the next slice of a flush of all that waits.
+    fn fill_from_waiting(&mut self, now: Instant) {
+        if self.flush_left == 0 {
+            self.flush_left = self.waiting.len();
+        }
+        let slice = self.waiting.slice(self.flush_left.min(GROUP_CHANGES_MAX));
+        self.flush_left -= slice.len().min(self.flush_left);
+        for change in slice {
+            self.group.push(Item::Deferred(change));
+        }
+        if self.waiting.is_empty() {
+            self.flush_left = 0;
+            self.waiting_since = None;
+        } else if self.flush_left == 0 {
+            self.waiting_since = Some(now);
+        }
+    }
+
+    /// Tries to write the group, and deals with what comes of it.
+    async fn attempt(&mut self) {
+        // Only empty batches, or nothing: no need for a database.
+        if self.group.changes == 0 {
+            return self.succeeded(0, Duration::ZERO);
+        }
+        let limit = self.attempt_limit();
+        match tokio::time::timeout(limit, self.connected()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.database_failed("connecting", &error),
+            Err(late) => return self.database_failed("connecting", &late),
+        }
+        match self.write_group().await {
+            Ok((rows, took)) => self.succeeded(rows, took),
+            Err(error) => match fault(&error) {
+                Fault::Database => self.database_failed("writing bindings", &error),
+                Fault::Rows => self.write_apart(error).await,
+            },
+        }
+    }
+
+    /// How long a server may take: until the oldest batch in the group is late.
+    fn attempt_limit(&self) -> Duration {
+        let oldest = self.group.items.iter().find_map(|item| match item {
+            Item::Durable(batch) => Some(batch.submitted_at),
+            Item::Deferred(_) => None,
+        });
+        let waited = oldest.map_or(Duration::ZERO, |at| at.elapsed());
+        let left = self.options.commit_timeout.saturating_sub(waited);
+        left.max(ATTEMPT_MIN)
+    }
+
+    async fn connected(&mut self) -> Result<(), crate::StoreError> {
+        if self.connection.is_none() {
+            let connecting = Box::pin(self.store.connect("connecting"));
+            let mut connection = connecting.await?;
+            if let Connection::Sqlite(_) = connection {
+                connection.run(SQLITE_WAIT).await?;
+            }
+            self.connection = Some(connection);
+            Health::add(&self.store.counters().connects, 1);
+        }
+        Ok(())
+    }
+
+    /// Writes the group while keeping an eye on deadlines. A write on SQLite is let run to its end,
+    /// as its own busy timeout ends it: cut short, it might still happen after later ones. A server
+    /// that says nothing is left when nobody waits for it any more.
+    async fn write_group(&mut self) -> Result<(usize, Duration), sqlx::Error> {
+        let Some(mut connection) = self.connection.take() else {
+            return Err(sqlx::Error::PoolClosed);
+        };
+        let began = Instant::now();
+        let limit = match connection {
+            Connection::Sqlite(_) => NEVER,
+            _ => self.attempt_limit(),
+        };
+        let folded = self.group.folded();
+        let rows = folded.rows();
+        let written = tokio::time::timeout(
+            limit,
+            group::write(&mut connection, &self.statements, &folded),
+        );
+        let written = written.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        drop(folded);
+        if usable(&written) {
+            self.connection = Some(connection);
+        }
+        written.map(|()| (rows, began.elapsed()))
+    }
+
+    /// Answers everything in the group.
+    fn succeeded(&mut self, rows: usize, took: Duration) {
+        let health = self.store.counters();
+        if rows > 0 {
+            Health::add(&health.commits, 1);
+            Health::add(&health.rows, rows);
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            health.last_commit_us.store(took_us, Ordering::Relaxed);
+            health.works();
+            self.backoff = self.options.backoff_min;
+            self.not_before = None;
+        }
+        self.group.changes = 0;
+        for item in std::mem::take(&mut self.group.items) {
+            if let Item::Durable(batch) = item {
+                self.answer(batch, Ok(()));
+            }
+        }
+    }
+
+    fn answer(&self, batch: Batch, result: Result<(), CommitError>) {
+        let health = self.store.counters();
+        health
+            .queued
+            .fetch_sub(weight(batch.changes.len()), Ordering::Relaxed);
+        if result.is_err() {
+            Health::add(&health.failed, 1);
+        }
+        (batch.completion)(result);
+    }
+
+    /// Keeps the group for another attempt after a pause.
+    fn database_failed(&mut self, operation: &'static str, error: &dyn std::fmt::Display) {
+        self.store.counters().fails(operation, error);
+        self.connection = None;
+        self.not_before = Some(Instant::now() + self.backoff);
+        self.backoff = (self.backoff * 2).min(self.options.backoff_max);
+        if !self.group.has_durable() {
+            self.dissolve();
+        }
+    }
+
+    /// Lets the deferred changes of a group that is given up wait again, merged with newer ones.
+    fn dissolve(&mut self) {
+        self.group.changes = 0;
+        let mut dropped = 0;
+        // From the newest on, so that each one put back is older than what waits.
+        for item in std::mem::take(&mut self.group.items).into_iter().rev() {
+            if let Item::Deferred(change) = item
+                && !self.waiting.put_back(change)
+            {
+                dropped += 1;
+            }
+        }
+        if dropped > 0 {
+            self.count_dropped(dropped);
+        }
+        self.flush_left = 0;
+        if !self.waiting.is_empty() {
+            self.waiting_since.get_or_insert_with(Instant::now);
+        }
+        self.count_waiting();
+    }
+
+    /// The database refused a row. Writes each batch on its own, so that only the one at fault is
+    /// answered with the error.
+    async fn write_apart(&mut self, refusal: sqlx::Error) {
+        tracing::warn!(error = %refusal, "database refused a row; writing the group one by one");
+        let mut rest = std::mem::take(&mut self.group.items).into_iter();
+        self.group.changes = 0;
+        while let Some(item) = rest.next() {
+            self.group.push(item);
+            let result = match self.connected().await {
+                Ok(()) => self.write_group().await,
+                Err(_) => Err(sqlx::Error::PoolTimedOut),
+            };
+            match result {
+                Ok((rows, took)) => self.succeeded(rows, took),
+                Err(error) if fault(&error) == Fault::Rows => self.refuse_group(&error),
+                Err(error) => {
+                    for item in rest.by_ref() {
+                        self.group.push(item);
+                    }
+                    self.database_failed("writing bindings", &error);
+                }
+            }
+        }
+    }
+
+    fn refuse_group(&mut self, error: &sqlx::Error) {
+        self.group.changes = 0;
+        for item in std::mem::take(&mut self.group.items) {
+            match item {
+                Item::Durable(batch) => {
+                    let reason = error.to_string();
+                    self.answer(batch, Err(CommitError::Refused { reason }));
+                }
+                Item::Deferred(_) => self.count_dropped(1),
+            }
+        }
+    }
+
+    /// Answers batches that have waited too long.
+    fn give_up_late(&mut self, now: Instant) {
+        let timeout = self.options.commit_timeout;
+        let late = |batch: &Batch| now.saturating_duration_since(batch.submitted_at) >= timeout;
+        let in_group = self
+            .group
+            .items
+            .iter()
+            .any(|item| matches!(item, Item::Durable(batch) if late(batch)));
+        if in_group {
+            let items = std::mem::take(&mut self.group.items);
+            self.group.changes = 0;
+            for item in items {
+                match item {
+                    Item::Durable(batch) if late(&batch) => {
+                        self.answer(batch, Err(CommitError::TimedOut));
+                    }
+                    item => self.group.push(item),
+                }
+            }
+            if !self.group.has_durable() {
+                self.dissolve();
+            }
+        }
+        while self.group.items.is_empty() {
+            match self.pending.pop_front() {
+                Some(Job::Durable(batch)) if late(&batch) => {
+                    self.answer(batch, Err(CommitError::TimedOut));
+                }
+                Some(Job::Deferred(changes)) => self.absorb(changes),
+                Some(job) => {
+                    self.pending.push_front(job);
+                    break;
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Closing, and there is nothing left or no hope.
+    fn finished(&self, now: Instant) -> bool {
+        self.closing_since.is_some_and(|since| {
+            let idle =
+                self.group.items.is_empty() && self.pending.is_empty() && self.waiting.is_empty();
+            idle || now - since >= self.options.commit_timeout
+        })
+    }
+
+    async fn stop(mut self) {
+        let items = std::mem::take(&mut self.group.items);
+        let mut lost = self.waiting.len();
+        for item in items {
+            match item {
+                Item::Durable(batch) => self.answer(batch, Err(CommitError::Closed)),
+                Item::Deferred(_) => lost += 1,
+            }
+        }
+        self.jobs.close();
+        while let Ok(job) = self.jobs.try_recv() {
+            self.pending.push_back(job);
+        }
+        for job in std::mem::take(&mut self.pending) {
+            match job {
+                Job::Durable(batch) => self.answer(batch, Err(CommitError::Closed)),
+                Job::Deferred(changes) => lost += changes.len(),
+                Job::Close => {}
+            }
+        }
+        if lost > 0 {
+            tracing::warn!(lost, "deferred changes of bindings were not written");
+            self.count_dropped(lost);
+        }
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
+    }
+}
+
+/// Whether a connection can go on after this result: yes, unless something other than a refused
+/// row went wrong.
+fn usable(result: &Result<(), sqlx::Error>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(error) => fault(error) == Fault::Rows,
+    }
+}
