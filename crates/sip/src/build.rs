@@ -21,7 +21,10 @@ pub fn stamp_via(message: &Message<'_>, via: &Via<'_>, source: SocketAddr, splic
     let received_is_needed = via.host.address != Some(source.ip()) || asks;
     let mut received_is_done = !received_is_needed;
     for param in via.params.iter() {
-        let span = Span { start: Span::within(buffer, param.name).start, end: param_end(buffer, &param) };
+        let span = Span {
+            start: Span::within(buffer, param.name).start,
+            end: param_end(buffer, &param),
+        };
         if param.is(b"rport") {
             splices.replace_with(span, |out| {
                 out.extend_from_slice(b"rport=");
@@ -74,13 +77,24 @@ pub fn response_head(request: &Message<'_>, splices: &Splices, out: &mut Vec<u8>
     for field in request.all_fields() {
         let wanted = matches!(
             field.name,
-            HeaderName::Via | HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq
+            HeaderName::Via
+                | HeaderName::From
+                | HeaderName::To
+                | HeaderName::CallId
+                | HeaderName::CSeq
         );
         if !wanted {
             continue;
         }
         let line = field.line;
-        splices.write_range(request.buffer(), Span { start: line.start, end: line.end }, out);
+        splices.write_range(
+            request.buffer(),
+            Span {
+                start: line.start,
+                end: line.end,
+            },
+            out,
+        );
         if field.name == HeaderName::To && tag.at == 0 {
             let value = Span::within(request.buffer(), field.value);
             tag.at = (out.len() - start) as u32 - (line.end - value.end);
@@ -93,7 +107,15 @@ pub fn response_head(request: &Message<'_>, splices: &Splices, out: &mut Vec<u8>
 /// Appends a response: `head` made by [`response_head`], the To tag put in where the request had none
 /// and `to_tag` is given (section 8.2.6.2: not for 100), `extra` header lines with their line ends, no
 /// body.
-pub fn response(head: &[u8], tag: ToTag, status: u16, reason: &str, to_tag: Option<&[u8]>, extra: &[u8], out: &mut Vec<u8>) {
+pub fn response(
+    head: &[u8],
+    tag: ToTag,
+    status: u16,
+    reason: &str,
+    to_tag: Option<&[u8]>,
+    extra: &[u8],
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"SIP/2.0 ");
     lex::push_number(out, u64::from(status));
     out.push(b' ');
@@ -116,7 +138,12 @@ pub fn response(head: &[u8], tag: ToTag, status: u16, reason: &str, to_tag: Opti
 /// Appends the ACK for a final response from 300 to 699 (section 17.1.1.3): Request-URI, topmost Via,
 /// From, Call-ID and Route of the INVITE as it was sent, To of the response.
 pub fn ack(invite: &Message<'_>, response: &Message<'_>, out: &mut Vec<u8>) {
-    hop_request(invite, b"ACK", response.fields(HeaderName::To).next().map(|to| to.value), out);
+    hop_request(
+        invite,
+        b"ACK",
+        response.fields(HeaderName::To).next().map(|to| to.value),
+        out,
+    );
 }
 
 /// Appends the CANCEL for an INVITE that was sent (section 9.1): Request-URI, topmost Via, From, To,
@@ -152,7 +179,11 @@ fn hop_request(invite: &Message<'_>, method: &[u8], to: Option<&[u8]>, out: &mut
                 out.extend_from_slice(to.unwrap_or_default());
                 out.extend_from_slice(b"\r\n");
             }
-            HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::Route | HeaderName::MaxForwards => {
+            HeaderName::From
+            | HeaderName::To
+            | HeaderName::CallId
+            | HeaderName::Route
+            | HeaderName::MaxForwards => {
                 out.extend_from_slice(field.line.of(invite.buffer()));
             }
             HeaderName::CSeq => {

@@ -37,8 +37,10 @@ pub fn check(message: &Message<'_>, requirement: Requirement) -> Result<(), Defe
     Uri::parse(message.request_uri()).map_err(|_| Defect::RequestUri)?;
     message.number(HeaderName::MaxForwards, 255)?;
     if requirement == Requirement::Element {
-        from.parse_uri().map_err(|_| Defect::Malformed(HeaderName::From))?;
-        to.parse_uri().map_err(|_| Defect::Malformed(HeaderName::To))?;
+        from.parse_uri()
+            .map_err(|_| Defect::Malformed(HeaderName::From))?;
+        to.parse_uri()
+            .map_err(|_| Defect::Malformed(HeaderName::To))?;
         if message.method() == Some(Method::Invite) {
             contact(message)?;
         }
@@ -49,11 +51,16 @@ pub fn check(message: &Message<'_>, requirement: Requirement) -> Result<(), Defe
 /// An INVITE names exactly one Contact (section 8.1.1.8).
 fn contact(message: &Message<'_>) -> Result<(), Defect> {
     let mut contacts = message.values(HeaderName::Contact);
-    let Some(contact) = contacts.next() else { return Ok(()) };
+    let Some(contact) = contacts.next() else {
+        return Ok(());
+    };
     if contacts.next().is_some() {
         return Err(Defect::Repeated(HeaderName::Contact));
     }
-    let contact = crate::header::NameAddr::parse(contact.bytes).ok_or(Defect::Malformed(HeaderName::Contact))?;
-    contact.parse_uri().map_err(|_| Defect::Malformed(HeaderName::Contact))?;
+    let contact = crate::header::NameAddr::parse(contact.bytes)
+        .ok_or(Defect::Malformed(HeaderName::Contact))?;
+    contact
+        .parse_uri()
+        .map_err(|_| Defect::Malformed(HeaderName::Contact))?;
     Ok(())
 }

@@ -59,8 +59,16 @@ impl Splices {
         write(&mut self.scratch);
         debug_assert!(self.scratch.len() >= start);
         let text = Span::new(start, self.scratch.len());
-        let splice = Splice { at: span.start, remove: span.end - span.start, text };
-        let place = self.list.iter().rposition(|other| other.at <= splice.at).map_or(0, |at| at + 1);
+        let splice = Splice {
+            at: span.start,
+            remove: span.end - span.start,
+            text,
+        };
+        let place = self
+            .list
+            .iter()
+            .rposition(|other| other.at <= splice.at)
+            .map_or(0, |at| at + 1);
         self.list.insert(place, splice);
     }
 
@@ -79,7 +87,10 @@ impl Splices {
             let mut first = None;
             // The values of this line are those that begin inside it.
             let mut ahead = values.clone();
-            while let Some(value) = ahead.next().filter(|value| value.span.start < field.line.end) {
+            while let Some(value) = ahead
+                .next()
+                .filter(|value| value.span.start < field.line.end)
+            {
                 first.get_or_insert(value.span.start);
                 if left > here {
                     here += 1;
@@ -104,15 +115,30 @@ impl Splices {
     pub fn write_range(&self, original: &[u8], span: Span, out: &mut Vec<u8>) {
         let mut at = span.start;
         for splice in &self.list {
-            if splice.at < at || splice.at > span.end || (splice.at == span.end && splice.remove > 0) {
+            if splice.at < at
+                || splice.at > span.end
+                || (splice.at == span.end && splice.remove > 0)
+            {
                 continue;
             }
-            out.extend_from_slice(Span { start: at, end: splice.at }.of(original));
+            out.extend_from_slice(
+                Span {
+                    start: at,
+                    end: splice.at,
+                }
+                .of(original),
+            );
             out.extend_from_slice(splice.text.of(&self.scratch));
             at = splice.at + splice.remove;
         }
         if at < span.end {
-            out.extend_from_slice(Span { start: at, end: span.end }.of(original));
+            out.extend_from_slice(
+                Span {
+                    start: at,
+                    end: span.end,
+                }
+                .of(original),
+            );
         }
     }
 }

@@ -59,7 +59,9 @@ impl<'a> Params<'a> {
 
     /// The first parameter of that name: `None` if there is none, `Some(None)` if it has no value.
     pub fn find(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.iter().find(|param| param.is(name)).map(|param| param.value)
+        self.iter()
+            .find(|param| param.is(name))
+            .map(|param| param.value)
     }
 
     /// The value of the first parameter of that name, if it has one.
@@ -79,7 +81,10 @@ fn param(bytes: &[u8]) -> Param<'_> {
             name: lex::trim_end(&bytes[..at]),
             value: Some(lex::trim_start(&bytes[at + 1..])),
         },
-        None => Param { name: bytes, value: None },
+        None => Param {
+            name: bytes,
+            value: None,
+        },
     }
 }
 
@@ -122,7 +127,13 @@ impl<'a> Via<'a> {
         let params = Params::new(semicolon.map_or(&[], |at| &after[at + 1..]));
         // What an unclosed quote would swallow could not be stamped.
         lex::find_outside(params.as_bytes(), |_| false).ok()?;
-        Some(Via { transport, host, port, params, sent_by })
+        Some(Via {
+            transport,
+            host,
+            port,
+            params,
+            sent_by,
+        })
     }
 
     /// The branch, if there is one.
@@ -133,7 +144,8 @@ impl<'a> Via<'a> {
     /// Whether the branch is one of RFC 3261 (section 8.1.1.7).
     pub fn has_magic_cookie(&self) -> bool {
         self.branch().is_some_and(|branch| {
-            branch.len() > MAGIC_COOKIE.len() && branch[..MAGIC_COOKIE.len()].eq_ignore_ascii_case(MAGIC_COOKIE)
+            branch.len() > MAGIC_COOKIE.len()
+                && branch[..MAGIC_COOKIE.len()].eq_ignore_ascii_case(MAGIC_COOKIE)
         })
     }
 
@@ -141,15 +153,20 @@ impl<'a> Via<'a> {
     /// as well as their absence (RFC 5118 section 4.5).
     pub fn received(&self) -> Option<IpAddr> {
         let text = self.params.value(b"received")?;
-        let bare = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
+        let bare = text
+            .strip_prefix(b"[")
+            .and_then(|text| text.strip_suffix(b"]"))
+            .unwrap_or(text);
         std::str::from_utf8(bare).ok()?.parse().ok()
     }
 
     /// `rport` (RFC 3581): `None` if absent, `Some(None)` if it asks, `Some(Some(port))` if it tells.
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.params
-            .find(b"rport")
-            .map(|value| value.and_then(|value| lex::number(value, 65_535)).map(|port| port as u16))
+        self.params.find(b"rport").map(|value| {
+            value
+                .and_then(|value| lex::number(value, 65_535))
+                .map(|port| port as u16)
+        })
     }
 }
 
@@ -180,7 +197,9 @@ impl<'a> NameAddr<'a> {
             }
             _ => memchr::memchr2(b'<', b'"', bytes).filter(|&at| bytes[at] == b'<'),
         };
-        let Some(open) = open else { return NameAddr::bare(bytes) };
+        let Some(open) = open else {
+            return NameAddr::bare(bytes);
+        };
         let display = lex::trim(&bytes[..open]);
         if !display_is_valid(display) {
             // `sip:a@b;x=<y>` is an addr-spec with an odd parameter, not a name-addr.
@@ -189,17 +208,29 @@ impl<'a> NameAddr<'a> {
         let close = open + memchr::memchr(b'>', &bytes[open..])?;
         let uri = &bytes[open + 1..close];
         let params = after_uri(&bytes[close + 1..])?;
-        Some(NameAddr { display, uri, params })
+        Some(NameAddr {
+            display,
+            uri,
+            params,
+        })
     }
 
     fn bare(bytes: &'a [u8]) -> Option<NameAddr<'a>> {
         let end = memchr::memchr(b';', bytes).unwrap_or(bytes.len());
         let uri = lex::trim_end(&bytes[..end]);
-        if uri.is_empty() || uri.iter().any(|&byte| matches!(byte, b',' | b'?' | b'"' | b'>') || lex::is_lws(byte)) {
+        if uri.is_empty()
+            || uri
+                .iter()
+                .any(|&byte| matches!(byte, b',' | b'?' | b'"' | b'>') || lex::is_lws(byte))
+        {
             return None;
         }
         memchr::memchr(b':', uri)?;
-        Some(NameAddr { display: &[], uri, params: after_uri(&bytes[end..])? })
+        Some(NameAddr {
+            display: &[],
+            uri,
+            params: after_uri(&bytes[end..])?,
+        })
     }
 
     /// The tag of From and To (section 19.3).
@@ -290,6 +321,10 @@ impl<'a> CSeq<'a> {
         if !lex::is_token_all(method_bytes) {
             return None;
         }
-        Some(CSeq { number, method: Method::parse(method_bytes), method_bytes })
+        Some(CSeq {
+            number,
+            method: Method::parse(method_bytes),
+            method_bytes,
+        })
     }
 }

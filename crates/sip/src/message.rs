@@ -17,12 +17,17 @@ pub struct Span {
 impl Span {
     /// A span from offsets that are known to lie in a buffer of at most `u32::MAX` bytes.
     pub fn new(start: usize, end: usize) -> Span {
-        Span { start: start as u32, end: end as u32 }
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
     /// The bytes of `buffer` under this span; empty if it does not lie in `buffer`.
     pub fn of(self, buffer: &[u8]) -> &[u8] {
-        buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
+        buffer
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 
     /// Where `part`, a slice of `buffer`, lies in it.
@@ -44,7 +49,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { size_bytes_max: 65_535, headers_max: 256 }
+        Limits {
+            size_bytes_max: 65_535,
+            headers_max: 256,
+        }
     }
 }
 
@@ -109,7 +117,10 @@ impl Index {
     /// An empty index.
     pub fn new() -> Index {
         Index {
-            start: StartLine::Response { status: 0, reason: Span::default() },
+            start: StartLine::Response {
+                status: 0,
+                reason: Span::default(),
+            },
             headers: Vec::with_capacity(64),
             first: [NONE; HeaderName::COUNT],
             last: [NONE; HeaderName::COUNT],
@@ -127,9 +138,15 @@ impl Index {
     ///
     /// # Errors
     /// When there is no start line or the buffer exceeds the limit.
-    pub fn parse<'a>(&'a mut self, buffer: &'a [u8], limits: &Limits) -> Result<Message<'a>, ParseError> {
+    pub fn parse<'a>(
+        &'a mut self,
+        buffer: &'a [u8],
+        limits: &Limits,
+    ) -> Result<Message<'a>, ParseError> {
         if buffer.len() > limits.size_bytes_max as usize {
-            return Err(ParseError::TooLarge { size_bytes_max: limits.size_bytes_max });
+            return Err(ParseError::TooLarge {
+                size_bytes_max: limits.size_bytes_max,
+            });
         }
         let begin = buffer
             .iter()
@@ -143,21 +160,32 @@ impl Index {
         self.headers_start = next as u32;
         self.header_lines(buffer, next, limits);
         self.find_body(buffer);
-        Ok(Message { buffer, index: self })
+        Ok(Message {
+            buffer,
+            index: self,
+        })
     }
 
     /// The message that this index was made from.
     ///
     /// `buffer` must be the indexed one or a byte-identical copy; spans outside it read as empty.
     pub fn message<'a>(&'a self, buffer: &'a [u8]) -> Message<'a> {
-        Message { buffer, index: self }
+        Message {
+            buffer,
+            index: self,
+        }
     }
 
     fn flaw(&mut self, defect: Defect) {
         self.defect.get_or_insert(defect);
     }
 
-    fn start_line(&mut self, buffer: &[u8], begin: usize, end: usize) -> Result<StartLine, ParseError> {
+    fn start_line(
+        &mut self,
+        buffer: &[u8],
+        begin: usize,
+        end: usize,
+    ) -> Result<StartLine, ParseError> {
         let text = &buffer[begin..end];
         if text.len() > 7 && text[..4].eq_ignore_ascii_case(b"SIP/") {
             return self.status_line(text, begin);
@@ -179,7 +207,10 @@ impl Index {
         let uri_start = begin + name.len() + 1;
         let uri_end = (begin + name.len() + gap).max(uri_start);
         let uri = &buffer[uri_start..uri_end];
-        if uri.is_empty() || trimmed.len() != rest.len() || memchr::memchr3(b' ', b'\t', b'\r', uri).is_some() {
+        if uri.is_empty()
+            || trimmed.len() != rest.len()
+            || memchr::memchr3(b' ', b'\t', b'\r', uri).is_some()
+        {
             self.flaw(Defect::RequestLine);
         }
         Ok(StartLine::Request {
@@ -312,7 +343,11 @@ impl Index {
 /// The end of the line that begins at `at` and the start of the next one.
 fn line(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
     let newline = at + memchr::memchr(b'\n', buffer.get(at..)?)?;
-    let end = if newline > at && buffer[newline - 1] == b'\r' { newline - 1 } else { newline };
+    let end = if newline > at && buffer[newline - 1] == b'\r' {
+        newline - 1
+    } else {
+        newline
+    };
     Some((end, newline + 1))
 }
 
@@ -431,11 +466,17 @@ impl<'a> Message<'a> {
         let start = match self.index.start {
             StartLine::Request { name, .. } => name.start,
             StartLine::Response { .. } => {
-                let begin = self.buffer.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+                let begin = self
+                    .buffer
+                    .iter()
+                    .position(|byte| !matches!(byte, b'\r' | b'\n'));
                 begin.unwrap_or(0) as u32
             }
         };
-        Span { start, end: self.index.body.end }
+        Span {
+            start,
+            end: self.index.body.end,
+        }
     }
 
     /// Offset of the first header line.
@@ -481,13 +522,20 @@ impl<'a> Message<'a> {
 
     /// The header lines of that name, in order.
     pub fn fields(&self, name: HeaderName) -> Fields<'a> {
-        Fields { message: *self, next: self.index.first[name as usize] }
+        Fields {
+            message: *self,
+            next: self.index.first[name as usize],
+        }
     }
 
     /// All header lines, in order.
     pub fn all_fields(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let message = *self;
-        message.index.headers.iter().map(move |header| message.field(*header))
+        message
+            .index
+            .headers
+            .iter()
+            .map(move |header| message.field(*header))
     }
 
     fn field(&self, header: Header) -> Field<'a> {
@@ -502,7 +550,11 @@ impl<'a> Message<'a> {
     /// The values of a header that takes a comma-separated list, over all its lines, in order. A value
     /// whose quotes or brackets are not closed runs to the end of its line.
     pub fn values(&self, name: HeaderName) -> Values<'a> {
-        Values { fields: self.fields(name), buffer: self.buffer, line: None }
+        Values {
+            fields: self.fields(name),
+            buffer: self.buffer,
+            line: None,
+        }
     }
 
     /// The topmost Via (section 20.42).
@@ -510,7 +562,10 @@ impl<'a> Message<'a> {
     /// # Errors
     /// If there is none or it cannot be read.
     pub fn via(&self) -> Result<Via<'a>, Defect> {
-        let value = self.values(HeaderName::Via).next().ok_or(Defect::Missing(HeaderName::Via))?;
+        let value = self
+            .values(HeaderName::Via)
+            .next()
+            .ok_or(Defect::Missing(HeaderName::Via))?;
         Via::parse(value.bytes).ok_or(Defect::Malformed(HeaderName::Via))
     }
 
@@ -605,9 +660,9 @@ impl<'a> Iterator for Values<'a> {
     fn next(&mut self) -> Option<Value<'a>> {
         let mut line = match self.line.take() {
             Some(line) => line,
-            None => {
-                Line { rest: self.fields.next()?.value }
-            }
+            None => Line {
+                rest: self.fields.next()?.value,
+            },
         };
         let comma = lex::find_outside(line.rest, |byte| byte == b',').unwrap_or(None);
         let taken = &line.rest[..comma.unwrap_or(line.rest.len())];

@@ -58,7 +58,10 @@ pub fn kind(datagram: &[u8]) -> Kind {
     match datagram {
         [0 | 1, _, _, _, 0x21, 0x12, 0xA4, 0x42, ..] if datagram.len() >= 20 => Kind::Stun,
         [b'\r' | b'\n' | 0 | b' ', ..] | []
-            if datagram.len() <= 8 && datagram.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0 | b' ')) =>
+            if datagram.len() <= 8
+                && datagram
+                    .iter()
+                    .all(|byte| matches!(byte, b'\r' | b'\n' | 0 | b' ')) =>
         {
             Kind::KeepAlive
         }

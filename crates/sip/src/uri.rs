@@ -54,9 +54,13 @@ impl<'a> Host<'a> {
             let inner = inner.strip_suffix(b"]").ok_or(UriError::Host)?;
             let text = std::str::from_utf8(inner).map_err(|_| UriError::Host)?;
             let address: Ipv6Addr = text.parse().map_err(|_| UriError::Host)?;
-            return Ok(Host { bytes, address: Some(IpAddr::V6(address)) });
+            return Ok(Host {
+                bytes,
+                address: Some(IpAddr::V6(address)),
+            });
         }
-        let name_like = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let name_like =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
         if bytes.is_empty() || bytes.len() > 255 || !bytes.iter().all(name_like) {
             return Err(UriError::Host);
         }
@@ -88,8 +92,12 @@ impl<'a> Host<'a> {
         let Some(colon) = colon else {
             return Ok((Host::parse(lex::trim_end(bytes))?, None));
         };
-        let port = lex::number(lex::trim_start(&bytes[colon + 1..]), 65_535).ok_or(UriError::Port)?;
-        Ok((Host::parse(lex::trim_end(&bytes[..colon]))?, Some(port as u16)))
+        let port =
+            lex::number(lex::trim_start(&bytes[colon + 1..]), 65_535).ok_or(UriError::Port)?;
+        Ok((
+            Host::parse(lex::trim_end(&bytes[..colon]))?,
+            Some(port as u16),
+        ))
     }
 
     /// Whether both name the same host: addresses by value, names in any case.
@@ -148,7 +156,10 @@ impl<'a> Uri<'a> {
         match scheme {
             Scheme::Sip | Scheme::Sips => Uri::sip(bytes, scheme, rest),
             Scheme::Tel => Uri::tel(bytes, rest),
-            Scheme::Other => Ok(Uri { headers: None, ..Uri::opaque(bytes, scheme) }),
+            Scheme::Other => Ok(Uri {
+                headers: None,
+                ..Uri::opaque(bytes, scheme)
+            }),
         }
     }
 
@@ -158,7 +169,10 @@ impl<'a> Uri<'a> {
             scheme,
             user: None,
             password: None,
-            host: Host { bytes: &[], address: None },
+            host: Host {
+                bytes: &[],
+                address: None,
+            },
             port: None,
             params: Params::default(),
             headers: None,
@@ -192,7 +206,16 @@ impl<'a> Uri<'a> {
             None => (rest, Params::default()),
         };
         let (host, port) = Host::parse_with_port(host_port)?;
-        Ok(Uri { bytes, scheme, user, password, host, port, params, headers })
+        Ok(Uri {
+            bytes,
+            scheme,
+            user,
+            password,
+            host,
+            port,
+            params,
+            headers,
+        })
     }
 
     fn tel(bytes: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, UriError> {
@@ -201,12 +224,17 @@ impl<'a> Uri<'a> {
             None => (rest, Params::default()),
         };
         let dialled = |byte: &u8| {
-            byte.is_ascii_hexdigit() || matches!(byte, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#')
+            byte.is_ascii_hexdigit()
+                || matches!(byte, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#')
         };
         if number.is_empty() || !number.iter().all(dialled) {
             return Err(UriError::User);
         }
-        Ok(Uri { user: Some(number), params, ..Uri::opaque(bytes, Scheme::Tel) })
+        Ok(Uri {
+            user: Some(number),
+            params,
+            ..Uri::opaque(bytes, Scheme::Tel)
+        })
     }
 
     /// Whether the scheme is `sip` or `sips`.
@@ -216,7 +244,11 @@ impl<'a> Uri<'a> {
 
     /// The port to send to: as written, else the default of the scheme.
     pub fn port_or_default(&self) -> u16 {
-        self.port.unwrap_or(if self.scheme == Scheme::Sips { 5061 } else { 5060 })
+        self.port.unwrap_or(if self.scheme == Scheme::Sips {
+            5061
+        } else {
+            5060
+        })
     }
 
     /// Appends the canonical address-of-record (section 10.3 step 5): the user unescaped, the host in
@@ -233,7 +265,11 @@ impl<'a> Uri<'a> {
     pub fn push_domain(&self, out: &mut Vec<u8>) {
         match self.host.address {
             Some(address) => lex::push_host(out, address),
-            None => out.extend(without_dot(self.host.bytes).iter().map(u8::to_ascii_lowercase)),
+            None => out.extend(
+                without_dot(self.host.bytes)
+                    .iter()
+                    .map(u8::to_ascii_lowercase),
+            ),
         }
     }
 
@@ -244,7 +280,9 @@ impl<'a> Uri<'a> {
             return true;
         }
         match (self.scheme, other.scheme) {
-            (Scheme::Tel, Scheme::Tel) => same_number(self, other) && same_params(self.params, other.params, false),
+            (Scheme::Tel, Scheme::Tel) => {
+                same_number(self, other) && same_params(self.params, other.params, false)
+            }
             (Scheme::Other, _) | (_, Scheme::Other) => false,
             (one, two) => {
                 one == two
@@ -260,7 +298,8 @@ impl<'a> Uri<'a> {
 }
 
 fn scheme(name: &[u8]) -> Result<Scheme, UriError> {
-    let scheme_like = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let scheme_like =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     if name.eq_ignore_ascii_case(b"sip") {
         Ok(Scheme::Sip)
     } else if name.eq_ignore_ascii_case(b"sips") {
@@ -299,7 +338,8 @@ pub fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
         let (&byte, after) = rest.split_first()?;
         if byte == b'%'
             && let [high, low, then @ ..] = after
-            && let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16))
+            && let (Some(high), Some(low)) =
+                ((*high as char).to_digit(16), (*low as char).to_digit(16))
         {
             rest = then;
             return Some((high << 4 | low) as u8);
@@ -332,7 +372,11 @@ fn same_unescaped(one: Option<&[u8]>, two: Option<&[u8]>, any_case: bool) -> boo
 fn same_number(one: &Uri<'_>, two: &Uri<'_>) -> bool {
     let digits = |uri: &Uri<'_>| -> Vec<u8> {
         let number = uri.user.unwrap_or_default();
-        number.iter().filter(|byte| !matches!(byte, b'-' | b'.' | b'(' | b')')).map(u8::to_ascii_lowercase).collect()
+        number
+            .iter()
+            .filter(|byte| !matches!(byte, b'-' | b'.' | b'(' | b')'))
+            .map(u8::to_ascii_lowercase)
+            .collect()
     };
     digits(one) == digits(two)
 }
@@ -343,7 +387,12 @@ fn same_params(one: Params<'_>, two: Params<'_>, lenient: bool) -> bool {
     let covers = |one: Params<'_>, two: Params<'_>| {
         one.iter().all(|param| match two.find(param.name) {
             Some(value) => same_unescaped(param.value, value, true),
-            None => lenient && ![&b"user"[..], b"ttl", b"method", b"maddr", b"transport"].iter().any(|name| param.is(name)),
+            None => {
+                lenient
+                    && ![&b"user"[..], b"ttl", b"method", b"maddr", b"transport"]
+                        .iter()
+                        .any(|name| param.is(name))
+            }
         })
     };
     covers(one, two) && covers(two, one)
@@ -355,15 +404,23 @@ fn same_headers(one: Option<&[u8]>, two: Option<&[u8]>) -> bool {
     let (Some(one), Some(two)) = (one, two) else {
         return one.is_none() && two.is_none();
     };
-    if one.len() != two.len() && memchr::memchr2(b'%', b'%', one).is_none() && memchr::memchr(b'%', two).is_none() {
+    if one.len() != two.len()
+        && memchr::memchr2(b'%', b'%', one).is_none()
+        && memchr::memchr(b'%', two).is_none()
+    {
         return false;
     }
-    let list = |text: &'_ [u8]| text.split(|&byte| byte == b'&').take(HEADERS_MAX + 1).count();
+    let list = |text: &'_ [u8]| {
+        text.split(|&byte| byte == b'&')
+            .take(HEADERS_MAX + 1)
+            .count()
+    };
     if list(one) > HEADERS_MAX || list(one) != list(two) {
         return false;
     }
     one.split(|&byte| byte == b'&').all(|header| {
-        two.split(|&byte| byte == b'&').any(|other| same_header(header, other))
+        two.split(|&byte| byte == b'&')
+            .any(|other| same_header(header, other))
     })
 }
 
