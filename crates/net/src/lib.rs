@@ -15,6 +15,7 @@
 pub mod poll;
 pub mod route;
 pub mod stun;
+pub mod tcp;
 pub mod udp;
 
 mod sys;
