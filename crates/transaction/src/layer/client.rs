@@ -57,9 +57,8 @@ impl Layer {
         &mut self,
         now: Time,
         invite: bool,
-        branch: u64,
+        (branch, user): (u64, u64),
         flow: Flow,
-        user: u64,
         outbox: &mut Outbox,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> ClientId {
@@ -157,7 +156,7 @@ impl Layer {
         };
         let deliver = self.client_step(now, id, event, Some(response), outbox);
         let Some(client) = self.clients.get_mut(id) else {
-            return deliver && true;
+            return deliver;
         };
         let user = client.user;
         if client.cancel == Cancel::Pending && client.state == State::Proceeding {
@@ -196,10 +195,7 @@ impl Layer {
             self.begin_client(
                 now,
                 false,
-                branch ^ OF_CANCEL,
-                flow,
-                NOBODY,
-                outbox,
+                (branch ^ OF_CANCEL, NOBODY), flow, outbox,
                 |out| {
                     build::cancel(&invite, reason, out);
                 },

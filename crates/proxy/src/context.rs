@@ -1,0 +1,153 @@
+//! The response context of one request (RFC 3261 section 16.7) and the choice of the best response.
+
+use transaction::layer::Id;
+use transaction::{ClientId, Flow, ServerId};
+
+use crate::target::Targets;
+
+/// How far one branch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BranchState {
+    /// It was not sent yet.
+    Starting,
+    /// Its next hop is a name that is being resolved.
+    Resolving,
+    /// It waits for a final response.
+    Pending,
+    /// It has its final response, or none will come.
+    Done,
+}
+
+/// One branch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Branch {
+    pub(crate) client: Option<ClientId>,
+    pub(crate) state: BranchState,
+    /// What it is reached by after resolution.
+    pub(crate) target: usize,
+}
+
+/// What belongs to one request while it is being answered. Reused, with its memory.
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    pub(crate) server: Option<ServerId>,
+    pub(crate) from: Option<Flow>,
+    pub(crate) is_invite: bool,
+    /// Nothing but 2xx may follow upstream.
+    pub(crate) is_final_sent: bool,
+    pub(crate) is_cancelled: bool,
+    pub(crate) branches: Vec<Branch>,
+    /// All targets; those from `next_target` on were not tried yet.
+    pub(crate) targets: Targets,
+    pub(crate) next_target: usize,
+    /// The request with what all branches share done, kept while targets or look-ups remain.
+    pub(crate) request: Vec<u8>,
+    pub(crate) loop_part: u64,
+    pub(crate) records_route: bool,
+    /// Max-Breadth to be shared among branches (RFC 5393 section 5.3.3).
+    pub(crate) breadth: u16,
+    /// Whether the request brought its own Max-Breadth.
+    pub(crate) breadth_given: bool,
+    /// The best final response so far, our Via off, and its status.
+    pub(crate) best: Vec<u8>,
+    pub(crate) best_status: u16,
+    /// Challenges of the other 401 and 407 responses, as header lines (section 16.7 step 7).
+    pub(crate) challenges: Vec<u8>,
+    /// Further addresses of branches whose next hop was a name (RFC 3263 section 4.3).
+    pub(crate) alternates: Vec<(usize, Flow)>,
+    pub(crate) clients_live: u16,
+    pub(crate) call: Option<Id>,
+}
+
+impl Context {
+    pub(crate) fn reset(&mut self) {
+        self.server = None;
+        self.from = None;
+        self.is_invite = false;
+        self.is_final_sent = false;
+        self.is_cancelled = false;
+        self.branches.clear();
+        self.targets.clear();
+        self.next_target = 0;
+        self.request.clear();
+        self.loop_part = 0;
+        self.records_route = false;
+        self.breadth = 0;
+        self.breadth_given = false;
+        self.best.clear();
+        self.best_status = 0;
+        self.challenges.clear();
+        self.alternates.clear();
+        self.clients_live = 0;
+        self.call = None;
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.branches
+            .iter()
+            .any(|branch| branch.state != BranchState::Done)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.server.is_none() && self.clients_live == 0 && !self.is_waiting()
+    }
+
+    pub(crate) fn branch_of(&mut self, client: ClientId) -> Option<&mut Branch> {
+        self.branches
+            .iter_mut()
+            .find(|branch| branch.client == Some(client))
+    }
+
+    /// Whether a response with `status` is better than the best so far (section 16.7 step 6): any 6xx
+    /// wins; else the lowest class, and in 4xx those that tell the caller what to do differently first.
+    pub(crate) fn is_better(&self, status: u16) -> bool {
+        self.best_status == 0 || rank(status) < rank(self.best_status)
+    }
+}
+
+fn rank(status: u16) -> u16 {
+    match status {
+        600..=699 => 0,
+        401 | 407 => 400,
+        415 | 420 | 484 => 401,
+        // What only says that one branch led nowhere is worth less than what a callee said.
+        408 | 487 => 499,
+        300..=499 => status / 100 * 100 + 10,
+        // A 503 speaks of one server, not of the callee (section 16.7 step 6).
+        503 => 599,
+        _ => 510,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn best(statuses: &[u16]) -> u16 {
+        let mut context = Context::default();
+        for &status in statuses {
+            if context.is_better(status) {
+                context.best_status = status;
+            }
+        }
+        context.best_status
+    }
+
+    #[test]
+    fn a_6xx_wins_over_everything() {
+        assert_eq!(best(&[404, 603, 302]), 603);
+    }
+
+    #[test]
+    fn the_lowest_class_wins() {
+        assert_eq!(best(&[503, 486, 302]), 302);
+        assert_eq!(best(&[500, 486]), 486);
+    }
+
+    #[test]
+    fn within_4xx_what_can_be_mended_wins() {
+        assert_eq!(best(&[486, 407]), 407);
+        assert_eq!(best(&[408, 486]), 486);
+        assert_eq!(best(&[486, 404]), 486);
+    }
+}

@@ -1,0 +1,56 @@
+//! What the proxy tells the outside.
+
+use crate::calls::Call;
+
+/// What happened to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallNote {
+    /// Its INVITE is being forwarded.
+    Started,
+    /// Somebody rings.
+    Ringing,
+    /// Somebody answered.
+    Answered,
+    /// It ended without an answer.
+    Failed {
+        /// The status that the caller got.
+        status: u16,
+    },
+    /// It was answered and is over.
+    Ended,
+}
+
+/// Something an operator may want to see.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A call went a step.
+    Call {
+        /// The call.
+        call: Box<Call>,
+        /// The step.
+        note: CallNote,
+    },
+}
+
+/// What one thread counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests forwarded, each branch and each ACK.
+    pub forwarded: u64,
+    /// Responses forwarded.
+    pub responses: u64,
+    /// Responses that belong to nothing here and were dropped.
+    pub strays: u64,
+    /// Calls begun.
+    pub calls_started: u64,
+    /// Calls answered.
+    pub calls_answered: u64,
+    /// Calls that ended without an answer.
+    pub calls_failed: u64,
+    /// Answered calls that ended.
+    pub calls_ended: u64,
+    /// Branches that got no answer in time.
+    pub timeouts: u64,
+    /// Branches cancelled.
+    pub cancelled: u64,
+}

@@ -1,0 +1,484 @@
+//! The machine: requests in, branches out, responses back.
+
+use std::net::SocketAddr;
+
+use sip::{HeaderName, Index, Limits, Message, Method, NameAddr, Splices, Uri};
+use transaction::layer::Id;
+use transaction::{Flow, Layer, Outbox, ServerId, Slab, Time, Transport, Wheel};
+
+use crate::calls::Calls;
+use crate::context::{Branch, BranchState, Context};
+use crate::cookie::Ends;
+use crate::event::{CallNote, Counters, Event};
+use crate::forward::{self, branch_edits, common_edits};
+use crate::route::{self, Preprocessed};
+use crate::settings::Settings;
+use crate::target::{NextHop, Target, Targets};
+
+/// What the proxy asks of the machine it runs on.
+pub trait Network {
+    /// The flow on which a peer is reached: which of our addresses and, for streams, whether at all.
+    fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow>;
+}
+
+/// A name to be resolved (RFC 3263); the answer comes back by [`Proxy::resolved`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolve {
+    /// To be given back.
+    pub token: u64,
+    /// The name.
+    pub host: Box<[u8]>,
+    /// The port of the URI.
+    pub port: Option<u16>,
+    /// The transport of the URI.
+    pub transport: Option<Transport>,
+}
+
+/// What the proxy works with during one input.
+pub struct Surroundings<'a, N> {
+    /// Now.
+    pub now: Time,
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// This thread's transactions.
+    pub layer: &'a mut Layer,
+    /// What is to be sent.
+    pub outbox: &'a mut Outbox,
+    /// What is to be told.
+    pub events: &'a mut Vec<Event>,
+    /// Whether anybody listens to events.
+    pub is_watched: bool,
+    /// Names to be resolved.
+    pub resolves: &'a mut Vec<Resolve>,
+    /// The machine.
+    pub network: &'a mut N,
+}
+
+/// A request that is to be forwarded.
+pub struct Forward<'a> {
+    /// The request.
+    pub request: &'a Message<'a>,
+    /// Its Route headers, read.
+    pub routes: &'a Preprocessed<'a>,
+    /// Where it came from.
+    pub from: Flow,
+    /// Its server transaction.
+    pub server: ServerId,
+    /// Its loop part.
+    pub loop_part: u64,
+}
+
+/// An ACK that is to be forwarded.
+pub struct ForwardAck<'a> {
+    /// The request.
+    pub request: &'a Message<'a>,
+    /// Its Route headers, read.
+    pub routes: &'a Preprocessed<'a>,
+    /// Where it came from.
+    pub from: Flow,
+    /// Its loop part.
+    pub loop_part: u64,
+}
+
+/// Marks a call among the keys of the wheel; the others are contexts that ring.
+pub(crate) const CALL: u64 = 1 << 63;
+
+/// Most further addresses of a name that are tried (RFC 3263 section 4.3).
+const ALTERNATES_MAX: usize = 8;
+
+/// After this a call whose BYE was never seen is taken for ended, in milliseconds.
+pub(crate) const CALL_AGE_MS_MAX: u64 = 12 * 3_600 * 1_000;
+
+/// The proxy core of one thread.
+pub struct Proxy {
+    pub(crate) contexts: Slab<Context>,
+    pub(crate) spare: Vec<Context>,
+    pub(crate) wheel: Wheel<u64>,
+    /// Names being resolved: the context and its branch.
+    pub(crate) lookups: Slab<(Id, usize)>,
+    pub(crate) splices: Splices,
+    index: Index,
+    /// Calls in progress.
+    pub calls: Calls,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// Most contexts kept for use again.
+pub(crate) const SPARE_MAX: usize = 4_096;
+
+impl Proxy {
+    /// An empty proxy.
+    pub fn new(now: Time, secret: (u64, u64), contexts_max: u32) -> Proxy {
+        Proxy {
+            contexts: Slab::default(),
+            spare: Vec::new(),
+            wheel: Wheel::new(now, contexts_max.saturating_mul(2)),
+            lookups: Slab::default(),
+            splices: Splices::new(),
+            index: Index::new(),
+            calls: Calls::new(secret),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether nothing is being answered.
+    pub fn is_idle(&self) -> bool {
+        self.contexts.is_empty()
+    }
+
+    /// How many requests are being answered or remembered.
+    pub fn len(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// Forwards a request to `targets`, sorted by falling q: all of the highest q at once, the others
+    /// when those failed (section 16.6). `splices` holds what is changed already (the topmost Via
+    /// stamped, consumed credentials off).
+    pub fn forward<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        forward: &Forward<'_>,
+        targets: &Targets,
+        splices: &mut Splices,
+    ) {
+        let request = forward.request;
+        let mut context = self.spare.pop().unwrap_or_default();
+        context.reset();
+        context.server = Some(forward.server);
+        context.from = Some(forward.from);
+        context.is_invite = request.method() == Some(Method::Invite);
+        context.loop_part = forward.loop_part;
+        let breadth = request
+            .number(HeaderName::MaxBreadth, u32::from(u16::MAX))
+            .ok()
+            .flatten();
+        context.breadth_given = breadth.is_some();
+        context.breadth = breadth.map_or(s.settings.max_breadth, |breadth| breadth as u16);
+        let to_tag = request.to().ok().and_then(|to| to.tag());
+        let forms_dialog = matches!(
+            request.method(),
+            Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
+        );
+        context.records_route = s.settings.record_route && forms_dialog && to_tag.is_none();
+        if context.is_invite && to_tag.is_none() {
+            context.call = self.begin_call(s, request);
+        }
+        common_edits(request, forward.routes, splices);
+        let group = first_group(targets.as_slice());
+        let needs_copy = group < targets.as_slice().len();
+        for (at, target) in targets.as_slice().iter().enumerate() {
+            context.targets.push(
+                targets.uri(target),
+                targets.path(target),
+                target.flow,
+                target.q,
+            );
+            if at < group {
+                context.branches.push(Branch {
+                    client: None,
+                    state: BranchState::Starting,
+                    target: at,
+                });
+            }
+        }
+        context.next_target = group;
+        let names = targets.as_slice()[..group]
+            .iter()
+            .any(|target| target.flow.is_none());
+        if needs_copy || names {
+            splices.write_range(request.buffer(), request.extent(), &mut context.request);
+        }
+        let id = self.contexts.insert(context);
+        s.layer.set_server_user(forward.server, id.to_bits());
+        self.arm_ring(s, id);
+        for at in 0..group {
+            self.splices.clone_from(splices);
+            self.start_branch(s, (id, at), request, forward.routes.next_route);
+        }
+    }
+
+    fn begin_call<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        request: &Message<'_>,
+    ) -> Option<Id> {
+        let (Ok(from), Ok(to)) = (request.from(), request.to()) else {
+            return None;
+        };
+        let call_id = request.header(HeaderName::CallId).unwrap_or_default();
+        let id = self.calls.start(
+            s.now,
+            call_id,
+            from.tag().unwrap_or_default(),
+            from.uri,
+            to.uri,
+        )?;
+        self.counters.calls_started += 1;
+        self.note_call(s, id, CallNote::Started);
+        Some(id)
+    }
+
+    pub(crate) fn note_call<N: Network>(
+        &self,
+        s: &mut Surroundings<'_, N>,
+        id: Id,
+        note: CallNote,
+    ) {
+        if s.is_watched
+            && let Some(call) = self.calls.get(id)
+        {
+            s.events.push(Event::Call {
+                call: Box::new(call.clone()),
+                note,
+            });
+        }
+    }
+
+    /// Starts the branch at `at` of a context: to its flow, or to be resolved first. `self.splices` holds
+    /// the changes that all branches share, over `request`.
+    fn start_branch<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        (id, at): (Id, usize),
+        request: &Message<'_>,
+        next_route: Option<NameAddr<'_>>,
+    ) {
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        let target = context.targets.as_slice()[context.branches[at].target];
+        let flow = match hop(&context.targets, &target, next_route) {
+            Ok(NextHop::Flow(flow)) => Some(flow),
+            Ok(NextHop::Address(transport, remote)) => s.network.flow_to(transport, remote),
+            Ok(NextHop::Name {
+                host,
+                port,
+                transport,
+            }) => {
+                let token = self.lookups.insert((id, at)).to_bits();
+                context.branches[at].state = BranchState::Resolving;
+                s.resolves.push(Resolve {
+                    token,
+                    host: host.into(),
+                    port,
+                    transport,
+                });
+                return;
+            }
+            Err(_) => None,
+        };
+        match flow {
+            Some(flow) => self.send_branch(s, (id, at), flow, request, next_route),
+            None => self.branch_done(s, (id, at), 502),
+        }
+    }
+
+    fn send_branch<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        (id, at): (Id, usize),
+        flow: Flow,
+        request: &Message<'_>,
+        next_route: Option<NameAddr<'_>>,
+    ) {
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        let Some(from) = context.from else { return };
+        let share = context.breadth / (context.branches.len().max(1) as u16);
+        if share == 0 {
+            return self.branch_done(s, (id, at), 440);
+        }
+        let target = context.targets.as_slice()[context.branches[at].target];
+        let number = s.layer.new_branch();
+        let branch = forward::Branch {
+            branch: number,
+            loop_part: context.loop_part,
+            uri: context.targets.uri(&target),
+            path: context.targets.path(&target),
+            from,
+            to: flow,
+            next_route,
+            record: context.records_route.then(|| Ends {
+                caller: needs_flow(request, &from).then_some(from),
+                callee: target.flow,
+            }),
+            max_breadth: (context.breadth_given || context.branches.len() > 1).then_some(share),
+        };
+        branch_edits(s.settings, request, &branch, &mut self.splices);
+        let splices = &self.splices;
+        let write =
+            |out: &mut Vec<u8>| splices.write_range(request.buffer(), request.extent(), out);
+        let client = s.layer.begin_client(
+            s.now,
+            context.is_invite,
+            (number, id.to_bits()),
+            flow,
+            s.outbox,
+            write,
+        );
+        context.clients_live += 1;
+        context.branches[at].client = Some(client);
+        context.branches[at].state = BranchState::Pending;
+        self.counters.forwarded += 1;
+    }
+
+    /// Forwards an ACK, which has no transaction (section 16.6, 17.1.1.3): the same branch whenever the
+    /// same ACK comes again (section 16.11).
+    pub fn forward_ack<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        forward: &ForwardAck<'_>,
+        targets: &Targets,
+        splices: &mut Splices,
+    ) -> bool {
+        let Some(target) = targets.as_slice().first() else {
+            return false;
+        };
+        let next_route = forward.routes.next_route;
+        let flow = match hop(targets, target, next_route) {
+            Ok(NextHop::Flow(flow)) => Some(flow),
+            Ok(NextHop::Address(transport, remote)) => s.network.flow_to(transport, remote),
+            Ok(NextHop::Name { .. }) | Err(_) => None,
+        };
+        let Some(flow) = flow else { return false };
+        common_edits(forward.request, forward.routes, splices);
+        let via = forward.request.header(HeaderName::Via).unwrap_or_default();
+        let branch = forward::Branch {
+            branch: s.layer.hash(|hasher| hasher.write(via)),
+            loop_part: forward.loop_part,
+            uri: targets.uri(target),
+            path: targets.path(target),
+            from: forward.from,
+            to: flow,
+            next_route,
+            record: None,
+            max_breadth: None,
+        };
+        branch_edits(s.settings, forward.request, &branch, splices);
+        s.outbox.send(flow, |out| {
+            splices.write_range(forward.request.buffer(), forward.request.extent(), out)
+        });
+        self.counters.forwarded += 1;
+        true
+    }
+
+    /// Takes the answer to a [`Resolve`]: addresses in the order in which they are to be tried, none if
+    /// the name leads nowhere.
+    pub fn resolved<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        token: u64,
+        addresses: &[(Transport, SocketAddr)],
+    ) {
+        let Some((id, at)) = self.lookups.remove(Id::from_bits(token)) else {
+            return;
+        };
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        if context.branches[at].state != BranchState::Resolving {
+            return;
+        }
+        let mut flows = addresses
+            .iter()
+            .filter_map(|&(transport, remote)| s.network.flow_to(transport, remote));
+        let Some(first) = flows.next() else {
+            return self.branch_done(s, (id, at), 502);
+        };
+        context
+            .alternates
+            .extend(flows.take(ALTERNATES_MAX).map(|flow| (at, flow)));
+        self.send_stored(s, (id, at), Some(first));
+    }
+
+    /// Starts a branch of a context from the request that it kept, on `flow` if that is known.
+    pub(crate) fn send_stored<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        place: (Id, usize),
+        flow: Option<Flow>,
+    ) {
+        let Some(context) = self.contexts.get_mut(place.0) else {
+            return;
+        };
+        let stored = std::mem::take(&mut context.request);
+        let mut index = std::mem::take(&mut self.index);
+        if let Ok(request) = index.parse(&stored, &Limits::default()) {
+            let next_route = request
+                .values(HeaderName::Route)
+                .next()
+                .and_then(|value| NameAddr::parse(value.bytes));
+            self.splices.clear();
+            match flow {
+                Some(flow) => self.send_branch(s, place, flow, &request, next_route),
+                None => self.start_branch(s, place, &request, next_route),
+            }
+        }
+        self.index = index;
+        if let Some(context) = self.contexts.get_mut(place.0) {
+            context.request = stored;
+        }
+    }
+
+    /// Sets the time after which the next group of targets is tried although nobody refused.
+    pub(crate) fn arm_ring<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
+        let Some(context) = self.contexts.get(id) else {
+            return;
+        };
+        if context.is_invite && context.next_target < context.targets.as_slice().len() {
+            // A full wheel leaves the group ringing until it answers, as a single target would.
+            let _ = self
+                .wheel
+                .insert(s.now.plus_ms(s.settings.serial_ring_ms), id.to_bits());
+        }
+    }
+}
+
+/// How many of the first targets have the highest q.
+pub(crate) fn first_group(targets: &[Target]) -> usize {
+    targets
+        .iter()
+        .take_while(|target| target.q == targets[0].q)
+        .count()
+}
+
+/// Where a target leads: Path before Route before its flow before its URI.
+fn hop<'a>(
+    targets: &'a Targets,
+    target: &Target,
+    next_route: Option<NameAddr<'a>>,
+) -> Result<NextHop<'a>, route::Unroutable> {
+    let path = targets.path(target);
+    let uri = if !path.is_empty() {
+        let first = sip::lex::find_outside(path, |byte| byte == b',').unwrap_or(None);
+        NameAddr::parse(&path[..first.unwrap_or(path.len())])
+            .ok_or(route::Unroutable::Syntax)?
+            .uri
+    } else if let Some(route) = next_route {
+        route.uri
+    } else if let Some(flow) = target.flow {
+        return Ok(NextHop::Flow(flow));
+    } else {
+        targets.uri(target)
+    };
+    route::next_hop(&Uri::parse(uri).map_err(|_| route::Unroutable::Syntax)?)
+}
+
+/// Whether the sender of a request is not where its Contact says: behind NAT, or on a stream.
+fn needs_flow(request: &Message<'_>, from: &Flow) -> bool {
+    if from.transport.is_reliable() {
+        return true;
+    }
+    let contact = request
+        .values(HeaderName::Contact)
+        .next()
+        .and_then(|value| NameAddr::parse(value.bytes));
+    let uri = contact.and_then(|contact| contact.parse_uri().ok());
+    uri.is_none_or(|uri| {
+        uri.host
+            .address
+            .is_some_and(|address| SocketAddr::new(address, uri.port_or_default()) != from.remote)
+    })
+}
