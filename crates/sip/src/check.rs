@@ -1,6 +1,7 @@
 //! What a message must have before anybody acts on it.
 
 use crate::error::Defect;
+use crate::header::NameAddr;
 use crate::message::Message;
 use crate::name::{HeaderName, Method};
 use crate::uri::Uri;
@@ -34,7 +35,12 @@ pub fn check(message: &Message<'_>, requirement: Requirement) -> Result<(), Defe
     if cseq.method_bytes != message.method_bytes() {
         return Err(Defect::CSeqMethod);
     }
-    Uri::parse(message.request_uri()).map_err(|_| Defect::RequestUri)?;
+    let uri = Uri::parse(message.request_uri()).map_err(|_| Defect::RequestUri)?;
+    if uri.headers.is_some() {
+        // They have no meaning there (section 19.1.1) and could hide some from a reader that finds any.
+        return Err(Defect::RequestUri);
+    }
+    routes(message)?;
     message.number(HeaderName::MaxForwards, 255)?;
     if requirement == Requirement::Element {
         from.parse_uri()
@@ -48,6 +54,18 @@ pub fn check(message: &Message<'_>, requirement: Requirement) -> Result<(), Defe
     Ok(())
 }
 
+/// Each Route is a name-addr with a URI that can be read (section 20.34).
+fn routes(message: &Message<'_>) -> Result<(), Defect> {
+    let malformed = Defect::Malformed(HeaderName::Route);
+    for value in message.values(HeaderName::Route) {
+        let route = NameAddr::parse(value.bytes).filter(|_| value.bytes.contains(&b'<'));
+        route
+            .and_then(|route| route.parse_uri().ok())
+            .ok_or(malformed)?;
+    }
+    Ok(())
+}
+
 /// An INVITE names exactly one Contact (section 8.1.1.8).
 fn contact(message: &Message<'_>) -> Result<(), Defect> {
     let mut contacts = message.values(HeaderName::Contact);
@@ -57,8 +75,7 @@ fn contact(message: &Message<'_>) -> Result<(), Defect> {
     if contacts.next().is_some() {
         return Err(Defect::Repeated(HeaderName::Contact));
     }
-    let contact = crate::header::NameAddr::parse(contact.bytes)
-        .ok_or(Defect::Malformed(HeaderName::Contact))?;
+    let contact = NameAddr::parse(contact.bytes).ok_or(Defect::Malformed(HeaderName::Contact))?;
     contact
         .parse_uri()
         .map_err(|_| Defect::Malformed(HeaderName::Contact))?;

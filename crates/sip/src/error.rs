@@ -28,7 +28,7 @@ pub enum Defect {
     RequestUri,
     /// The Request-URI has a scheme that this element does not route (section 8.2.2.1).
     Scheme,
-    /// A line that is no header: no colon, a name that is no token, or a bare CR.
+    /// A line that is no header: no colon, a name that is no token, or a CR or LF that stands alone.
     HeaderLine,
     /// The headers do not end with an empty line.
     Unterminated,

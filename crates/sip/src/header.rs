@@ -47,7 +47,7 @@ impl<'a> Params<'a> {
                 if rest.is_empty() {
                     return None;
                 }
-                let end = lex::find_outside(rest, |byte| byte == b';').unwrap_or(None);
+                let end = lex::find_byte_outside(rest, b';').unwrap_or(None);
                 let taken = lex::trim(&rest[..end.unwrap_or(rest.len())]);
                 rest = end.map_or(&[][..], |end| &rest[end + 1..]);
                 if !taken.is_empty() {
@@ -55,6 +55,24 @@ impl<'a> Params<'a> {
                 }
             }
         })
+    }
+
+    /// Whether every semicolon has a parameter behind it and every quote its end. What an unclosed
+    /// quote would swallow could not be divided again by another reader.
+    fn are_whole(&self) -> bool {
+        let mut rest = self.bytes;
+        loop {
+            let Ok(end) = lex::find_byte_outside(rest, b';') else {
+                return false;
+            };
+            if lex::trim(&rest[..end.unwrap_or(rest.len())]).is_empty() {
+                return false;
+            }
+            match end {
+                Some(end) => rest = &rest[end + 1..],
+                None => return true,
+            }
+        }
     }
 
     /// The first parameter of that name: `None` if there is none, `Some(None)` if it has no value.
@@ -114,7 +132,8 @@ impl<'a> Via<'a> {
         let (version, rest) = lex::token(rest);
         let rest = lex::trim_start(lex::trim_start(rest).strip_prefix(b"/")?);
         let (transport, rest) = lex::token(rest);
-        if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" || transport.is_empty() {
+        // Another version is still read: its sender is told which one is spoken here (21.5.6).
+        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() || transport.is_empty() {
             return None;
         }
         let after = lex::trim_start(rest);
@@ -125,8 +144,9 @@ impl<'a> Via<'a> {
         let sent_by = lex::trim(&after[..semicolon.unwrap_or(after.len())]);
         let (host, port) = Host::parse_with_port(sent_by).ok()?;
         let params = Params::new(semicolon.map_or(&[], |at| &after[at + 1..]));
-        // What an unclosed quote would swallow could not be stamped.
-        lex::find_outside(params.as_bytes(), |_| false).ok()?;
+        if semicolon.is_some() && !params.are_whole() {
+            return None;
+        }
         Some(Via {
             transport,
             host,

@@ -91,6 +91,20 @@ pub fn find_outside(bytes: &[u8], stop: impl Fn(u8) -> bool) -> Result<Option<us
     Ok(None)
 }
 
+/// As [`find_outside`], for one byte.
+pub fn find_byte_outside(bytes: &[u8], stop: u8) -> Result<Option<usize>, Unclosed> {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(stop, b'"', b'<', &bytes[at..]) {
+        at += found;
+        match bytes[at] {
+            byte if byte == stop => return Ok(Some(at)),
+            b'"' => at = quoted_end(bytes, at).ok_or(Unclosed)?,
+            _ => at += memchr::memchr(b'>', &bytes[at..]).ok_or(Unclosed)? + 1,
+        }
+    }
+    Ok(None)
+}
+
 /// A quoted string or a `<` that is not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unclosed;

@@ -155,10 +155,17 @@ impl Index {
         self.headers.clear();
         self.first = [NONE; HeaderName::COUNT];
         self.defect = None;
-        let (line_end, next) = line(buffer, begin).unwrap_or((buffer.len(), buffer.len()));
-        self.start = self.start_line(buffer, begin, line_end)?;
-        self.headers_start = next as u32;
-        self.header_lines(buffer, next, limits);
+        let first = line(buffer, begin).unwrap_or(Line {
+            end: buffer.len(),
+            next: buffer.len(),
+            has_bare: false,
+        });
+        self.start = self.start_line(buffer, begin, first.end)?;
+        if first.has_bare {
+            self.flaw(Defect::HeaderLine);
+        }
+        self.headers_start = first.next as u32;
+        self.header_lines(buffer, first.next, limits);
         self.find_body(buffer);
         Ok(Message {
             buffer,
@@ -244,32 +251,33 @@ impl Index {
         self.headers_end = at as u32;
         self.body = Span::new(buffer.len(), buffer.len());
         loop {
-            let Some((mut end, mut next)) = line(buffer, at) else {
-                if at < buffer.len() || !buffer[..at].ends_with(b"\n") || at == buffer.len() {
-                    self.flaw(Defect::Unterminated);
-                }
-                return;
+            let Some(mut last) = line(buffer, at) else {
+                return self.flaw(Defect::Unterminated);
             };
-            if end == at {
+            let mut has_bare = last.has_bare;
+            if last.end == at {
                 self.headers_end = at as u32;
-                self.body = Span::new(next, buffer.len());
+                self.body = Span::new(last.next, buffer.len());
+                if has_bare {
+                    self.flaw(Defect::HeaderLine);
+                }
                 return;
             }
-            while matches!(buffer.get(next), Some(b' ' | b'\t')) {
-                match line(buffer, next) {
-                    Some(folded) => (end, next) = folded,
-                    None => {
-                        self.flaw(Defect::Unterminated);
-                        return;
-                    }
-                }
+            while matches!(buffer.get(last.next), Some(b' ' | b'\t')) {
+                let Some(folded) = line(buffer, last.next) else {
+                    return self.flaw(Defect::Unterminated);
+                };
+                has_bare |= folded.has_bare;
+                last = folded;
             }
             if self.headers.len() >= usize::from(limits.headers_max) {
-                self.flaw(Defect::TooManyHeaders);
-                return;
+                return self.flaw(Defect::TooManyHeaders);
             }
-            self.header_line(buffer, at, end, next);
-            at = next;
+            if has_bare {
+                self.flaw(Defect::HeaderLine);
+            }
+            self.header_line(buffer, at, last.end, last.next);
+            at = last.next;
             self.headers_end = at as u32;
         }
     }
@@ -312,9 +320,6 @@ impl Index {
             name_span: Span::new(at, at + name_length),
             value,
         });
-        if bare_carriage_return(text) {
-            self.flaw(Defect::HeaderLine);
-        }
     }
 
     fn find_body(&mut self, buffer: &[u8]) {
@@ -340,20 +345,39 @@ impl Index {
     }
 }
 
-/// The end of the line that begins at `at` and the start of the next one.
-fn line(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
-    let newline = at + memchr::memchr(b'\n', buffer.get(at..)?)?;
-    let end = if newline > at && buffer[newline - 1] == b'\r' {
-        newline - 1
-    } else {
-        newline
-    };
-    Some((end, newline + 1))
+/// Where a line ends and the next one begins.
+struct Line {
+    /// Past the text.
+    end: usize,
+    /// Past the line end.
+    next: usize,
+    /// Whether a CR or an LF stands alone in it. An LF alone ends the line all the same, so that there
+    /// is somebody to answer.
+    has_bare: bool,
 }
 
-/// Whether a CR stands in `text` (a header line, possibly folded) without its LF.
-fn bare_carriage_return(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'\r', text).any(|at| text.get(at + 1) != Some(&b'\n'))
+/// The line that begins at `at`; `None` if it has no end.
+fn line(buffer: &[u8], at: usize) -> Option<Line> {
+    let mut from = at;
+    loop {
+        let found = from + memchr::memchr2(b'\r', b'\n', buffer.get(from..)?)?;
+        let has_bare = from != at;
+        if buffer[found] == b'\n' {
+            return Some(Line {
+                end: found,
+                next: found + 1,
+                has_bare: true,
+            });
+        }
+        if buffer.get(found + 1) == Some(&b'\n') {
+            return Some(Line {
+                end: found,
+                next: found + 2,
+                has_bare,
+            });
+        }
+        from = found + 1;
+    }
 }
 
 /// A buffer and its index.
@@ -553,7 +577,7 @@ impl<'a> Message<'a> {
         Values {
             fields: self.fields(name),
             buffer: self.buffer,
-            line: None,
+            rest: None,
         }
     }
 
@@ -572,10 +596,16 @@ impl<'a> Message<'a> {
     /// The Call-ID (section 20.8).
     ///
     /// # Errors
-    /// If it is absent, repeated or empty.
+    /// If it is absent, repeated, empty or has white space in it.
     pub fn call_id(&self) -> Result<&'a [u8], Defect> {
         let value = self.single(HeaderName::CallId)?;
-        if value.is_empty() {
+        // Without a branch, so that the compiler can take many bytes at a time.
+        let has_control = |bytes: &[u8]| {
+            bytes.iter().fold(false, |found, &byte| {
+                found | (byte <= b' ') | (byte == 0x7f)
+            })
+        };
+        if value.is_empty() || has_control(value) {
             return Err(Defect::Malformed(HeaderName::CallId));
         }
         Ok(value)
@@ -645,33 +675,26 @@ impl<'a> Iterator for Fields<'a> {
 pub struct Values<'a> {
     fields: Fields<'a>,
     buffer: &'a [u8],
-    line: Option<Line<'a>>,
-}
-
-#[derive(Debug, Clone)]
-struct Line<'a> {
-    /// What of the field's value is still to come.
-    rest: &'a [u8],
+    /// What of the current line's value is still to come.
+    rest: Option<&'a [u8]>,
 }
 
 impl<'a> Iterator for Values<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        let mut line = match self.line.take() {
-            Some(line) => line,
-            None => Line {
-                rest: self.fields.next()?.value,
-            },
+        let rest = match self.rest.take() {
+            Some(rest) => rest,
+            None => self.fields.next()?.value,
         };
-        let comma = lex::find_outside(line.rest, |byte| byte == b',').unwrap_or(None);
-        let taken = &line.rest[..comma.unwrap_or(line.rest.len())];
+        let comma = lex::find_byte_outside(rest, b',').unwrap_or(None);
+        let taken = &rest[..comma.unwrap_or(rest.len())];
+        self.rest = comma.map(|comma| &rest[comma + 1..]);
         let bytes = lex::trim(taken);
         let span = Span::within(self.buffer, if bytes.is_empty() { taken } else { bytes });
-        if let Some(comma) = comma {
-            line.rest = &line.rest[comma + 1..];
-            self.line = Some(line);
-        }
         Some(Value { bytes, span })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,11 +54,33 @@ pub fn reason(status: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        100..=199 => "Progress",
-        200..=299 => "OK",
-        300..=399 => "Redirection",
-        400..=499 => "Request Failure",
-        500..=599 => "Server Failure",
+        _ => of_class(status / 100),
+    }
+}
+
+fn of_class(class: u16) -> &'static str {
+    match class {
+        1 => "Progress",
+        2 => "OK",
+        3 => "Redirection",
+        4 => "Request Failure",
+        5 => "Server Failure",
         _ => "Global Failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn an_unknown_status_has_the_phrase_of_its_class() {
+        assert_eq!(reason(487), "Request Terminated");
+        assert_eq!(reason(199), "Progress");
+        assert_eq!(reason(299), "OK");
+        assert_eq!(reason(399), "Redirection");
+        assert_eq!(reason(499), "Request Failure");
+        assert_eq!(reason(599), "Server Failure");
+        assert_eq!(reason(699), "Global Failure");
     }
 }

@@ -52,8 +52,7 @@ impl<'a> Host<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Host<'a>, UriError> {
         if let Some(inner) = bytes.strip_prefix(b"[") {
             let inner = inner.strip_suffix(b"]").ok_or(UriError::Host)?;
-            let text = std::str::from_utf8(inner).map_err(|_| UriError::Host)?;
-            let address: Ipv6Addr = text.parse().map_err(|_| UriError::Host)?;
+            let address = v6(inner).ok_or(UriError::Host)?;
             return Ok(Host {
                 bytes,
                 address: Some(IpAddr::V6(address)),
@@ -113,6 +112,26 @@ impl<'a> Host<'a> {
 fn without_dot(name: &[u8]) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
 }
+
+fn v6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    let read = |bytes| std::str::from_utf8(bytes).ok()?.parse().ok();
+    if let Some(address) = read(bytes) {
+        return Some(address);
+    }
+    // RFC 3261's grammar yields three colons before an embedded IPv4 address; they mean two
+    // (RFC 5118 section 4.10).
+    let at = bytes.windows(3).position(|window| window == b":::")?;
+    let (before, after) = (&bytes[..at], &bytes[at + 1..]);
+    let mut text = [0u8; ADDRESS_BYTES_MAX];
+    let text = text.get_mut(..before.len() + after.len())?;
+    text[..at].copy_from_slice(before);
+    text[at..].copy_from_slice(after);
+    v4(&after[2..])?;
+    read(text)
+}
+
+/// The longest IPv6 address in text.
+const ADDRESS_BYTES_MAX: usize = 45;
 
 fn v4(bytes: &[u8]) -> Option<Ipv4Addr> {
     if !bytes.first()?.is_ascii_digit() {

@@ -18,7 +18,7 @@ Content-Length: 4\r\n\r\nbodyXX";
 fn written(splices: &Splices, message: &sip::Message<'_>) -> String {
     let mut out = Vec::new();
     splices.write_range(message.buffer(), message.extent(), &mut out);
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("the text is UTF-8")
 }
 
 #[test]

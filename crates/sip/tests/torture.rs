@@ -400,3 +400,465 @@ fn lengths_add_up() {
         );
     }
 }
+
+/// The parser of this crate against the manifests.
+mod parser {
+    use std::net::IpAddr;
+
+    use sip::check::check;
+    use sip::header::{NameAddr, Via as SipVia};
+    use sip::{Defect, HeaderName, Index, Limits, Message, Requirement, Scheme, Uri, lex, uri};
+
+    use super::{Address, Contact, Entry, Facts, Parse, UriParts, Verdict, Via, all};
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// A value with each fold as one space.
+    fn unfolded(value: &[u8]) -> String {
+        let mut out = Vec::new();
+        let mut rest = value;
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+            out.extend_from_slice(lex::trim_end(&rest[..at]));
+            out.push(b' ');
+            rest = lex::trim_start(&rest[at..]);
+        }
+        out.extend_from_slice(rest);
+        text(&out)
+    }
+
+    /// A display name without quotes and escapes.
+    fn display(written: &[u8]) -> Option<String> {
+        let inner = match written.strip_prefix(b"\"") {
+            None if written.is_empty() => return None,
+            None => return Some(unfolded(written)),
+            Some(rest) => rest.strip_suffix(b"\"").unwrap_or(rest),
+        };
+        let mut out = Vec::new();
+        let mut bytes = inner.iter();
+        while let Some(&byte) = bytes.next() {
+            out.push(if byte == b'\\' {
+                *bytes.next().unwrap_or(&byte)
+            } else {
+                byte
+            });
+        }
+        Some(unfolded(&out))
+    }
+
+    fn decoded(bytes: &[u8]) -> String {
+        text(&uri::unescaped(bytes).collect::<Vec<u8>>())
+    }
+
+    /// What a role's check says beside what it may do. `wrong` collects what differs.
+    fn verdict(
+        what: &str,
+        allowed: &Verdict,
+        found: Result<(), Defect>,
+        is_defect: bool,
+        wrong: &mut Vec<String>,
+    ) {
+        let goes_on = ["accept", "forward", "register"]
+            .iter()
+            .any(|deed| allowed.deeds.contains(*deed));
+        match found {
+            Ok(()) if is_defect && !goes_on => wrong.push(format!("{what}: not refused")),
+            Err(defect) if goes_on && allowed.statuses.is_empty() => {
+                wrong.push(format!("{what}: refused by {defect:?}"));
+            }
+            Err(defect)
+                if !allowed.statuses.is_empty()
+                    && !allowed.statuses.contains(&defect.status().0) =>
+            {
+                wrong.push(format!(
+                    "{what}: {defect:?} is not in {:?}",
+                    allowed.statuses
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_message_is_taken_or_refused_as_its_manifest_says() {
+        let mut wrong = Vec::new();
+        for (entry, octets) in all() {
+            let mut index = Index::new();
+            let limits = Limits::default();
+            let mut here = Vec::new();
+            let parsed = index.parse(&octets, &limits);
+            let roles = [
+                ("proxy", Requirement::Proxy, &entry.proxy),
+                ("element", Requirement::Element, &entry.element),
+            ];
+            for (what, requirement, allowed) in roles {
+                let allowed = Verdict::parse(allowed).expect("held to the vocabulary above");
+                match (&parsed, entry.parse) {
+                    (Ok(message), Parse::Ok | Parse::Defect) => {
+                        let found = check(message, requirement);
+                        verdict(
+                            what,
+                            &allowed,
+                            found,
+                            entry.parse == Parse::Defect,
+                            &mut here,
+                        );
+                    }
+                    (Ok(message), Parse::Error) => {
+                        if check(message, requirement).is_ok() {
+                            here.push(format!("{what}: taken"));
+                        }
+                    }
+                    (Err(error), Parse::Ok | Parse::Defect) => {
+                        if !allowed.deeds.contains("drop") {
+                            here.push(format!("{what}: {error:?}"));
+                        }
+                    }
+                    (_, Parse::OkOrError) | (Err(_), Parse::Error) => {}
+                }
+            }
+            wrong.extend(here.iter().map(|line| format!("{} {line}", entry.file)));
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} differ:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
+    }
+
+    /// Collects facts that differ.
+    struct Findings<'a> {
+        file: &'a str,
+        wrong: Vec<String>,
+    }
+
+    impl Findings<'_> {
+        fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, expected: T, found: T) {
+            if expected != found {
+                let line = format!(
+                    "{} {what}: expected {expected:?}, found {found:?}",
+                    self.file
+                );
+                self.wrong.push(line);
+            }
+        }
+
+        fn given<T: PartialEq + std::fmt::Debug>(
+            &mut self,
+            what: &str,
+            expected: Option<T>,
+            found: Option<T>,
+        ) {
+            if expected.is_some() {
+                self.same(what, expected, found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_fact_is_found() {
+        let mut wrong = Vec::new();
+        let mut asserted = 0;
+        for (entry, octets) in all() {
+            let Some(facts) = &entry.facts else { continue };
+            let limits = Limits {
+                size_bytes_max: u32::MAX,
+                headers_max: u16::MAX - 1,
+            };
+            let mut index = Index::new();
+            let Ok(message) = index.parse(&octets, &limits) else {
+                continue;
+            };
+            asserted += 1;
+            let mut findings = Findings {
+                file: &entry.file,
+                wrong: Vec::new(),
+            };
+            start_line(&mut findings, facts, &message);
+            lines(&mut findings, facts, &message);
+            fields(&mut findings, facts, &message);
+            lists(&mut findings, facts, &message);
+            extent(&mut findings, &entry, facts, &message);
+            wrong.extend(findings.wrong);
+        }
+        assert!(asserted > 150, "{asserted} messages were read");
+        assert!(
+            wrong.is_empty(),
+            "{} differ:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
+    }
+
+    fn start_line(findings: &mut Findings<'_>, facts: &Facts, message: &Message<'_>) {
+        findings.same("request", facts.kind == "request", message.is_request());
+        findings.given(
+            "method",
+            facts.method.clone(),
+            Some(text(message.method_bytes())),
+        );
+        findings.given(
+            "uri",
+            facts.request_uri.clone(),
+            Some(text(message.request_uri())),
+        );
+        findings.given("status", facts.status, Some(message.status()));
+        findings.given("reason", facts.reason.clone(), Some(text(message.reason())));
+        let uri = Uri::parse(message.request_uri());
+        if let Some(parts) = &facts.request_uri_parts {
+            match uri {
+                Ok(uri) => uri_parts(findings, parts, &uri),
+                Err(error) => findings
+                    .wrong
+                    .push(format!("{} uri: {error:?}", findings.file)),
+            }
+        }
+        if let Some(address) = &facts.request_uri_address {
+            let expected: IpAddr = address.parse().expect("a fact is an address");
+            findings.same(
+                "address",
+                Some(expected),
+                uri.ok().and_then(|uri| uri.host.address),
+            );
+        }
+    }
+
+    fn uri_parts(findings: &mut Findings<'_>, parts: &UriParts, uri: &Uri<'_>) {
+        let scheme = match parts.scheme.to_ascii_lowercase().as_str() {
+            "sip" => Scheme::Sip,
+            "sips" => Scheme::Sips,
+            "tel" => Scheme::Tel,
+            _ => Scheme::Other,
+        };
+        findings.same("scheme", scheme, uri.scheme);
+        if uri.is_sip() {
+            findings.same("user", parts.user.clone(), uri.user.map(text));
+            findings.same("password", parts.password.clone(), uri.password.map(text));
+            findings.same("port", parts.port, uri.port);
+        }
+        findings.given(
+            "decoded user",
+            parts.user_decoded.clone(),
+            uri.user.map(decoded),
+        );
+        findings.given("host", parts.host.clone(), Some(text(uri.host.bytes)));
+        findings.given("params", parts.params, Some(uri.params.iter().count()));
+        findings.given("headers", parts.headers.clone(), uri.headers.map(text));
+    }
+
+    fn lines(findings: &mut Findings<'_>, facts: &Facts, message: &Message<'_>) {
+        // The index stops at what it cannot go beyond; what it has then is not all there is.
+        let stopped = matches!(
+            message.defect(),
+            Some(Defect::Unterminated | Defect::TooManyHeaders)
+        );
+        if stopped {
+            return;
+        }
+        findings.given("headers", facts.header_fields, Some(message.header_count()));
+        for (name, count) in &facts.header_lines {
+            let is = |bytes: &[u8]| bytes.eq_ignore_ascii_case(name.as_bytes());
+            let found = message
+                .all_fields()
+                .filter(|field| match field.name {
+                    HeaderName::Other => is(field.name_bytes),
+                    known => is(known.as_str().as_bytes()),
+                })
+                .count();
+            findings.same(name, *count, found);
+        }
+        for (name, value) in facts.header_value.iter().chain(&facts.unknown) {
+            let known = HeaderName::parse(name.as_bytes());
+            let mut fields = message.all_fields();
+            let field = fields.find(|field| {
+                field.name == known
+                    && (known != HeaderName::Other
+                        || field.name_bytes.eq_ignore_ascii_case(name.as_bytes()))
+            });
+            let found = field.map(|field| unfolded(field.value));
+            findings.same(name, Some(value.clone()), found);
+        }
+    }
+
+    fn fields(findings: &mut Findings<'_>, facts: &Facts, message: &Message<'_>) {
+        let single = |name| message.single(name).ok();
+        let number = |name| message.number(name, u32::MAX).ok().flatten();
+        findings.given(
+            "call-id",
+            facts.call_id.clone(),
+            single(HeaderName::CallId).map(text),
+        );
+        let cseq = message.cseq().ok();
+        findings.given("cseq", facts.cseq, cseq.map(|cseq| cseq.number));
+        let method = cseq.map(|cseq| text(cseq.method_bytes));
+        findings.given("cseq method", facts.cseq_method.clone(), method);
+        let hops = facts.max_forwards.map(u32::from);
+        findings.given("max-forwards", hops, number(HeaderName::MaxForwards));
+        findings.given("expires", facts.expires, number(HeaderName::Expires));
+        let content_type = single(HeaderName::ContentType).map(|value| {
+            text(lex::trim_end(
+                value.split(|&byte| byte == b';').next().unwrap_or(value),
+            ))
+        });
+        let expected = facts.content_type.as_deref();
+        let expected = expected.map(|value| value.split(';').next().unwrap_or(value).to_owned());
+        findings.given("content-type", expected, content_type);
+        let addresses = [
+            (
+                "from",
+                &facts.from,
+                message.from(),
+                &facts.from_user_decoded,
+            ),
+            ("to", &facts.to, message.to(), &facts.to_user_decoded),
+        ];
+        for (what, expected, found, user) in addresses {
+            let Some(expected) = expected else { continue };
+            match found {
+                Ok(found) => address(findings, what, expected, &found),
+                Err(defect) => findings
+                    .wrong
+                    .push(format!("{} {what}: {defect:?}", findings.file)),
+            }
+            let found = found
+                .ok()
+                .and_then(|found| found.parse_uri().ok()?.user.map(decoded));
+            findings.given(what, user.clone(), found);
+        }
+    }
+
+    fn address(findings: &mut Findings<'_>, what: &str, expected: &Address, found: &NameAddr<'_>) {
+        let name = expected.display.clone().filter(|name| !name.is_empty());
+        findings.same(
+            what,
+            name,
+            display(found.display).filter(|name| !name.is_empty()),
+        );
+        findings.same(what, expected.uri.clone(), text(found.uri));
+        findings.same(what, expected.tag.clone(), found.tag().map(text));
+    }
+
+    fn lists(findings: &mut Findings<'_>, facts: &Facts, message: &Message<'_>) {
+        let vias: Vec<_> = message.values(HeaderName::Via).collect();
+        if !facts.via.is_empty() {
+            findings.same("vias", facts.via.len(), vias.len());
+        }
+        for (expected, value) in facts.via.iter().zip(&vias) {
+            match SipVia::parse(value.bytes) {
+                Some(found) => {
+                    let bare: Vec<u8> = value
+                        .bytes
+                        .iter()
+                        .copied()
+                        .filter(|&byte| !lex::is_lws(byte))
+                        .collect();
+                    let starts = bare.starts_with(expected.protocol.as_bytes());
+                    findings.same("via protocol", true, starts);
+                    via(findings, expected, &found);
+                }
+                None => findings
+                    .wrong
+                    .push(format!("{} via unreadable", findings.file)),
+            }
+        }
+        if let Some(received) = &facts.received_address {
+            let expected: IpAddr = received.parse().expect("a fact is an address");
+            let found = message.via().ok().and_then(|via| via.received());
+            findings.same("received", Some(expected), found);
+        }
+        let contacts: Vec<_> = message.values(HeaderName::Contact).collect();
+        if !facts.contact.is_empty() {
+            findings.same("contacts", facts.contact.len(), contacts.len());
+        }
+        for (expected, value) in facts.contact.iter().zip(&contacts) {
+            contact(findings, expected, value.bytes);
+        }
+        let first = contacts
+            .first()
+            .and_then(|value| NameAddr::parse(value.bytes));
+        let user = first.and_then(|contact| contact.parse_uri().ok()?.user.map(decoded));
+        findings.given("contact user", facts.contact_user_decoded.clone(), user);
+        for (name, expected) in [
+            (HeaderName::Route, &facts.route),
+            (HeaderName::RecordRoute, &facts.record_route),
+        ] {
+            let uri = |bytes| NameAddr::parse(bytes).map(|route| text(route.uri));
+            let found: Option<Vec<String>> =
+                message.values(name).map(|value| uri(value.bytes)).collect();
+            if !expected.is_empty() {
+                findings.same(name.as_str(), Some(expected.clone()), found);
+            }
+        }
+    }
+
+    fn via(findings: &mut Findings<'_>, expected: &Via, found: &SipVia<'_>) {
+        findings.same(
+            "via transport",
+            expected.transport.clone(),
+            text(found.transport),
+        );
+        findings.same("via host", expected.host.clone(), text(found.host.bytes));
+        findings.same("via port", expected.port, found.port);
+        findings.same("branch", expected.branch.clone(), found.branch().map(text));
+        let value = |name: &[u8]| found.params.value(name).map(text);
+        findings.same("received", expected.received.clone(), value(b"received"));
+        findings.same("maddr", expected.maddr.clone(), value(b"maddr"));
+        findings.same("rport", expected.rport, found.rport().is_some());
+        findings.same(
+            "ttl",
+            expected.ttl.map(|ttl| ttl.to_string()),
+            value(b"ttl"),
+        );
+    }
+
+    fn contact(findings: &mut Findings<'_>, expected: &Contact, value: &[u8]) {
+        findings.same("star", expected.star, value == b"*");
+        let (Some(uri), Some(found)) = (&expected.uri, NameAddr::parse(value)) else {
+            findings.same(
+                "contact",
+                expected.uri.is_some(),
+                NameAddr::parse(value).is_some(),
+            );
+            return;
+        };
+        findings.same("contact", uri.clone(), text(found.uri));
+        let name = expected.display.clone().filter(|name| !name.is_empty());
+        findings.same(
+            "contact",
+            name,
+            display(found.display).filter(|name| !name.is_empty()),
+        );
+        findings.given("q", expected.q.clone(), found.params.value(b"q").map(text));
+        let expires = found
+            .params
+            .value(b"expires")
+            .and_then(|value| lex::number(value, u32::MAX));
+        findings.given("expires", expected.expires, expires);
+        let others = found
+            .params
+            .iter()
+            .filter(|param| !param.is(b"q") && !param.is(b"expires"));
+        findings.given("params", expected.params, Some(others.count()));
+    }
+
+    fn extent(findings: &mut Findings<'_>, entry: &Entry, facts: &Facts, message: &Message<'_>) {
+        if entry.parse == Parse::Defect && message.defect().is_some() {
+            return;
+        }
+        let body = message.body_span();
+        findings.given(
+            "header bytes",
+            facts.header_bytes,
+            Some(body.start as usize),
+        );
+        findings.given(
+            "body bytes",
+            facts.body_bytes,
+            Some((body.end - body.start) as usize),
+        );
+        let leftover = message.buffer().len() - body.end as usize;
+        findings.given("leftover bytes", facts.leftover_bytes, Some(leftover));
+    }
+}
