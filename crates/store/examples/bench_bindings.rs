@@ -25,16 +25,11 @@ fn main() -> Result<()> {
     let url = std::env::args()
         .nth(1)
         .unwrap_or_else(|| format!("sqlite://{}", folder.join("bench.db").display()));
-    let options = StoreOptions::default();
-    let store = runtime.block_on(Store::open(&url, options))?;
-    let writer = {
-        let _in_runtime = runtime.enter();
-        let options = WriterOptions {
-            commit_spacing: Duration::ZERO,
-            ..WriterOptions::default()
-        };
-        BindingWriter::start(&store, options)
-    };
+    if std::env::args().nth(2).is_some() {
+        // One shape only, for a profiler.
+        return profile(&runtime, &url);
+    }
+    let writer = start(&runtime, &url)?;
     println!(
         "{:<28} {:>8} {:>10} {:>12} {:>12} {:>10}",
         "work", "group", "rows/s", "CPU us/row", "CPU us/group", "commits"
@@ -64,6 +59,32 @@ fn main() -> Result<()> {
     runtime.block_on(writer.close());
     if std::env::args().nth(1).is_none() {
         std::fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+fn start(runtime: &tokio::runtime::Runtime, url: &str) -> Result<BindingWriter> {
+    let store = runtime.block_on(Store::open(url, StoreOptions::default()))?;
+    let _in_runtime = runtime.enter();
+    let options = WriterOptions {
+        commit_spacing: Duration::ZERO,
+        ..WriterOptions::default()
+    };
+    Ok(BindingWriter::start(&store, options))
+}
+
+fn profile(runtime: &tokio::runtime::Runtime, url: &str) -> Result<()> {
+    let writer = start(runtime, url)?;
+    let first = runtime.block_on(
+        runtime
+            .block_on(Store::open(url, StoreOptions::default()))?
+            .next_binding_id(),
+    )?;
+    let ids: Vec<i64> = (first.0..first.0 + 32_000).collect();
+    for _ in 0..3 {
+        measure("insert", &writer, 32, &ids, |id| {
+            BindingChange::Put(row(id))
+        })?;
     }
     Ok(())
 }

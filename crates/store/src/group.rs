@@ -11,8 +11,21 @@ use std::time::Duration;
 use crate::backend::{Args, Connection, Dialect, Sql};
 use crate::binding::{BindingChange, BindingId, BindingRow, COLUMNS, DeferredChange, Renewal};
 
-/// Rows per statement, largest first: a number of rows is made up of these.
-const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+/// Up to this many rows of one kind are one statement on SQLite, which is then a transaction of its
+/// own: each further statement costs two changes of threads, more than several rows do.
+const SQLITE_EXACT_MAX: usize = 64;
+
+/// Rows per statement, largest first: a number of rows is made up of these. Servers keep every
+/// prepared statement in memory and are given fewer.
+fn sizes(dialect: Dialect) -> Vec<usize> {
+    match dialect {
+        Dialect::Sqlite => [256, 128]
+            .into_iter()
+            .chain((1..=SQLITE_EXACT_MAX).rev())
+            .collect(),
+        Dialect::Postgres | Dialect::MySql => vec![256, 64, 16, 8, 4, 2, 1],
+    }
+}
 
 /// Arguments per row of a refresh.
 const REFRESH_ARGS: usize = 4;
@@ -113,27 +126,66 @@ fn merged<'a>(earlier: Option<Renewal<'a>>, later: Renewal<'a>) -> Renewal<'a> {
     }
 }
 
-/// The statements' texts for one dialect, made once.
+/// The statements' texts for one dialect, made when first used.
 pub(crate) struct Statements {
     dialect: Dialect,
-    put: Vec<Sql>,
-    refresh: Vec<Sql>,
-    delete: Vec<Sql>,
+    sizes: Vec<usize>,
+    put: Shapes,
+    refresh: Shapes,
+    delete: Shapes,
+}
+
+/// One kind of statement in every size.
+struct Shapes {
+    build: fn(Dialect, usize) -> String,
+    made: Vec<Option<Sql>>,
+}
+
+impl Shapes {
+    fn of(&mut self, dialect: Dialect, rows: usize) -> Sql {
+        if self.made.len() <= rows {
+            self.made.resize(rows + 1, None);
+        }
+        let text = || Sql::new(dialect, &(self.build)(dialect, rows));
+        self.made[rows].get_or_insert_with(text).clone()
+    }
 }
 
 impl Statements {
     pub(crate) fn new(dialect: Dialect) -> Self {
-        let each = |text: fn(Dialect, usize) -> String| {
-            let sized = SIZES.iter().map(|rows| text(dialect, *rows));
-            sized.map(|text| Sql::new(dialect, &text)).collect()
+        let sized = |build| Shapes {
+            build,
+            made: Vec::new(),
         };
         Self {
             dialect,
-            put: each(put),
-            refresh: each(refresh),
-            delete: each(delete),
+            sizes: sizes(dialect),
+            put: sized(put),
+            refresh: sized(refresh),
+            delete: sized(delete),
         }
     }
+
+    /// How many statements so many rows take.
+    fn pieces(&self, mut rows: usize) -> usize {
+        let mut count = 0;
+        for size in &self.sizes {
+            count += rows / size;
+            rows %= size;
+        }
+        count
+    }
+}
+
+/// Cuts rows into pieces of the sizes that have statements.
+fn split<'a, T>(sizes: &[usize], rows: &'a [T]) -> impl Iterator<Item = &'a [T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let size = sizes.iter().find(|size| **size <= rest.len())?;
+        let (piece, after) = rest.split_at(*size);
+        rest = after;
+        Some(piece)
+    })
 }
 
 fn repeated(item: &str, times: usize) -> String {
@@ -184,11 +236,11 @@ fn delete(_: Dialect, rows: usize) -> String {
 /// none of it or, when the answer to the commit was lost, possibly all of it.
 pub(crate) async fn write(
     connection: &mut Connection,
-    statements: &Statements,
+    statements: &mut Statements,
     group: &Folded<'_>,
 ) -> Result<(), sqlx::Error> {
-    let count =
-        pieces(group.puts.len()) + pieces(group.refreshes.len()) + pieces(group.deletes.len());
+    let lens = [group.puts.len(), group.refreshes.len(), group.deletes.len()];
+    let count: usize = lens.iter().map(|rows| statements.pieces(*rows)).sum();
     // A single statement is a transaction of its own.
     if count <= 1 {
         return write_rows(connection, statements, group).await;
@@ -206,18 +258,19 @@ pub(crate) async fn write(
 
 async fn write_rows(
     connection: &mut Connection,
-    statements: &Statements,
+    statements: &mut Statements,
     group: &Folded<'_>,
 ) -> Result<(), sqlx::Error> {
     let dialect = statements.dialect;
-    for (size, rows) in split(&group.puts) {
+    for rows in split(&statements.sizes, &group.puts) {
         let mut args = Args::new(dialect, rows.len() * COLUMNS.len());
         for (row, renewal) in rows {
             row.bind(renewal.as_ref(), &mut args)?;
         }
-        connection.execute(&statements.put[size], args).await?;
+        let sql = statements.put.of(dialect, rows.len());
+        connection.execute(&sql, args).await?;
     }
-    for (size, rows) in split(&group.refreshes) {
+    for rows in split(&statements.sizes, &group.refreshes) {
         let mut args = Args::new(dialect, rows.len() * REFRESH_ARGS);
         for (id, renewal) in rows {
             args.int(id.0)?;
@@ -225,37 +278,18 @@ async fn write_rows(
             args.int(renewal.cseq.into())?;
             args.bytes_or_null(renewal.call_id)?;
         }
-        connection.execute(&statements.refresh[size], args).await?;
+        let sql = statements.refresh.of(dialect, rows.len());
+        connection.execute(&sql, args).await?;
     }
-    for (size, rows) in split(&group.deletes) {
+    for rows in split(&statements.sizes, &group.deletes) {
         let mut args = Args::new(dialect, rows.len());
         for id in rows {
             args.int(id.0)?;
         }
-        connection.execute(&statements.delete[size], args).await?;
+        let sql = statements.delete.of(dialect, rows.len());
+        connection.execute(&sql, args).await?;
     }
     Ok(())
-}
-
-/// How many statements so many rows take.
-fn pieces(mut rows: usize) -> usize {
-    let mut count = 0;
-    for size in SIZES {
-        count += rows / size;
-        rows %= size;
-    }
-    count
-}
-
-/// Cuts rows into pieces of the sizes there are statements for; each with the index of its size.
-fn split<T>(rows: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let size = SIZES.iter().position(|size| *size <= rest.len())?;
-        let (piece, after) = rest.split_at(SIZES[size]);
-        rest = after;
-        Some((size, piece))
-    })
 }
 
 #[cfg(test)]
@@ -264,14 +298,17 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_the_sizes_that_have_statements() {
-        let rows = [(); 256 * 2 + 64 + 3];
-        let sizes: Vec<_> = split(&rows)
-            .map(|(size, piece)| (SIZES[size], piece.len()))
-            .collect();
-        let expected = [256, 256, 64, 1, 1, 1].map(|size| (size, size));
-        assert_eq!(sizes, expected);
-        assert_eq!(pieces(rows.len()), 6);
-        assert_eq!(split::<()>(&[]).count(), 0);
+        for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql] {
+            let statements = Statements::new(dialect);
+            for count in 0..600 {
+                let rows = vec![(); count];
+                let lens: Vec<_> = split(&statements.sizes, &rows).map(<[_]>::len).collect();
+                assert_eq!(lens.iter().sum::<usize>(), count);
+                assert_eq!(lens.len(), statements.pieces(count));
+                assert!(lens.iter().all(|len| statements.sizes.contains(len)));
+            }
+        }
+        assert_eq!(Statements::new(Dialect::Sqlite).pieces(SQLITE_EXACT_MAX), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::health::{Health, StoreHealth};
 use crate::schema;
 
 /// Prepared statements kept per connection: the shapes in use and room for the administration's.
-const STATEMENTS_MAX: usize = 64;
+const STATEMENTS_MAX: usize = 256;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]

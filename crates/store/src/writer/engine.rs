@@ -356,7 +356,7 @@ impl Engine {
         let rows = folded.rows();
         let written = tokio::time::timeout(
             limit,
-            group::write(&mut connection, &self.statements, &folded),
+            group::write(&mut connection, &mut self.statements, &folded),
         );
         let written = written.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         drop(folded);
