@@ -1,0 +1,70 @@
+//! Where a request for a user may go.
+
+use sip::Uri;
+use transaction::Flow;
+
+use crate::location::Location;
+use crate::record::BindingView;
+
+/// A contact that a request may be sent to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BindingTarget<'a> {
+    /// The store's number of the binding.
+    pub id: u64,
+    /// The Request-URI: the contact without what may not stand there (RFC 3261 section 19.1.1).
+    pub uri: &'a [u8],
+    /// Values for Route, joined with `, `; empty if none (RFC 3327).
+    pub path: &'a [u8],
+    /// Where to send when the URI does not decide.
+    pub flow: Option<Flow>,
+    /// Preference in thousandths, the highest first; 1000 where none was sent.
+    pub q: u16,
+    /// Another way to the instance of a target that is not an alternate: to be tried only when that
+    /// one's flow has failed (RFC 5626 section 5.3).
+    pub alternate: bool,
+}
+
+impl std::fmt::Debug for BindingTarget<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BindingTarget")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows the contacts of `aor` that are in force and that SIP can reach, the oldest first; the order
+/// by q is left to the caller (RFC 3261 section 16.6). Contacts of other schemes are passed over.
+pub fn targets<'a>(
+    location: &'a Location,
+    aor: &[u8],
+    now_unix_s: u64,
+    mut visit: impl FnMut(BindingTarget<'a>),
+) {
+    let live = location.lookup(aor, now_unix_s);
+    for binding in live.clone() {
+        let contact = binding.contact();
+        let Ok(uri) = Uri::parse(contact) else {
+            continue;
+        };
+        if !uri.is_sip() {
+            continue;
+        }
+        let headers = uri.headers.map_or(0, |headers| headers.len() + 1);
+        visit(BindingTarget {
+            id: binding.id(),
+            uri: &contact[..contact.len() - headers],
+            path: binding.path(),
+            flow: binding.use_flow().then(|| binding.flow()),
+            q: binding.q_thousandths().unwrap_or(1000),
+            alternate: live.clone().any(|other| is_preferred(&other, &binding)),
+        });
+    }
+}
+
+/// Whether `one` is a fresher flow to the instance of `other`.
+fn is_preferred(one: &BindingView<'_>, other: &BindingView<'_>) -> bool {
+    one.reg_id().is_some()
+        && other.reg_id().is_some()
+        && one.instance() == other.instance()
+        && (one.refreshed_at_unix_s(), one.id()) > (other.refreshed_at_unix_s(), other.id())
+}
