@@ -1,10 +1,182 @@
-//! Benchmarks side by side with peers. Not there yet.
+//! Benchmarks side by side with peers: Debian's Kamailio and Holdline in turn under the same load
+//! from SIPp, on loopback. Ratios are the result; seconds of one machine are not.
+//!
+//! Rows are printed as a table and written to `target/bench.json`. How to read them:
+//! `bench/README.md`.
 
-use std::path::Path;
+mod error;
+mod floor;
+mod install;
+mod machine;
+mod process;
+mod report;
+mod rows;
+mod server;
+mod sipp;
+
+use error::Error;
+use report::Row;
+use server::Side;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Runs the benchmark's rows named in `arguments`, or all of them.
-pub(crate) fn run(_root: &Path, _arguments: &[String]) -> ExitCode {
-    eprintln!("bench: not there yet");
-    ExitCode::FAILURE
+const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side ours|theirs]
+                         [--repeats N] [--population N]
+
+  --rows        proxy-call, register-digest, register-memory, udp-floor (default: all)
+  --quick       one short repetition a row: to see that it works, not to quote
+  --side        one side only, the other's figures left out
+  --repeats     repetitions of each side (default 3)
+  --population  registrations of our side in register-memory (default 200000)";
+
+const ROWS: &[&str] = &[
+    "udp-floor",
+    "proxy-call",
+    "register-digest",
+    "register-memory",
+];
+
+/// What is to be run, and for how long.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    rows: Vec<String>,
+    sides: Vec<Side>,
+    is_quick: bool,
+    repeats: usize,
+    population: u64,
+}
+
+impl Plan {
+    fn parse(arguments: &[String]) -> Result<Self, Error> {
+        let mut plan = Self {
+            rows: ROWS.iter().map(|&row| row.to_owned()).collect(),
+            sides: vec![Side::Theirs, Side::Ours],
+            is_quick: false,
+            repeats: 3,
+            population: 200_000,
+        };
+        let mut arguments = arguments.iter();
+        while let Some(option) = arguments.next() {
+            if option == "--help" {
+                return Err(Error::Help);
+            }
+            if option == "--quick" {
+                plan.is_quick = true;
+                plan.repeats = 1;
+                plan.population = 20_000;
+                continue;
+            }
+            let value = arguments
+                .next()
+                .ok_or_else(|| Error::Usage(format!("{option} is unknown or lacks its value")))?;
+            let number = || {
+                let number: Option<u64> = value.parse().ok().filter(|&number| number > 0);
+                number
+                    .ok_or_else(|| Error::Usage(format!("{option} {value}: not a number above 0")))
+            };
+            match option.as_str() {
+                "--rows" => plan.rows = value.split(',').map(str::to_owned).collect(),
+                "--side" if value == "ours" => plan.sides = vec![Side::Ours],
+                "--side" if value == "theirs" => plan.sides = vec![Side::Theirs],
+                "--repeats" => plan.repeats = usize::try_from(number()?).unwrap_or(usize::MAX),
+                "--population" => plan.population = number()?,
+                _ => return Err(Error::Usage(format!("{option} {value}: unknown"))),
+            }
+        }
+        match plan.rows.iter().find(|row| !ROWS.contains(&row.as_str())) {
+            Some(row) => Err(Error::Usage(format!("{row}: no such row"))),
+            None => Ok(plan),
+        }
+    }
+}
+
+/// Runs the rows named in `arguments`, or all of them.
+pub(crate) fn run(root: &Path, arguments: &[String]) -> ExitCode {
+    match Plan::parse(arguments).and_then(|plan| run_plan(root, &plan)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Help) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Err(Error::Usage(what)) => {
+            eprintln!("bench: {what}\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
+    let target = target_folder(root);
+    let needs_load = plan.rows.iter().any(|row| row != "udp-floor");
+    let mut holdline = Err("not asked for".to_owned());
+    if needs_load {
+        install::missing(plan.sides.contains(&Side::Theirs))?;
+        if plan.sides.contains(&Side::Ours) {
+            holdline = install::holdline(root, &target);
+        }
+    }
+    let versions = machine::versions(holdline.as_deref().ok());
+    report::say_machine(&versions);
+    let folder = target
+        .join("bench")
+        .join(format!("run-{}", std::process::id()));
+    fs::create_dir_all(&folder).map_err(Error::io("making the folder for the run"))?;
+    let mut keeper = process::Keeper::start(&folder)?;
+    let scene = rows::Scene {
+        plan,
+        root,
+        folder: &folder,
+        holdline: &holdline,
+    };
+
+    let mut done: Vec<Row> = Vec::new();
+    for id in &plan.rows {
+        println!("\n{id}");
+        done.push(scene.row(id, &mut keeper)?);
+        // Written after each row, so that a long run that is cut short leaves something.
+        report::write(&target.join("bench.json"), &done, &versions)?;
+    }
+    report::print(&done);
+    Ok(())
+}
+
+/// Where cargo builds: the machine's choice, or `target`.
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(arguments: &[&str]) -> Result<Plan, Error> {
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        Plan::parse(&arguments)
+    }
+
+    #[test]
+    fn without_arguments_all_rows_run_on_both_sides() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(plan.rows, ROWS);
+        assert_eq!(plan.sides.len(), 2);
+    }
+
+    #[test]
+    fn a_row_that_does_not_exist_is_refused() {
+        assert!(matches!(
+            plan(&["--rows", "proxy-call,tea"]),
+            Err(Error::Usage(_))
+        ));
+    }
+
+    #[test]
+    fn an_option_without_its_value_is_refused() {
+        assert!(matches!(plan(&["--rows"]), Err(Error::Usage(_))));
+        assert!(matches!(plan(&["--repeats", "0"]), Err(Error::Usage(_))));
+    }
 }

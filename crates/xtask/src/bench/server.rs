@@ -1,0 +1,241 @@
+//! The two servers that are compared, started and stopped the same way.
+
+use super::error::Error;
+use super::install::path_of;
+use super::process::{self, Keeper, Process};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it answers: a large store has to be read.
+const READY_LIMIT_S: u64 = 120;
+const POLL: Duration = Duration::from_millis(50);
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "secret";
+/// The domain of every user.
+pub(crate) const DOMAIN: &str = "bench.example";
+/// Kamailio's shared memory and memory per process, in MiB: its default of 64 and 8 is too small
+/// for 100,000 bindings.
+const KAMAILIO_MEMORY_MIB: [&str; 2] = ["1024", "16"];
+
+/// Whose figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Theirs,
+    Ours,
+}
+
+/// How to run a server.
+#[derive(Debug, Clone)]
+pub(crate) enum Server {
+    /// With this many worker processes.
+    Kamailio { children: u32 },
+    /// The program at this path.
+    Holdline { program: PathBuf },
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub(crate) struct Running {
+    process: Process,
+    /// Where it takes SIP over UDP.
+    pub(crate) address: SocketAddr,
+}
+
+impl Running {
+    /// User and system time of all its processes so far, in microseconds.
+    pub(crate) fn cpu_us(&self) -> f64 {
+        process::cpu_us(self.process.pid())
+    }
+
+    /// Resident memory of all its processes, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        process::memory_bytes(self.process.pid())
+    }
+
+    /// Whether it is still there; a server that died must not look cheap.
+    ///
+    /// # Errors
+    /// What it printed, when it is not.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        match self.process.ended() {
+            Ok(None) => Ok(()),
+            _ => Err(self.process.failure()),
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self, keeper: &mut Keeper) {
+        keeper.end(self.process, "-TERM");
+    }
+}
+
+impl Server {
+    /// Starts the server in `folder` with `users`, and waits until it answers. `root` is the
+    /// workspace's folder, where the configurations are.
+    ///
+    /// # Errors
+    /// What the program printed when it ended; [`Error::Late`] when it does not answer.
+    pub(crate) fn start(
+        &self,
+        keeper: &mut Keeper,
+        root: &Path,
+        folder: &Path,
+        users: &[String],
+    ) -> Result<Running, Error> {
+        fs::create_dir_all(folder).map_err(Error::io("making a folder for a server"))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_udp_port()?));
+        match self {
+            Self::Kamailio { children } => kamailio(keeper, root, folder, address, *children),
+            Self::Holdline { program } => holdline(keeper, root, folder, address, program, users),
+        }
+    }
+}
+
+fn kamailio(
+    keeper: &mut Keeper,
+    root: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    children: u32,
+) -> Result<Running, Error> {
+    let program = path_of("kamailio").ok_or(Error::Missing(vec!["kamailio"]))?;
+    let [shared, private] = KAMAILIO_MEMORY_MIB;
+    let mut command = Command::new(program);
+    command
+        .current_dir(folder)
+        .args(["-DD", "-E", "-m", shared, "-M", private, "-Y"])
+        .arg(folder)
+        .args(["-A", &format!("BENCH_LISTEN=udp:{address}")])
+        .args(["-A", &format!("BENCH_CHILDREN={children}")])
+        .arg("-f")
+        .arg(root.join("bench/kamailio.cfg"));
+    let mut process = keeper.spawn("kamailio", &mut command, &folder.join("log"))?;
+    match wait_until_ready(&mut process, || answers_options(address)) {
+        Ok(()) => Ok(Running { process, address }),
+        Err(error) => {
+            keeper.end(process, "-TERM");
+            Err(error)
+        }
+    }
+}
+
+fn holdline(
+    keeper: &mut Keeper,
+    root: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    program: &Path,
+    users: &[String],
+) -> Result<Running, Error> {
+    let admin = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()?));
+    let template = fs::read_to_string(root.join("bench/holdline.toml"))
+        .map_err(Error::io("reading bench/holdline.toml"))?;
+    let text = template
+        .replace("{data}", &folder.join("data").to_string_lossy())
+        .replace("{listen}", &address.to_string())
+        .replace("{admin}", &admin.to_string());
+    let config = folder.join("holdline.toml");
+    fs::write(&config, text).map_err(Error::io("writing a configuration"))?;
+    let mut table = String::from("username,domain,password\n");
+    for user in users {
+        table.push_str(&format!("{user},{DOMAIN},{PASSWORD}\n"));
+    }
+    let file = folder.join("users.csv");
+    fs::write(&file, table).map_err(Error::io("writing the users"))?;
+    let imported = Command::new(program)
+        .args(["user", "import"])
+        .arg(&file)
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .map_err(Error::io("running holdline user import"))?;
+    if !imported.status.success() {
+        return Err(Error::Program {
+            name: "holdline user import".to_owned(),
+            said: String::from_utf8_lossy(&imported.stderr).into_owned(),
+        });
+    }
+    let mut command = Command::new(program);
+    command.arg("run").arg("--config").arg(&config);
+    let mut process = keeper.spawn("holdline", &mut command, &folder.join("log"))?;
+    match wait_until_ready(&mut process, || is_healthy(admin)) {
+        Ok(()) => Ok(Running { process, address }),
+        Err(error) => {
+            keeper.end(process, "-TERM");
+            Err(error)
+        }
+    }
+}
+
+fn wait_until_ready(process: &mut Process, is_ready: impl Fn() -> bool) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_secs(READY_LIMIT_S);
+    while Instant::now() < deadline {
+        if !matches!(process.ended(), Ok(None)) {
+            return Err(process.failure());
+        }
+        if is_ready() {
+            return Ok(());
+        }
+        thread::sleep(POLL);
+    }
+    Err(Error::Late {
+        name: "the server's start".to_owned(),
+        limit_s: READY_LIMIT_S,
+    })
+}
+
+/// Whether a SIP server answers OPTIONS, with whatever.
+fn answers_options(address: SocketAddr) -> bool {
+    let asked = || -> std::io::Result<usize> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let local = socket.local_addr()?;
+        let request = format!(
+            "OPTIONS sip:ping@{DOMAIN} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {local};branch=z9hG4bK-ready-{port}\r\n\
+             From: <sip:ready@{DOMAIN}>;tag=ready\r\nTo: <sip:ping@{DOMAIN}>\r\n\
+             Call-ID: ready-{port}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n\
+             Content-Length: 0\r\n\r\n",
+            port = local.port()
+        );
+        socket.send_to(request.as_bytes(), address)?;
+        socket.recv(&mut [0; 2048])
+    };
+    asked().is_ok()
+}
+
+/// Whether the admin API says that the node is healthy.
+fn is_healthy(admin: SocketAddr) -> bool {
+    let asked = || -> std::io::Result<String> {
+        let limit = Duration::from_secs(2);
+        let mut stream = TcpStream::connect_timeout(&admin, limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        write!(
+            stream,
+            "GET /healthz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    asked().is_ok_and(|answer| answer.split_whitespace().nth(1) == Some("200"))
+}
+
+/// A UDP port of loopback that nobody uses now.
+///
+/// # Errors
+/// The machine's.
+pub(crate) fn free_udp_port() -> Result<u16, Error> {
+    let socket = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    Ok(socket.map_err(Error::io("looking for a free port"))?.port())
+}
+
+fn free_tcp_port() -> Result<u16, Error> {
+    let socket = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    Ok(socket.map_err(Error::io("looking for a free port"))?.port())
+}
