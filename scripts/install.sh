@@ -93,6 +93,9 @@ check_rust
 for component in fmt clippy; do
     there "cargo-$component" || { say "rustup component $component"; rustup component add "${component/fmt/rustfmt}"; }
 done
+# They run for seconds: the time is in building them.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+unset CARGO_TARGET_DIR
 for crate in "${cargo_missing[@]}"; do
     say "$crate, built from its source: this takes some minutes, once"
     cargo install --locked --quiet "$crate" </dev/null >&2

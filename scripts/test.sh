@@ -25,8 +25,11 @@ section() { # section NAME COMMAND...: run under a heading, keep the time and th
 }
 
 format() {
-    cargo fmt --all --check &&
-        { [ ! -f crates/fuzz/Cargo.toml ] || cargo fmt --manifest-path crates/fuzz/Cargo.toml --check; }
+    local files
+    files=$({ cargo fmt --all --check -- -l && cargo fmt --manifest-path crates/fuzz/Cargo.toml --check -- -l; } 2>&1) &&
+        return 0
+    printf '%s\n' "$files" "format: 'make fmt' formats these"
+    return 1
 }
 
 advisories() {
