@@ -267,6 +267,15 @@ pub(crate) fn print(rows: &[Row]) {
     println!(
         "\nholdline / kamailio in the columns with a stroke; ratio: holdline's part of kamailio's"
     );
+    let others = rows
+        .iter()
+        .flat_map(|row| [row.ours.as_ref(), row.theirs.as_ref()])
+        .flatten()
+        .filter_map(|figure| figure.notes.get("others_percent").copied())
+        .fold(0.0, f64::max);
+    if others > OTHERS_PERCENT_MAX {
+        println!("NOT TO BE QUOTED: other processes used up to {others:.0} % of the machine");
+    }
 }
 
 fn span(figure: Option<&Figure>) -> String {

@@ -141,10 +141,10 @@ fn holdline(
         .replace("{admin}", &admin.to_string());
     let config = folder.join("holdline.toml");
     fs::write(&config, text).map_err(Error::io("writing a configuration"))?;
-    let mut table = String::from("username,domain,password\n");
-    for user in users {
-        table.push_str(&format!("{user},{DOMAIN},{PASSWORD}\n"));
-    }
+    let table: String = users
+        .iter()
+        .map(|user| format!("{user}@{DOMAIN},{PASSWORD}\n"))
+        .collect();
     let file = folder.join("users.csv");
     fs::write(&file, table).map_err(Error::io("writing the users"))?;
     let imported = Command::new(program)
