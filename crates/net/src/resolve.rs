@@ -19,6 +19,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Resolver as Dns, TokioResolver};
 use order::{Naptr, chosen_naptr};
 use std::fmt;
@@ -153,6 +154,7 @@ pub type Random<'a> = &'a mut (dyn FnMut() -> u64 + Send);
 #[derive(Clone)]
 pub struct Resolver {
     dns: TokioResolver,
+    name_servers: usize,
     transports: Vec<Transport>,
     families: Families,
     total_timeout: Duration,
@@ -167,24 +169,44 @@ enum SrvAnswer {
 }
 
 impl Resolver {
-    /// A resolver with an empty cache. Fails when the system's configuration cannot be read.
+    /// A resolver with an empty cache. A system without name servers is no failure, since addresses
+    /// and the names in `/etc/hosts` are found without: [`name_servers`](Self::name_servers) tells.
     pub fn new(options: &ResolverOptions) -> std::io::Result<Resolver> {
-        let failed = |error: NetError| std::io::Error::other(error);
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = if options.name_servers.is_empty() {
-            Dns::builder(provider).map_err(failed)?
+        let (config, mut dns) = if options.name_servers.is_empty() {
+            read_system_conf().unwrap_or_default()
         } else {
             let mut config = ResolverConfig::default();
             config.name_servers = options.name_servers.iter().map(name_server).collect();
-            Dns::builder_with_config(config, provider)
+            (config, ResolverOpts::default())
         };
-        adjust(builder.options_mut(), options);
+        Resolver::with_config(config, &mut dns, options)
+    }
+
+    fn with_config(
+        config: ResolverConfig,
+        dns: &mut ResolverOpts,
+        options: &ResolverOptions,
+    ) -> std::io::Result<Resolver> {
+        adjust(dns, options);
+        let name_servers = config.name_servers.len();
+        let builder = Dns::builder_with_config(config, TokioRuntimeProvider::default());
+        let dns = builder
+            .with_options(dns.clone())
+            .build()
+            .map_err(std::io::Error::other)?;
         Ok(Resolver {
-            dns: builder.build().map_err(failed)?,
+            dns,
+            name_servers,
             transports: options.transports.clone(),
             families: options.families,
             total_timeout: options.total_timeout,
         })
+    }
+
+    /// How many name servers are asked. With none, names other than this machine's are not found
+    /// ([`ResolveError::Temporary`]).
+    pub fn name_servers(&self) -> usize {
+        self.name_servers
     }
 
     /// The destinations for `query`, the ones to try first in front. At least one; at most

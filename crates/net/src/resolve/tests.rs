@@ -547,10 +547,7 @@ async fn a_transport_that_is_not_spoken_is_not_offered() {
 
 #[tokio::test]
 async fn the_system_knows_this_machine() {
-    let Ok(resolver) = Resolver::new(&ResolverOptions::default()) else {
-        eprintln!("SKIPPED: this machine has no configuration of name servers");
-        return;
-    };
+    let resolver = Resolver::new(&ResolverOptions::default()).expect("a resolver");
     let query = Query {
         port: Some(5_060),
         ..query("localhost")
@@ -561,6 +558,32 @@ async fn the_system_knows_this_machine() {
             .iter()
             .all(|found| found.address.ip().is_loopback())
     );
+}
+
+/// Made without a runtime, as at the start of a program.
+#[test]
+fn without_name_servers_addresses_and_this_machine_are_still_found() {
+    let (config, mut dns) = (ResolverConfig::default(), ResolverOpts::default());
+    let options = ResolverOptions::default();
+    let resolver = Resolver::with_config(config, &mut dns, &options).expect("a resolver");
+    assert_eq!(resolver.name_servers(), 0);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let expected = ["Udp 192.0.2.7:5060"];
+        assert_eq!(
+            found(&resolver, query("192.0.2.7")).await.expect("found"),
+            expected
+        );
+        let localhost = Query {
+            port: Some(5_070),
+            ..query("localhost")
+        };
+        assert!(!found(&resolver, localhost).await.expect("found").is_empty());
+        let elsewhere = found(&resolver, query("example.test")).await;
+        assert_eq!(elsewhere, Err(ResolveError::Temporary));
+    });
 }
 
 #[test]
