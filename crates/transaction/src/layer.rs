@@ -7,6 +7,7 @@ mod client;
 mod server;
 mod slab;
 
+use std::collections::VecDeque;
 use std::hash::Hasher;
 
 use hashbrown::HashTable;
@@ -95,10 +96,26 @@ pub struct Layer {
     pub(crate) buffers: Buffers,
     secret: (u64, u64),
     branches: u64,
-    fired: Vec<Fired>,
+    fired: VecDeque<Fired>,
     index: sip::Index,
     scratch: Vec<u8>,
 }
+
+/// Wheel entries, stale ones included, for each transaction there may be, beyond which no more
+/// transactions are begun. The wheel itself has room for twice as many, so that those there are
+/// never lack a timer: each has one entry that counts and few that do not.
+const TIMERS_PER_TRANSACTION: u32 = 8;
+
+/// The wheel is told no deadline farther off than this, in milliseconds, and asked again then: timer C
+/// would leave an entry behind for minutes after most calls. A little over 64*T1, so that no other
+/// timer at its default needs two entries.
+const ARM_AHEAD_MAX_MS: u64 = 33_000;
+
+/// For messages that were made or taken here already.
+const OWN: sip::Limits = sip::Limits {
+    size_bytes_max: u32::MAX,
+    headers_max: u16::MAX,
+};
 
 /// Set in a wheel key for a client transaction.
 const CLIENT: u64 = 1 << 63;
@@ -114,11 +131,14 @@ impl Layer {
             clients: Slab::default(),
             by_key: HashTable::new(),
             by_branch: HashTable::new(),
-            wheel: Wheel::new(now, transactions_max.saturating_mul(8)),
+            wheel: Wheel::new(
+                now,
+                transactions_max.saturating_mul(2 * TIMERS_PER_TRANSACTION),
+            ),
             buffers: Buffers::default(),
             secret: seed,
             branches: 0,
-            fired: Vec::new(),
+            fired: VecDeque::new(),
             index: sip::Index::new(),
             scratch: Vec::new(),
         }
@@ -136,7 +156,12 @@ impl Layer {
 
     /// Whether no more can be taken; a request that needs one is answered with 503.
     pub fn is_full(&self) -> bool {
-        self.servers.len() >= self.transactions_max || self.clients.len() >= self.transactions_max
+        let timers_max = self
+            .transactions_max
+            .saturating_mul(TIMERS_PER_TRANSACTION as usize);
+        self.servers.len() >= self.transactions_max
+            || self.clients.len() >= self.transactions_max
+            || self.wheel.len() >= timers_max
     }
 
     /// Replaces the base values of the timers; running ones keep theirs.
@@ -178,7 +203,7 @@ impl Layer {
     /// transaction user, and gives that. `None`: nothing more for now.
     pub fn poll(&mut self, now: Time, outbox: &mut Outbox) -> Option<Fired> {
         loop {
-            if let Some(fired) = self.fired.pop() {
+            if let Some(fired) = self.fired.pop_front() {
                 return Some(fired);
             }
             let (deadline, key) = self.wheel.pop(now)?;
@@ -191,7 +216,7 @@ impl Layer {
         }
     }
 
-    fn arm(&mut self, client: bool, id: Id) {
+    fn arm(&mut self, now: Time, client: bool, id: Id) {
         let deadlines = if client {
             self.clients.get_mut(id).map(|client| &mut client.deadlines)
         } else {
@@ -199,10 +224,12 @@ impl Layer {
         };
         let Some(deadlines) = deadlines else { return };
         let earliest = deadlines.earliest();
+        if earliest == Time::MAX {
+            return;
+        }
+        let earliest = earliest.min(now.plus_ms(ARM_AHEAD_MAX_MS));
         if earliest < deadlines.armed {
             let key = id.to_bits() | if client { CLIENT } else { 0 };
-            // A full wheel would leave a transaction without its timer: it holds eight entries for
-            // each transaction, and none has more than a few at a time.
             if self.wheel.insert(earliest, key).is_ok() {
                 deadlines.armed = earliest;
             }

@@ -1,10 +1,10 @@
 //! Client transactions (RFC 3261 section 17.1).
 
 use sip::build;
-use sip::{Limits, Message, Method};
+use sip::{Message, Method};
 
 use super::server::role_of;
-use super::{ClientId, Deadlines, Fired, Id, Layer, due, start_timer};
+use super::{ClientId, Deadlines, Fired, Id, Layer, OWN, due, start_timer};
 use crate::flow::{Flow, Outbox};
 use crate::machine::{Action, Event, Kind, State, start, step};
 use crate::time::Time;
@@ -22,6 +22,8 @@ pub struct ClientTransaction {
     request: Vec<u8>,
     pub(super) deadlines: Deadlines,
     cancel: Cancel,
+    /// Why, while the CANCEL is pending: a Reason value or empty.
+    cancel_reason: Vec<u8>,
     user: u64,
 }
 
@@ -98,13 +100,14 @@ impl Layer {
             request,
             deadlines,
             cancel: Cancel::No,
+            cancel_reason: Vec::new(),
             user,
         });
         let clients = &self.clients;
         self.by_branch.insert_unique(branch, id.slot(), |&slot| {
             clients.at(slot).map_or(0, |(_, client)| client.branch)
         });
-        self.arm(true, id);
+        self.arm(now, true, id);
         id
     }
 
@@ -154,14 +157,17 @@ impl Layer {
         let Some(event) = Event::of_status(response.status()) else {
             return false;
         };
-        let deliver = self.client_step(now, id, event, Some(response), outbox);
-        let Some(client) = self.clients.get_mut(id) else {
-            return deliver;
+        let Some(user) = self.clients.get(id).map(|client| client.user) else {
+            return false;
         };
-        let user = client.user;
-        if client.cancel == Cancel::Pending && client.state == State::Proceeding {
-            client.cancel = Cancel::No;
-            self.cancel_client(now, id, b"", outbox);
+        let deliver = self.client_step(now, id, event, Some(response), outbox);
+        if let Some(client) = self.clients.get_mut(id)
+            && client.cancel == Cancel::Pending
+            && client.state == State::Proceeding
+        {
+            let mut reason = std::mem::take(&mut client.cancel_reason);
+            self.cancel_client(now, id, &reason, outbox);
+            self.buffers.release_from(&mut reason);
         }
         deliver && user != NOBODY
     }
@@ -180,6 +186,9 @@ impl Layer {
         };
         match (client.kind, client.state, client.cancel) {
             (Kind::InviteClient, State::Calling, _) => {
+                if client.cancel == Cancel::No && !reason.is_empty() {
+                    client.cancel_reason = self.buffers.copy(reason);
+                }
                 client.cancel = Cancel::Pending;
                 return CancelOutcome::Pending;
             }
@@ -191,11 +200,13 @@ impl Layer {
         let (flow, branch) = (client.flow, client.branch);
         let request = std::mem::take(&mut client.request);
         let mut index = std::mem::take(&mut self.index);
-        if let Ok(invite) = index.parse(&request, &Limits::default()) {
+        if let Ok(invite) = index.parse(&request, &OWN) {
             self.begin_client(
                 now,
                 false,
-                (branch ^ OF_CANCEL, NOBODY), flow, outbox,
+                (branch ^ OF_CANCEL, NOBODY),
+                flow,
+                outbox,
                 |out| {
                     build::cancel(&invite, reason, out);
                 },
@@ -260,7 +271,7 @@ impl Layer {
                 }
                 Action::Acknowledge => {
                     if let Some(response) = response
-                        && let Ok(invite) = self.index.parse(&client.request, &Limits::default())
+                        && let Ok(invite) = self.index.parse(&client.request, &OWN)
                     {
                         outbox.send(client.flow, |out| build::ack(&invite, response, out));
                     }
@@ -268,7 +279,7 @@ impl Layer {
                 Action::Deliver => deliver = true,
                 Action::InformTimeout if client.user != NOBODY => {
                     let user = client.user;
-                    self.fired.push(match transition.next {
+                    self.fired.push_back(match transition.next {
                         State::Terminated => Fired::ClientTimeout { client: id, user },
                         _ => Fired::TimerC { client: id, user },
                     });
@@ -298,7 +309,7 @@ impl Layer {
         if transition.actions.contains(Action::Forget) {
             self.forget_client(id);
         } else {
-            self.arm(true, id);
+            self.arm(now, true, id);
         }
         deliver
     }
@@ -314,7 +325,7 @@ impl Layer {
         for event in due(&mut client.deadlines, now).into_iter().flatten() {
             self.client_step(now, id, event, None, outbox);
         }
-        self.arm(true, id);
+        self.arm(now, true, id);
     }
 
     fn forget_client(&mut self, id: Id) {
@@ -327,16 +338,12 @@ impl Layer {
         }
         if let Some(mut client) = self.clients.remove(id) {
             self.buffers.release_from(&mut client.request);
+            self.buffers.release_from(&mut client.cancel_reason);
             if client.user != NOBODY {
-                // Before an earlier note of the same transaction (its timeout), which is taken first.
-                let gone = Fired::ClientGone {
+                self.fired.push_back(Fired::ClientGone {
                     client: id,
                     user: client.user,
-                };
-                let before = self.fired.iter().position(|fired| {
-                    matches!(fired, Fired::ClientTimeout { client, .. } | Fired::TimerC { client, .. } if *client == id)
                 });
-                self.fired.insert(before.unwrap_or(self.fired.len()), gone);
             }
         }
     }

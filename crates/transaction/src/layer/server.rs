@@ -146,7 +146,8 @@ impl Layer {
         extra: &[u8],
         outbox: &mut Outbox,
     ) -> bool {
-        let Some(server) = self.servers.get_mut(id) else {
+        // Past its final response a transaction has no head to answer with.
+        let Some(server) = self.servers.get_mut(id).filter(|server| keeps_head(server)) else {
             return false;
         };
         let mut tag_text = [0u8; 16];
@@ -191,9 +192,7 @@ impl Layer {
         match server.state {
             // The callee repeats its 2xx itself; nothing of ours is needed any more (RFC 6026 section 7.1).
             State::Accepted => self.buffers.release_from(&mut server.head),
-            State::Completed
-                if server.kind == Kind::NonInviteServer || !server.flow.transport.is_reliable() =>
-            {
+            State::Completed => {
                 server.stored = self.buffers.copy(outbox.last());
                 self.buffers.release_from(&mut server.head);
             }
@@ -202,7 +201,7 @@ impl Layer {
         if actions.contains(Action::Forget) {
             self.forget_server(id);
         } else {
-            self.arm(false, id);
+            self.arm(now, false, id);
         }
         true
     }
@@ -288,7 +287,7 @@ impl Layer {
         if forget && !transition.actions.contains(Action::Send) {
             self.forget_server(id);
         } else {
-            self.arm(false, id);
+            self.arm(now, false, id);
         }
         Some(transition.actions)
     }
@@ -304,7 +303,7 @@ impl Layer {
         for event in due(&mut server.deadlines, now).into_iter().flatten() {
             self.server_step(now, id, event, outbox);
         }
-        self.arm(false, id);
+        self.arm(now, false, id);
     }
 
     fn forget_server(&mut self, id: Id) {
@@ -321,7 +320,7 @@ impl Layer {
         if let Some(mut server) = self.servers.remove(id) {
             self.buffers.release_from(&mut server.head);
             self.buffers.release_from(&mut server.stored);
-            self.fired.push(Fired::ServerGone {
+            self.fired.push_back(Fired::ServerGone {
                 server: id,
                 user: server.user,
             });
