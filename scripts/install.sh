@@ -24,7 +24,7 @@ cargo_bench=""
 
 there() {
     case $1 in
-        /*) (set +f; compgen -G "$1" >/dev/null) ;;
+        /*) compgen -G "$1" >/dev/null ;;
         # Debian keeps daemons in sbin, which a plain user's PATH leaves out.
         *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
     esac
@@ -66,13 +66,12 @@ check_rust() {
     https://rustup.rs says how to install it (one command, no root); then open a new shell
     and run make again. Debian 12's own rustc is too old."
     local need have
-    need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml crates/*/Cargo.toml | sort -V | tail -n1)
     have=$(rustc --version | cut -d' ' -f2)
     [ "$(printf '%s\n%s\n' "$need" "$have" | sort -V | head -n1)" = "$need" ] ||
         die "Rust $need or newer is needed, this is $have: run 'rustup update stable'"
 }
 
-set -f # the patterns are matched in there(), not here
 debian_missing=() cargo_missing=()
 for group in "$@"; do
     debian=debian_$group cargo=cargo_$group

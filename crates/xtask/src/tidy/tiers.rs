@@ -43,6 +43,7 @@ const PLACES: &[Place] = &[
     place("balancer", 2, &[]),
     apart("relay", 2, &["sip"]),
     place("pbx", 2, &["dialog"]),
+    place("edge", 2, &["transaction", "proxy", "registrar"]),
     apart("cluster", 2, &["sip", "sdp", "rtp", "audio"]),
     place("net", 3, &[]),
     place("coordinator", 3, &[]),
