@@ -96,11 +96,11 @@ fn router(api: Api) -> Router {
             error(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "no such path; see docs/admin.md",
+                "no such path; see docs/operation.md",
             )
         })
         .method_not_allowed_fallback(async || {
-            let message = "the path does not take this method; see docs/admin.md";
+            let message = "the path does not take this method; see docs/operation.md";
             error(StatusCode::METHOD_NOT_ALLOWED, "method", message)
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -1,17 +1,32 @@
 //! The command line.
 
+mod books;
 mod check;
+mod demo;
+mod domain;
+mod run;
+mod show;
+mod user;
 
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use admin::Refusal;
 use clap::{Args, Parser, Subcommand};
 
+use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigError};
+use crate::lifecycle::StartError;
+use books::Books;
 
 /// Where a configuration is looked for when `--config` names none.
 pub const CONFIG_PLACES: [&str; 2] = ["holdline.toml", "/etc/holdline/holdline.toml"];
+/// Where a node is looked for when there is no configuration.
+pub const ADMIN_DEFAULT: &str = "http://127.0.0.1:8060";
+/// The variable of the environment that holds the admin token.
+pub const TOKEN_VARIABLE: &str = "HOLDLINE_TOKEN";
 
 /// Exit status when a command could not do what it was asked to.
 pub const EXIT_FAILED: u8 = 1;
@@ -29,8 +44,41 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run one node
+    Run(run::Run),
     /// Judge a configuration file and say all that is wrong with it
     Check(check::Check),
+    /// A node with two users on this machine, and what happens on it
+    Demo(demo::Demo),
+    /// A running node in short
+    Status(show::Status),
+    /// The phones that are registered
+    Registrations(show::Registrations),
+    /// The calls in progress
+    Calls(show::Calls),
+    /// Add, delete and list users, and change passwords
+    User(user::User),
+    /// Add, delete and list domains
+    Domain(domain::Domain),
+    /// End a running node once the calls being set up have ended
+    Drain(show::Drain),
+    /// Let a running node read its configuration again
+    Reload(show::Reload),
+    #[command(hide = true)]
+    Switchover(Later),
+    #[command(hide = true)]
+    Agent(Later),
+    #[command(hide = true)]
+    Load(Later),
+    #[command(hide = true)]
+    Lab(Later),
+}
+
+/// A verb of the design that this version has not.
+#[derive(Debug, Args)]
+struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<String>,
 }
 
 /// What every verb that prints facts takes.
@@ -93,6 +141,84 @@ fn renamed(error: ConfigError, path: &Path) -> ConfigError {
     }
 }
 
+/// Which node.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The node's admin API, as in http://127.0.0.1:8060 [default: that of the configuration]
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+}
+
+impl Target {
+    /// The configuration, where one is named or found.
+    fn config(&self) -> Result<Option<Config>, Failure> {
+        match self.file.load() {
+            Ok((_, config)) => Ok(Some(config)),
+            Err(Failure::NoConfig) => Ok(None),
+            // A file nobody named need not be readable to this user.
+            Err(Failure::Config(ConfigError::Unreadable { .. })) if self.file.config.is_none() => {
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The node's API; nobody has answered yet.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(self.reach()?.0)
+    }
+
+    fn reach(&self) -> Result<(Client, Option<Config>), Failure> {
+        let variable = std::env::var(TOKEN_VARIABLE).ok();
+        if let Some(url) = &self.admin {
+            if !url.starts_with("http://") {
+                return Err(Failure::AdminUrl { url: url.clone() });
+            }
+            let named = self.file.config.is_some();
+            let config = if named { self.config()? } else { None };
+            let token = variable.or_else(|| token_of(config.as_ref()));
+            return Ok((Client::new(url, token), None));
+        }
+        let config = self.config()?;
+        let base = config.as_ref().map_or(ADMIN_DEFAULT.to_owned(), |config| {
+            format!("http://{}", reachable(config.admin.listen))
+        });
+        let token = variable.or_else(|| token_of(config.as_ref()));
+        Ok((Client::new(&base, token), config))
+    }
+
+    /// The users and domains: those of the node if it runs, else those of
+    /// the configuration's store.
+    pub(crate) fn books(&self) -> Result<Books, Failure> {
+        let (client, config) = self.reach()?;
+        match (client.probe(), config) {
+            (Ok(()), _) => Ok(Books::Node(client)),
+            (Err(_), Some(config)) => Books::open(&config),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+}
+
+fn token_of(config: Option<&Config>) -> Option<String> {
+    config?
+        .admin
+        .token
+        .as_ref()
+        .map(|token| token.reveal().to_owned())
+}
+
+/// Where a node that listens on all addresses is reached from here.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -101,6 +227,48 @@ pub enum Failure {
     NoConfig,
     /// The configuration is bad.
     Config(ConfigError),
+    /// The node did not start.
+    Start(StartError),
+    /// The node did not answer as asked.
+    Client(ClientError),
+    /// The store's users or domains are not as the command needs them.
+    Refused(Refusal),
+    /// The admin URL is none.
+    AdminUrl {
+        /// As given.
+        url: String,
+    },
+    /// No password was given and nobody can be asked.
+    NoPassword,
+    /// The password was typed in two ways.
+    PasswordsDiffer,
+    /// A file cannot be read.
+    File {
+        /// As given.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// All ports are taken.
+    NoPort {
+        /// Where.
+        address: IpAddr,
+        /// The first tried.
+        first: u16,
+        /// The last tried.
+        last: u16,
+        /// What the system said last.
+        what: String,
+    },
+    /// A verb of the design that this version has not.
+    Later {
+        /// The verb.
+        verb: &'static str,
+        /// What it waits for.
+        why: &'static str,
+    },
+    /// The terminal or a pipe cannot be read.
+    Input(std::io::Error),
     /// Standard output is gone.
     Output(std::io::Error),
 }
@@ -109,10 +277,12 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Failure::NoConfig | Failure::Config(_) => EXIT_CONFIG,
-            Failure::Output(_) => EXIT_FAILED,
+            _ => EXIT_FAILED,
         })
     }
 }
+
+impl std::error::Error for Failure {}
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -123,6 +293,32 @@ impl std::fmt::Display for Failure {
                 CONFIG_PLACES.join(" nor ")
             ),
             Failure::Config(error) => write!(f, "{error}"),
+            Failure::Start(error) => write!(f, "{error}"),
+            Failure::Client(error) => write!(f, "{error}"),
+            Failure::Refused(refusal) => write!(f, "{refusal}"),
+            Failure::AdminUrl { url } => {
+                write!(
+                    f,
+                    "--admin {url}: not an admin API; write http://ADDRESS:PORT"
+                )
+            }
+            Failure::NoPassword => write!(
+                f,
+                "no password, and no terminal to ask on; give it with --password-stdin"
+            ),
+            Failure::PasswordsDiffer => write!(f, "the two passwords differ; nothing was changed"),
+            Failure::File { path, error } => write!(f, "{}: {error}", path.display()),
+            Failure::NoPort {
+                address,
+                first,
+                last,
+                what,
+            } => write!(
+                f,
+                "no port from {first} to {last} is free on {address}{what}; name another with --port or --address"
+            ),
+            Failure::Later { verb, why } => write!(f, "`{verb}` is not in this version: {why}"),
+            Failure::Input(error) => write!(f, "cannot read the input: {error}"),
             Failure::Output(error) => write!(f, "cannot write the output: {error}"),
         }
     }
@@ -134,15 +330,58 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Failure::Start(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Failure::Client(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::Refused(refusal)
+    }
+}
+
+/// Prints rows in columns, the head above them where there is one.
+pub(crate) fn table(
+    out: &mut impl Write,
+    head: &[&str],
+    rows: Vec<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
+    for row in &rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let head = head
+        .iter()
+        .map(|cell| (*cell).to_owned())
+        .collect::<Vec<String>>();
+    for row in [head].iter().filter(|head| !head.is_empty()).chain(&rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
 /// Reads the command line, does what it says, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Command::parse();
-    let mut out = std::io::stdout().lock();
-    let done = match command.verb {
-        Verb::Check(check) => check.run(&mut out),
-    };
-    match done {
+    // Not locked: while a node runs, other threads may print too.
+    let mut out = std::io::stdout();
+    match perform(&command.verb, &mut out) {
         Ok(code) => code,
         // The reader of a pipe has gone: nobody to tell.
         Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -152,6 +391,64 @@ pub fn main() -> ExitCode {
             let text = failure.to_string();
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
             failure.exit_code()
+        }
+    }
+}
+
+fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let later = |verb, why| Err(Failure::Later { verb, why });
+    match verb {
+        Verb::Run(run) => run.run(),
+        Verb::Check(check) => check.run(out),
+        Verb::Demo(demo) => demo.run(out),
+        Verb::Status(status) => status.run(out),
+        Verb::Registrations(registrations) => registrations.run(out),
+        Verb::Calls(calls) => calls.run(out),
+        Verb::User(user) => user.run(out),
+        Verb::Domain(domain) => domain.run(out),
+        Verb::Drain(drain) => drain.run(out),
+        Verb::Reload(reload) => reload.run(out),
+        Verb::Switchover(_) => later("switchover", "one node has nobody to hand over to"),
+        Verb::Agent(_) => later("agent", "there is no pool to report a load to"),
+        Verb::Load(_) => later("load", "use SIPp meanwhile"),
+        Verb::Lab(_) => later("lab", "there is no cluster to try"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells_and_no_wider() {
+        let mut out = Vec::new();
+        let rows = vec![
+            vec!["alice".to_owned(), "x".to_owned()],
+            vec!["bö".to_owned(), String::new()],
+        ];
+        table(&mut out, &["USER", "Y"], rows).expect("memory");
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            "USER   Y\nalice  x\nbö\n"
+        );
+    }
+
+    #[test]
+    fn a_node_on_all_addresses_is_reached_on_loopback() {
+        for (listen, reached) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+        ] {
+            let listen = listen.parse().expect("an address");
+            assert_eq!(reachable(listen).to_string(), reached);
         }
     }
 }

@@ -1,4 +1,20 @@
 //! The holdline program: configuration, wiring, command line.
+//!
+//! [`config`] judges the one file a node is told by. [`cli`] is the command
+//! line. Between them: the node's life in a process (start, signals, reload,
+//! drain), the adapter between driver, store and admin API, and what all of
+//! them log. Nothing here decides about SIP.
 
 pub mod cli;
+mod client;
 pub mod config;
+pub mod directory;
+mod lifecycle;
+pub mod logging;
+mod private;
+mod standin;
+mod supervisor;
+mod wiring;
+
+pub use lifecycle::StartError;
+pub use private::{Private, show_private};

@@ -1,0 +1,475 @@
+//! `holdline demo`: a node with two users on this machine, and what happens
+//! on it.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use admin::{Event, NewUser, Platform, Stamped};
+use clap::Args;
+use serde_json::json;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::books::password;
+use super::{Failure, Output};
+use crate::config::Config;
+use crate::lifecycle::{Running, StartError, block_on};
+use crate::logging::Logging;
+
+/// How many ports after the one asked for are tried.
+const PORTS_TRIED: u16 = 200;
+/// Random bytes of a generated password.
+const SECRET_BYTES: usize = 8;
+/// The two users.
+const USERS: [&str; 2] = ["alice", "bob"];
+
+/// Arguments of `holdline demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The address to listen on; one of this machine's that phones reach
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// The first port to try, UDP and TCP
+    #[arg(long, value_name = "PORT", default_value_t = 5060)]
+    port: u16,
+    /// The password of both users [default: one made for each]
+    #[arg(long, value_name = "TEXT")]
+    password: Option<String>,
+    /// A folder to keep the data in [default: one that is deleted at the end]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What a demo came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Summary {
+    registered: u64,
+    calls: u64,
+    answered: u64,
+    cancelled: u64,
+    refused: u64,
+    failed: u64,
+    talked_ms: u64,
+}
+
+/// The folder of a demo; a temporary one goes with it.
+struct Folder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+impl Demo {
+    /// Runs until Ctrl-C.
+    pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
+        let folder = self.folder()?;
+        let port = free_port(self.address, self.port, true)?;
+        let admin_port = free_port(IpAddr::from([127, 0, 0, 1]), 8060, false)?;
+        let config = self.config(&folder.path, port, admin_port)?;
+        let logging = Logging::start(&config.log);
+        let secrets = USERS.map(|name| (name, self.secret()));
+        block_on(async {
+            let running = Running::start(config, None, logging).await?;
+            let host = host(self.address);
+            for (name, secret) in &secrets {
+                let secret = secret
+                    .as_ref()
+                    .map_err(|error| Failure::Input(copy(error)))?;
+                set_user(&running, &format!("{name}@{host}"), secret).await?;
+            }
+            let mut events = running.wired.events();
+            self.introduce(out, &running, &folder, port, &secrets)?;
+            let started = Instant::now();
+            let mut summary = Summary::default();
+            let mut end = std::pin::pin!(running.until_end());
+            let ended = loop {
+                tokio::select! {
+                    ended = &mut end => break ended,
+                    event = events.recv() => match event {
+                        Ok(stamped) => self.tell(out, &stamped, started, &mut summary)?,
+                        Err(RecvError::Lagged(count)) => {
+                            let stamped = Stamped { at_ms: 0, event: Event::Missed { count } };
+                            self.tell(out, &stamped, started, &mut summary)?;
+                        }
+                        Err(RecvError::Closed) => break (&mut end).await,
+                    }
+                }
+            };
+            self.tell_rest(out, &mut events, started, &mut summary)?;
+            tracing::debug!(?ended, "demo ended");
+            self.conclude(out, &summary)
+        })??;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn folder(&self) -> Result<Folder, Failure> {
+        if let Some(path) = &self.data {
+            return Ok(Folder {
+                path: super::absolute(path),
+                temporary: false,
+            });
+        }
+        // Not recursive: a folder that somebody else put there is an error.
+        let name = format!("holdline-demo-{}", random_text().map_err(Failure::Input)?);
+        let path = std::env::temp_dir().join(name);
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| StartError::Data {
+            path: path.clone(),
+            error,
+        })?;
+        Ok(Folder {
+            path,
+            temporary: true,
+        })
+    }
+
+    fn config(&self, data: &Path, port: u16, admin_port: u16) -> Result<Config, Failure> {
+        let (host, data) = (host(self.address), json!(data));
+        let text = format!(
+            "[node]\nname = \"demo\"\ndata = {data}\ndrain_timeout_s = 2\n\
+             [edge]\ndomains = [\"{host}\", \"localhost\"]\n\
+             listen = [\"udp:{host}:{port}\", \"tcp:{host}:{port}\"]\nworkers = 1\n\
+             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[log]\nlevel = \"warn\"\n"
+        );
+        Config::parse(&text, Path::new("")).map_err(|mistakes| {
+            Failure::Config(crate::config::ConfigError::Mistakes {
+                file: "the demo's configuration".to_owned(),
+                text,
+                mistakes,
+            })
+        })
+    }
+
+    fn secret(&self) -> std::io::Result<String> {
+        self.password.clone().map_or_else(random_text, Ok)
+    }
+
+    fn introduce(
+        &self,
+        out: &mut impl Write,
+        running: &Running,
+        folder: &Folder,
+        port: u16,
+        secrets: &[(&str, std::io::Result<String>)],
+    ) -> Result<(), Failure> {
+        let host = host(self.address);
+        let users: Vec<(&str, &str)> = secrets
+            .iter()
+            .filter_map(|(name, secret)| Some((*name, secret.as_ref().ok()?.as_str())))
+            .collect();
+        if self.output.json {
+            let users = users.iter().map(
+                |(name, secret)| json!({ "aor": format!("{name}@{host}"), "password": secret }),
+            );
+            let ready = json!({
+                "event": "ready", "address": self.address, "port": port,
+                "admin": running.admin, "users": users.collect::<Vec<_>>(),
+            });
+            writeln!(out, "{ready}")?;
+            out.flush()?;
+            return Ok(());
+        }
+        let taken = if port == self.port || self.port == 0 {
+            String::new()
+        } else {
+            format!(" ({} is taken)", self.port)
+        };
+        let kept = if folder.temporary {
+            "deleted at the end"
+        } else {
+            "kept"
+        };
+        writeln!(
+            out,
+            "Holdline listens on {host}:{port}, UDP and TCP{taken}.\n\
+             Data: {} ({kept}). Health, metrics and verbs: http://{}\n\n\
+             Two users:",
+            folder.path.display(),
+            running.admin
+        )?;
+        for (name, secret) in &users {
+            writeln!(out, "  {name}@{host}   password {secret}")?;
+        }
+        let port_part = if port == 5060 {
+            String::new()
+        } else {
+            format!(":{port}")
+        };
+        writeln!(out, "\nWith baresip, each in a terminal of its own:")?;
+        for (name, secret) in &users {
+            writeln!(
+                out,
+                "  baresip -f ~/.holdline-demo-{name} -e '/uanew <sip:{name}@{host}{port_part};transport=udp>;auth_pass={secret}'"
+            )?;
+        }
+        writeln!(
+            out,
+            "  (transport=tcp for TCP), then in alice's terminal: /dial sip:bob@{host}{port_part}\n\
+             With Linphone: Use a SIP account: username alice or bob, domain {host}{port_part},\n  \
+             the password above, transport UDP or TCP.\n\n\
+             Ctrl-C ends the demo. What happens:"
+        )?;
+        out.flush()?;
+        Ok(())
+    }
+
+    fn tell(
+        &self,
+        out: &mut impl Write,
+        stamped: &Stamped,
+        started: Instant,
+        summary: &mut Summary,
+    ) -> Result<(), Failure> {
+        summary.count(&stamped.event);
+        if self.output.json {
+            writeln!(out, "{}", json!(stamped))?;
+        } else if let Some(text) = told(&stamped.event) {
+            let elapsed_s = started.elapsed().as_secs();
+            writeln!(out, "{:3}:{:02}  {text}", elapsed_s / 60, elapsed_s % 60)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// What came in between the last look and the end.
+    fn tell_rest(
+        &self,
+        out: &mut impl Write,
+        events: &mut Receiver<Stamped>,
+        started: Instant,
+        summary: &mut Summary,
+    ) -> Result<(), Failure> {
+        while let Ok(stamped) = events.try_recv() {
+            self.tell(out, &stamped, started, summary)?;
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, out: &mut impl Write, summary: &Summary) -> Result<(), Failure> {
+        if self.output.json {
+            let answer = json!({
+                "event": "summary", "registered": summary.registered, "calls": summary.calls,
+                "answered": summary.answered, "cancelled": summary.cancelled,
+                "refused": summary.refused, "failed": summary.failed,
+                "talked_ms": summary.talked_ms,
+            });
+            writeln!(out, "{answer}")?;
+        } else {
+            writeln!(
+                out,
+                "\n{} registrations, {} calls: {} answered ({} of talk), {} cancelled, {} refused, {} failed",
+                summary.registered,
+                summary.calls,
+                summary.answered,
+                seconds(summary.talked_ms),
+                summary.cancelled,
+                summary.refused,
+                summary.failed
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::Registered { .. } => self.registered += 1,
+            Event::CallStarted { .. } => self.calls += 1,
+            Event::CallAnswered { .. } => self.answered += 1,
+            Event::CallEnded { duration_ms, .. } => self.talked_ms += duration_ms,
+            Event::CallFailed { status, .. } => match status {
+                487 => self.cancelled += 1,
+                // Busy Here, Busy Everywhere, Decline.
+                486 | 600 | 603 => self.refused += 1,
+                _ => self.failed += 1,
+            },
+            _ => {}
+        }
+    }
+}
+
+/// An event in words.
+fn told(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Registered {
+            aor,
+            contact,
+            transport,
+            source,
+            expires_s,
+        } => format!(
+            "{aor} registered over {transport} from {source} for {expires_s} s, reached at {contact}"
+        ),
+        Event::Unregistered { aor, contact } => format!("{aor} unregistered {contact}"),
+        Event::Expired { aor, contact } => format!("{aor} was not heard of again at {contact}"),
+        Event::CallStarted { from, to, .. } => format!("{from} calls {to}"),
+        Event::CallRinging { from, to, .. } => format!("{from} -> {to}: ringing"),
+        Event::CallAnswered { from, to, .. } => format!("{from} -> {to}: answered"),
+        Event::CallFailed {
+            from, to, status, ..
+        } => {
+            let why = match status {
+                487 => "cancelled".to_owned(),
+                486 | 600 => "refused: busy".to_owned(),
+                603 => "refused".to_owned(),
+                480 => "failed: not registered (480)".to_owned(),
+                404 => "failed: no such user (404)".to_owned(),
+                408 => "failed: no answer (408)".to_owned(),
+                status => format!("failed ({status})"),
+            };
+            format!("{from} -> {to}: {why}")
+        }
+        Event::CallEnded {
+            from,
+            to,
+            duration_ms,
+            ..
+        } => {
+            format!("{from} -> {to}: ended after {}", seconds(*duration_ms))
+        }
+        Event::Missed { count } => format!("({count} events were too fast to show)"),
+        _ => return None,
+    })
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// An address as it stands in a URI.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// An error that can be said twice.
+fn copy(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), error.to_string())
+}
+
+async fn set_user(running: &Running, aor: &str, secret: &str) -> Result<(), Failure> {
+    let credential = password(secret.to_owned());
+    let directory = running.wired.directory();
+    let user = NewUser {
+        aor: aor.to_owned(),
+        credential,
+    };
+    match directory.add_user(&user).await {
+        Err(admin::Refusal::Exists { .. }) => {
+            directory.set_credential(aor, &user.credential).await?;
+        }
+        added => added?,
+    }
+    running.wired.directory_changed();
+    Ok(())
+}
+
+/// The first port from `first` on that nobody listens on.
+fn free_port(address: IpAddr, first: u16, udp_too: bool) -> Result<u16, Failure> {
+    let mut error = None;
+    for port in first..=first.saturating_add(PORTS_TRIED) {
+        let place = SocketAddr::new(address, port);
+        let tried = TcpListener::bind(place).and_then(|listener| {
+            let port = listener.local_addr()?.port();
+            if udp_too {
+                UdpSocket::bind(SocketAddr::new(address, port))?;
+            }
+            Ok(port)
+        });
+        match tried {
+            Ok(port) => return Ok(port),
+            Err(found) => error = Some(found),
+        }
+    }
+    let what = error.map_or(String::new(), |error| format!(": {error}"));
+    Err(Failure::NoPort {
+        address,
+        first,
+        last: first.saturating_add(PORTS_TRIED),
+        what,
+    })
+}
+
+/// Letters and digits that nobody guesses, from the system.
+fn random_text() -> std::io::Result<String> {
+    let mut bytes = [0; SECRET_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    // Letters and digits that are not mistaken for one another.
+    const SIGNS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(SIGNS[usize::from(byte % 32)]))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(status: u16) -> Event {
+        Event::CallFailed {
+            call_id: "x".into(),
+            from: "alice".into(),
+            to: "bob".into(),
+            status,
+        }
+    }
+
+    #[test]
+    fn a_call_is_counted_by_how_it_ended() {
+        let mut summary = Summary::default();
+        for status in [487, 486, 603, 480] {
+            summary.count(&failed(status));
+        }
+        assert_eq!(
+            (summary.cancelled, summary.refused, summary.failed),
+            (1, 2, 1)
+        );
+        assert_eq!(
+            told(&failed(487)).as_deref(),
+            Some("alice -> bob: cancelled")
+        );
+    }
+
+    #[test]
+    fn the_demos_configuration_is_valid_for_both_families() {
+        for address in ["127.0.0.1", "::1"] {
+            let demo = Demo {
+                address: address.parse().expect("an address"),
+                port: 5060,
+                password: None,
+                data: None,
+                output: Output { json: false },
+            };
+            let config = demo
+                .config(Path::new("/tmp/a \"b"), 5061, 8061)
+                .expect("valid");
+            assert_eq!(config.edge.listen[0].port, 5061);
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_passed_over() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let free = free_port(IpAddr::from([127, 0, 0, 1]), port, true).expect("one of many");
+        assert!(free > port);
+    }
+}

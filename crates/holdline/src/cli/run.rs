@@ -1,0 +1,34 @@
+//! `holdline run`: one node, until it is told to end.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{ConfigFile, EXIT_FAILED, Failure};
+use crate::lifecycle::{End, Running, block_on};
+use crate::logging::Logging;
+
+/// Arguments of `holdline run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl Run {
+    /// Runs the node. SIGTERM and SIGINT drain it, a second one ends it at
+    /// once, SIGHUP reads the file again.
+    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        let (path, config) = self.file.load()?;
+        let logging = Logging::start(&config.log);
+        let source = Some(super::absolute(&path));
+        let end = block_on(async {
+            let running = Running::start(config, source, logging).await?;
+            Ok::<End, Failure>(running.until_end().await)
+        })??;
+        Ok(match end {
+            End::Drained => ExitCode::SUCCESS,
+            End::TimedOut | End::Forced => ExitCode::from(EXIT_FAILED),
+        })
+    }
+}
