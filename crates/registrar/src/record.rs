@@ -51,7 +51,7 @@ pub struct BindingFields<'a> {
     pub expires_at_unix_s: u64,
     /// The end that the store surely holds; 0 if it holds no row of this shape.
     pub durable_expires_at_unix_s: u64,
-    /// When it was last registered, in seconds since the Unix epoch.
+    /// When it was last registered, in seconds since the Unix epoch; 0 if that is not known any more.
     pub refreshed_at_unix_s: u64,
     /// Where the REGISTER came from.
     pub flow: Flow,

@@ -213,14 +213,15 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Whether the request that made `binding` is here again.
+    /// Whether the request that made `binding` is here again: nothing in it is new, and it would not
+    /// shorten anything. When it was made does not count, so that a repetition is known after a
+    /// restart too, when it is the one whose answer was lost.
     fn is_repetition(&self, wanted: &Wanted, binding: &BindingView<'_>) -> bool {
         let message = self.request.message;
         binding.call_id() == self.request.call_id
             && binding.cseq() == self.request.cseq
             && wanted.granted_s > 0
-            && binding.refreshed_at_unix_s() + u64::from(wanted.granted_s)
-                == binding.expires_at_unix_s()
+            && binding.expires_at_unix_s() <= self.now_unix_s + u64::from(wanted.granted_s)
             && wanted.uri(message) == binding.contact()
             && wanted.instance(message) == binding.instance()
             && wanted.reg_id == binding.reg_id()

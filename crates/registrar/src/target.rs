@@ -61,10 +61,18 @@ pub fn targets<'a>(
     }
 }
 
-/// Whether `one` is a fresher flow to the instance of `other`.
+/// Whether `one` is a fresher flow to the instance of `other`. After a restart, when it may not be
+/// known which was refreshed last, it is the one that ends last.
 fn is_preferred(one: &BindingView<'_>, other: &BindingView<'_>) -> bool {
+    let freshness = |binding: &BindingView<'_>| {
+        (
+            binding.refreshed_at_unix_s(),
+            binding.expires_at_unix_s(),
+            binding.id(),
+        )
+    };
     one.reg_id().is_some()
         && other.reg_id().is_some()
         && one.instance() == other.instance()
-        && (one.refreshed_at_unix_s(), one.id()) > (other.refreshed_at_unix_s(), other.id())
+        && freshness(one) > freshness(other)
 }

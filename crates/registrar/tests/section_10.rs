@@ -1,8 +1,8 @@
 //! RFC 3261 section 10.3, rule by rule.
 
-mod common;
+mod fixture;
 
-use common::{AOR, NOW, Registrar, request};
+use fixture::{AOR, NOW, Registrar, request};
 use registrar::{Change, EventKind, Refusal};
 
 const PHONE: &str = "Contact: <sip:alice@192.0.2.7:5060>";
@@ -290,7 +290,7 @@ fn the_star_removes_all_and_stands_alone() {
 fn a_cseq_that_is_not_higher_changes_nothing() {
     let mut registrar = Registrar::new();
     registrar.register(5, &[PHONE]);
-    for (cseq, lines) in [(4, "Expires: 600"), (5, "Expires: 600"), (5, "Expires: 0")] {
+    for (cseq, lines) in [(4, "Expires: 3600"), (5, "Expires: 600"), (5, "Expires: 0")] {
         // A new contact beside the late one: all or nothing.
         let lines = [PHONE, "Contact: <sip:alice@192.0.2.9>", lines];
         let outcome = registrar.register(cseq, &lines);
@@ -322,6 +322,24 @@ fn a_repetition_is_answered_again_and_changes_nothing() {
         "Contact: <sip:alice@192.0.2.7:5060>;expires=3560\r\n\
          Contact: <sip:alice@192.0.2.8>;expires=3560;q=0.25\r\n"
     );
+}
+
+#[test]
+fn a_repetition_after_a_restart_is_answered_too() {
+    let mut registrar = Registrar::new();
+    let lines = [PHONE, "Expires: 600"];
+    registrar.register(1, &lines);
+    let [Change::Put(row)] = &registrar.reply.changes[..] else {
+        panic!("one row")
+    };
+    let mut row = (**row).clone();
+    row.refreshed_at_unix_s = 0;
+    let mut restarted = Registrar::new();
+    assert!(restarted.location.restore(&row));
+    restarted.now += 5;
+    let outcome = restarted.register(1, &lines);
+    assert_eq!((outcome.status, outcome.durable), (200, false));
+    assert_eq!(restarted.contacts()[0].1, 595);
 }
 
 #[test]
