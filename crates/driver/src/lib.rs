@@ -1,1 +1,30 @@
-//! Runs the pure machines on threads with sockets, clock, timers and queues.
+//! Runs the edge's core on threads with sockets, clock, timers and queues.
+//!
+//! The problem: the core decides in a microsecond; what costs is getting messages in and out, and keeping
+//! what the threads share out of each other's way.
+//!
+//! The approach: each worker thread owns a core, its UDP sockets and an [`inbox`]; it takes datagrams in
+//! batches, gives each to the core (or to the worker that its Call-ID belongs to), then hands over what is
+//! to be stored, looked up and sent, once a turn. Streams, look-ups and the store live on tokio and speak
+//! to the workers through their inboxes. [`Node`] is the whole.
+//!
+//! Not attempted: deciding anything about a message; that is the core's.
+
+mod clock;
+mod event;
+mod inbox;
+mod inspect;
+mod network;
+mod node;
+mod rows;
+mod settings;
+mod shared;
+mod streams;
+mod tasks;
+mod users;
+mod worker;
+
+pub use event::Event;
+pub use inspect::{CallRow, Registration, RegistrationPage, Snapshot};
+pub use node::{Node, StartError};
+pub use settings::Settings;

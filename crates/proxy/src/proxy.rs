@@ -127,6 +127,13 @@ impl Proxy {
         self.contexts.is_empty()
     }
 
+    /// Whether some request still has no final response.
+    pub fn is_answering(&self) -> bool {
+        self.contexts
+            .iter()
+            .any(|(_, context)| !context.is_final_sent)
+    }
+
     /// How many requests are being answered or remembered.
     pub fn len(&self) -> usize {
         self.contexts.len()

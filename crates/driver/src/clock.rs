@@ -1,0 +1,47 @@
+//! The one clock.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use edge::Now;
+use transaction::Time;
+
+/// Monotonic time from one origin; the time of day is that of the start plus what has passed since, so
+/// that a clock that is set disturbs nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin: Instant,
+    unix_ms: u64,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Clock {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Clock {
+            origin: Instant::now(),
+            unix_ms: since.as_millis() as u64,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.at(Instant::now())
+    }
+
+    pub(crate) fn at(&self, instant: Instant) -> Now {
+        let passed_ms = instant.saturating_duration_since(self.origin).as_millis() as u64;
+        // The first millisecond is 1: zero stands for the time before anything.
+        Now {
+            time: Time::from_ms(passed_ms + 1),
+            unix_ms: self.unix_ms + passed_ms,
+        }
+    }
+
+    pub(crate) fn unix_s(&self) -> u64 {
+        self.now().unix_s()
+    }
+
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.unix_ms
+    }
+}

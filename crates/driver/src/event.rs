@@ -1,0 +1,77 @@
+//! What those who look are told.
+
+use proxy::{Call, CallNote};
+use registrar::EventKind;
+use transaction::Time;
+
+/// Something that happened. Texts are as phones sent them, made printable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A phone registered.
+    Registered {
+        /// Whose.
+        aor: String,
+        /// Where it is reached.
+        contact: String,
+    },
+    /// A phone went away.
+    Unregistered {
+        /// Whose.
+        aor: String,
+        /// Where it was reached.
+        contact: String,
+    },
+    /// A phone did not renew its registration.
+    Expired {
+        /// Whose.
+        aor: String,
+        /// Where it was reached.
+        contact: String,
+    },
+    /// A call went a step.
+    Call {
+        /// Its Call-ID.
+        call_id: String,
+        /// Who calls.
+        from: String,
+        /// Who is called.
+        to: String,
+        /// The step.
+        note: CallNote,
+        /// Milliseconds since its answer, for one that ended.
+        talked_ms: Option<u64>,
+    },
+}
+
+impl Event {
+    pub(crate) fn of_binding(note: &edge::BindingNote) -> Option<Event> {
+        let (aor, contact) = (printable(&note.aor), printable(&note.contact));
+        match note.kind {
+            EventKind::Registered => Some(Event::Registered { aor, contact }),
+            EventKind::Unregistered => Some(Event::Unregistered { aor, contact }),
+            EventKind::Expired => Some(Event::Expired { aor, contact }),
+            EventKind::Refreshed => None,
+        }
+    }
+
+    pub(crate) fn of_call(call: &Call, note: CallNote, now: Time) -> Event {
+        Event::Call {
+            call_id: printable(&call.call_id),
+            from: printable(&call.from),
+            to: printable(&call.to),
+            note,
+            talked_ms: call
+                .answered
+                .filter(|_| note == CallNote::Ended)
+                .map(|answered| now.ms_since(answered)),
+        }
+    }
+}
+
+/// Bytes of a message as text.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}

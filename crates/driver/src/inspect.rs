@@ -1,0 +1,267 @@
+//! What there is, for those who look.
+
+use edge::{Counted, Edge, Now};
+use proxy::{Call, Counters, Stage};
+use registrar::{BindingView, Cursor};
+use transaction::Transport;
+
+use crate::event::printable;
+use crate::shared::{LOCATION_SHARDS, Shared};
+use crate::worker::WorkerCounters;
+
+/// What one worker said.
+pub(crate) struct WorkerSnapshot {
+    counters: WorkerCounters,
+    proxy: Counters,
+    counted: Counted,
+    transactions: (usize, usize),
+    calls: u64,
+    listed: Vec<CallRow>,
+    kernel_drops: u64,
+    is_idle: bool,
+}
+
+/// One call in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRow {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// Who calls.
+    pub from: String,
+    /// Who is called.
+    pub to: String,
+    /// How far it is.
+    pub stage: Stage,
+    /// Milliseconds since its INVITE.
+    pub age_ms: u64,
+    /// Milliseconds since its answer.
+    pub answered_ms: Option<u64>,
+}
+
+impl WorkerSnapshot {
+    pub(crate) fn of(
+        edge: &Edge,
+        counters: WorkerCounters,
+        kernel_drops: u64,
+        now: Now,
+        calls_max: usize,
+    ) -> WorkerSnapshot {
+        let row = |call: &Call| CallRow {
+            call_id: printable(&call.call_id),
+            from: printable(&call.from),
+            to: printable(&call.to),
+            stage: call.stage,
+            age_ms: now.time.ms_since(call.started),
+            answered_ms: call.answered.map(|answered| now.time.ms_since(answered)),
+        };
+        WorkerSnapshot {
+            counters,
+            proxy: edge.counters(),
+            counted: edge.counted().clone(),
+            transactions: edge.transactions(),
+            calls: edge.calls().len() as u64,
+            listed: edge.calls().iter().take(calls_max).map(row).collect(),
+            kernel_drops,
+            is_idle: edge.is_idle(),
+        }
+    }
+}
+
+/// What the node is doing, all workers together.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Messages received.
+    pub received: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Keep-alives received.
+    pub keep_alives: u64,
+    /// STUN requests received.
+    pub stun: u64,
+    /// Datagrams that were longer than can be.
+    pub truncated: u64,
+    /// Messages that could not be sent.
+    pub send_failures: u64,
+    /// Messages dropped since the kernel took no more.
+    pub send_drops: u64,
+    /// Datagrams that the kernel dropped before we took them.
+    pub kernel_drops: u64,
+    /// Messages dropped since a worker had too many.
+    pub inbox_overflows: u64,
+    /// Rounds of the workers' loops.
+    pub turns: u64,
+    /// What the proxies counted.
+    pub proxy: Counters,
+    /// What was dropped or refused, by reason.
+    pub counted: Vec<(&'static str, u64)>,
+    /// Server transactions.
+    pub server_transactions: u64,
+    /// Client transactions.
+    pub client_transactions: u64,
+    /// Calls in progress.
+    pub calls: u64,
+    /// The calls themselves, as many as were asked for.
+    pub listed: Vec<CallRow>,
+    /// Users known.
+    pub users: u64,
+    /// Addresses-of-record that have a binding.
+    pub aors: u64,
+    /// Bindings.
+    pub bindings: u64,
+    /// Whether nothing waits for an answer.
+    pub is_idle: bool,
+    /// Workers that did not answer in time.
+    pub silent_workers: usize,
+}
+
+impl Snapshot {
+    pub(crate) fn add(&mut self, worker: WorkerSnapshot) {
+        let WorkerCounters {
+            received,
+            sent,
+            keep_alives,
+            stun,
+            truncated,
+            send_failures,
+            send_drops,
+            turns,
+        } = worker.counters;
+        self.received += received;
+        self.sent += sent;
+        self.keep_alives += keep_alives;
+        self.stun += stun;
+        self.truncated += truncated;
+        self.send_failures += send_failures;
+        self.send_drops += send_drops;
+        self.turns += turns;
+        self.kernel_drops += worker.kernel_drops;
+        self.add_proxy(worker.proxy);
+        for (reason, count) in worker.counted.iter() {
+            match self.counted.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, total)) => *total += count,
+                None => self.counted.push((reason, count)),
+            }
+        }
+        self.server_transactions += worker.transactions.0 as u64;
+        self.client_transactions += worker.transactions.1 as u64;
+        self.calls += worker.calls;
+        self.listed.extend(worker.listed);
+        self.is_idle &= worker.is_idle;
+    }
+
+    fn add_proxy(&mut self, counters: Counters) {
+        let total = &mut self.proxy;
+        total.forwarded += counters.forwarded;
+        total.responses += counters.responses;
+        total.strays += counters.strays;
+        total.calls_started += counters.calls_started;
+        total.calls_answered += counters.calls_answered;
+        total.calls_failed += counters.calls_failed;
+        total.calls_ended += counters.calls_ended;
+        total.timeouts += counters.timeouts;
+        total.cancelled += counters.cancelled;
+    }
+}
+
+/// One binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Whose.
+    pub aor: String,
+    /// Where it is reached.
+    pub contact: String,
+    /// Seconds until it ends.
+    pub expires_in_s: u64,
+    /// Preference in thousandths.
+    pub q: u16,
+    /// The transport of its REGISTER.
+    pub transport: Transport,
+    /// Where its REGISTER came from.
+    pub source: std::net::SocketAddr,
+    /// Route values to it.
+    pub path: String,
+    /// `+sip.instance`.
+    pub instance: String,
+    /// `reg-id`.
+    pub reg_id: Option<u32>,
+    /// What the phone calls itself.
+    pub user_agent: String,
+}
+
+/// Some registrations and where the next ones begin.
+#[derive(Debug, Clone, Default)]
+pub struct RegistrationPage {
+    /// The registrations.
+    pub items: Vec<Registration>,
+    /// To be given back for the next page; `None` after the last.
+    pub next: Option<u64>,
+}
+
+fn registration(aor: &[u8], binding: &BindingView<'_>, now_unix_s: u64) -> Registration {
+    let flow = binding.flow();
+    Registration {
+        aor: printable(aor),
+        contact: printable(binding.contact()),
+        expires_in_s: binding.expires_at_unix_s().saturating_sub(now_unix_s),
+        q: binding.q_thousandths().unwrap_or(1_000),
+        transport: flow.transport,
+        source: flow.remote,
+        path: printable(binding.path()),
+        instance: printable(binding.instance()),
+        reg_id: binding.reg_id(),
+        user_agent: printable(binding.user_agent()),
+    }
+}
+
+impl Shared {
+    /// The bindings of one address-of-record.
+    pub(crate) fn registrations_of(&self, aor: &str) -> Vec<Registration> {
+        let now = self.clock.unix_s();
+        let location = self.location(aor.as_bytes());
+        location
+            .lookup(aor.as_bytes(), now)
+            .map(|binding| registration(aor.as_bytes(), &binding, now))
+            .collect()
+    }
+
+    /// A page of all bindings, in the order of the table.
+    pub(crate) fn registrations(&self, after: Option<u64>, limit: usize) -> RegistrationPage {
+        let now = self.clock.unix_s();
+        let mut place = after.unwrap_or(0);
+        let mut items = Vec::new();
+        while items.len() < limit {
+            let (shard, cursor) = ((place >> 32) as usize, Cursor::from_number(place as u32));
+            if shard >= LOCATION_SHARDS {
+                return RegistrationPage { items, next: None };
+            }
+            let location = self.locations[shard]
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let next = location.page(now, cursor, limit - items.len(), |aor, binding| {
+                items.push(registration(aor, &binding, now));
+            });
+            place = match next {
+                Some(next) => (shard as u64) << 32 | u64::from(next.to_number()),
+                None => (shard as u64 + 1) << 32,
+            };
+        }
+        RegistrationPage {
+            items,
+            next: Some(place),
+        }
+    }
+
+    /// How many addresses-of-record and bindings there are.
+    pub(crate) fn location_counts(&self) -> (u64, u64) {
+        let lock = |shard: &std::sync::Mutex<registrar::Location>| {
+            let location = shard
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            (location.aors() as u64, location.bindings() as u64)
+        };
+        self.locations
+            .iter()
+            .map(lock)
+            .fold((0, 0), |(aors, bindings), (a, b)| (aors + a, bindings + b))
+    }
+}

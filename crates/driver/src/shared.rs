@@ -1,0 +1,147 @@
+//! What the workers of a node share.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use registrar::Location;
+use sip::digest::{Algorithm, FreshNonce, Ha1, NonceSource, Replay, ReplayFilter};
+use store::BindingWriter;
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::inbox::Inbox;
+use crate::settings::Settings;
+use crate::users::Users;
+
+/// Shards of the location table.
+pub(crate) const LOCATION_SHARDS: usize = 64;
+/// Shards of the memory of nonces.
+const NONCE_SHARDS: usize = 8;
+/// Nonces remembered in all.
+const NONCES: usize = 65_536;
+
+/// State of a node.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    /// What the operator decided, as the core takes it; replaced whole.
+    settings: RwLock<Arc<edge::Settings>>,
+    pub(crate) users: RwLock<Users>,
+    pub(crate) locations: Vec<Mutex<Location>>,
+    nonces: Vec<Mutex<ReplayFilter>>,
+    pub(crate) seed: (u64, u64),
+    pub(crate) nonce_source: NonceSource,
+    pub(crate) binding_ids: AtomicU64,
+    unique: AtomicU64,
+    pub(crate) inboxes: Vec<Inbox>,
+    pub(crate) writer: BindingWriter,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) inbox_overflows: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        settings: &Settings,
+        seed: (u64, u64),
+        nonce_secret: [u8; 16],
+        writer: BindingWriter,
+        inboxes: Vec<Inbox>,
+        first_binding_id: u64,
+    ) -> Shared {
+        let clock = Clock::start();
+        let nonce_source = NonceSource::new(nonce_secret, clock.unix_ms())
+            .with_lifetime_ms(settings.nonce_lifetime.as_millis() as u64);
+        let edge = settings.for_core(&[], &[], nonce_source.clone());
+        Shared {
+            clock,
+            settings: RwLock::new(Arc::new(edge)),
+            users: RwLock::new(Users::new(seed)),
+            locations: (0..LOCATION_SHARDS)
+                .map(|_| Mutex::new(Location::new(seed)))
+                .collect(),
+            nonces: (0..NONCE_SHARDS)
+                .map(|_| Mutex::new(ReplayFilter::new(NONCES / NONCE_SHARDS)))
+                .collect(),
+            seed,
+            nonce_source,
+            binding_ids: AtomicU64::new(first_binding_id),
+            unique: AtomicU64::new(0),
+            inboxes,
+            writer,
+            events: broadcast::channel(1_024).0,
+            inbox_overflows: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Arc<edge::Settings> {
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn replace_settings(&self, settings: edge::Settings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    pub(crate) fn location(&self, aor: &[u8]) -> MutexGuard<'_, Location> {
+        let shard = registrar::shard_of(self.seed, aor, LOCATION_SHARDS);
+        self.locations[shard]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn credential(
+        &self,
+        user: &[u8],
+        domain: &[u8],
+        algorithm: Algorithm,
+        aor: &mut Vec<u8>,
+    ) -> Option<Ha1> {
+        aor.clear();
+        aor.extend_from_slice(user);
+        aor.push(b'@');
+        aor.extend_from_slice(domain);
+        self.users
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .credential(aor, algorithm)
+    }
+
+    pub(crate) fn has_user(&self, aor: &[u8]) -> bool {
+        self.users
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(aor)
+    }
+
+    pub(crate) fn unique(&self) -> u64 {
+        self.unique.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn admit_nonce(&self, nonce: &FreshNonce, count: Option<u32>) -> Replay {
+        let shard = nonce.filter_index(NONCE_SHARDS);
+        self.nonces[shard]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(nonce, count)
+    }
+
+    /// The worker that handles messages of a Call-ID.
+    pub(crate) fn worker_of(&self, call_id: &[u8]) -> usize {
+        match self.inboxes.len() {
+            1 => 0,
+            workers => registrar::shard_of((self.seed.1, self.seed.0), call_id, workers),
+        }
+    }
+
+    pub(crate) fn stream_failed(&self, peer: SocketAddr) {
+        for inbox in &self.inboxes {
+            inbox.push(crate::inbox::Item::StreamFailed(peer));
+        }
+    }
+}

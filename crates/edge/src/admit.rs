@@ -1,0 +1,398 @@
+//! Which requests are let in, and where they go (RFC 3261 sections 16.3 to 16.5).
+
+use proxy::{Forward, ForwardAck, Preprocessed, loops, preprocess};
+use sip::{HeaderName, Method, Scheme, Uri};
+use transaction::layer::ServerKey;
+
+use crate::auth::{self, Refusal};
+use crate::directory::Directory;
+use crate::edge::{Edge, Input, surroundings};
+use crate::output::Output;
+
+/// Where a request is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Destination {
+    /// Along its dialog or to a foreign place: the Request-URI decides.
+    Uri,
+    /// To a user of ours, whose address-of-record is in `Edge::aor`.
+    User,
+    /// To the edge itself.
+    Edge,
+}
+
+impl Edge {
+    /// Admits a request that no transaction knows, in the order of section 16.3.
+    pub(crate) fn admit<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        key: ServerKey,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let request = input.request;
+        if self.layer.is_full() {
+            self.counted.add("transactions-full");
+            return self.refuse_for_now(input, output);
+        }
+        let Ok(routes) = preprocess(&input.settings.proxy, request) else {
+            self.counted.add("malformed-header");
+            return self.refuse_with(input, 400, "Malformed Route", &mut output.outbox);
+        };
+        let Ok(uri) = Uri::parse(routes.request_uri) else {
+            return self.refuse_with(input, 400, "Bad Request-URI", &mut output.outbox);
+        };
+        if matches!(uri.scheme, Scheme::Other | Scheme::Sips) {
+            return self.refuse(input, 416, &mut output.outbox);
+        }
+        if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {
+            self.counted.add("max-forwards");
+            return self.refuse(input, 483, &mut output.outbox);
+        }
+        let loop_part = loops::loop_part(input.settings.proxy.cookie_secret, request);
+        if loops::is_loop(&input.settings.proxy, request, loop_part) {
+            self.counted.add("loop");
+            return self.refuse(input, 482, &mut output.outbox);
+        }
+        if self.refuses_extension(input, output) {
+            return;
+        }
+        let destination = self.destination(input, &routes, &uri);
+        let is_new = routes.dialog.is_none();
+        if self.is_draining && is_new {
+            self.counted.add("draining");
+            return self.refuse_for_now(input, output);
+        }
+        if request.method() == Some(Method::Register) && destination != Destination::Uri {
+            return self.register(input, key, directory, output);
+        }
+        if destination == Destination::Edge {
+            return self.answer_for_edge(input, output);
+        }
+        if is_new && !self.is_let_through(input, destination, directory, output) {
+            return;
+        }
+        self.route(
+            input,
+            key,
+            (&routes, &uri, destination, loop_part),
+            directory,
+            output,
+        );
+    }
+
+    /// Extensions that a proxy would have to know (section 16.3 step 5): there is none.
+    fn refuses_extension(&mut self, input: &Input<'_, '_>, output: &mut Output) -> bool {
+        if !input.request.has(HeaderName::ProxyRequire) {
+            return false;
+        }
+        self.extra.clear();
+        for field in input.request.fields(HeaderName::ProxyRequire) {
+            self.extra.extend_from_slice(b"Unsupported: ");
+            self.extra.extend_from_slice(field.value);
+            self.extra.extend_from_slice(b"\r\n");
+        }
+        self.refuse(input, 420, &mut output.outbox);
+        true
+    }
+
+    fn refuse_for_now(&mut self, input: &Input<'_, '_>, output: &mut Output) {
+        self.extra.clear();
+        self.extra.extend_from_slice(b"Retry-After: ");
+        sip::lex::push_number(&mut self.extra, u64::from(input.settings.retry_after_s));
+        self.extra.extend_from_slice(b"\r\n");
+        self.refuse(input, 503, &mut output.outbox);
+    }
+
+    /// Whose a request is (section 16.5). A dialog's cookie or a foreign Route goes before the
+    /// Request-URI.
+    fn destination(
+        &mut self,
+        input: &Input<'_, '_>,
+        routes: &Preprocessed<'_>,
+        uri: &Uri<'_>,
+    ) -> Destination {
+        if routes.dialog.is_some() || routes.next_route.is_some() {
+            return Destination::Uri;
+        }
+        match auth::push_our_aor(input.settings, uri, &mut self.aor) {
+            None => Destination::Uri,
+            Some(_) if uri.user.is_none() => Destination::Edge,
+            Some(_) => Destination::User,
+        }
+    }
+
+    /// OPTIONS is answered (section 11.2); nothing else can be asked of the edge itself.
+    fn answer_for_edge(&mut self, input: &Input<'_, '_>, output: &mut Output) {
+        self.extra.clear();
+        if input.request.method() != Some(Method::Options) {
+            return self.refuse(input, 404, &mut output.outbox);
+        }
+        self.extra.extend_from_slice(b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, INFO, UPDATE, PRACK, REFER, PUBLISH\r\nSupported: path, outbound\r\nAccept: application/sdp\r\n");
+        self.refuse(input, 200, &mut output.outbox);
+    }
+
+    /// Whether the sender of a request outside any dialog of ours may have it forwarded; if not, it has
+    /// been answered.
+    fn is_let_through<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        destination: Destination,
+        directory: &mut D,
+        output: &mut Output,
+    ) -> bool {
+        if input.settings.is_trusted(input.flow.remote.ip()) {
+            return true;
+        }
+        let mut claimed = Vec::new();
+        let from = input.request.from().ok();
+        let domain = from.and_then(|from| auth::our_aor(input.settings, &from, &mut claimed));
+        // A stranger may try to be one of our users; he may not have us speak to the rest of the world.
+        if domain.is_none() && destination == Destination::Uri {
+            self.counted.add("relay-denied");
+            self.refuse_with(input, 403, "Relaying Denied", &mut output.outbox);
+            return false;
+        }
+        let first = input
+            .settings
+            .proxy
+            .domains
+            .first()
+            .map(|domain| domain.to_vec())
+            .unwrap_or_default();
+        let realm = domain.map_or(first, |at| claimed[at..].to_vec());
+        let place = auth::PROXY;
+        let party = (&realm[..], &claimed[..]);
+        match auth::check(
+            input.settings,
+            input.now,
+            input.request,
+            place,
+            party,
+            directory,
+        ) {
+            Ok(()) => {
+                auth::strip_credentials(input.request, &realm, &mut self.splices);
+                true
+            }
+            Err(refusal) => {
+                self.challenge(input, place, &realm, refusal, directory, output);
+                false
+            }
+        }
+    }
+
+    /// Answers a request without good credentials.
+    pub(crate) fn challenge<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        place: auth::Place,
+        realm: &[u8],
+        refusal: Refusal,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        self.extra.clear();
+        match refusal {
+            Refusal::Challenge { stale } => {
+                self.counted.add(if stale {
+                    "challenged-stale"
+                } else {
+                    "challenged"
+                });
+                auth::push_challenge(
+                    input.settings,
+                    input.now,
+                    place,
+                    (realm, stale),
+                    directory,
+                    &mut self.extra,
+                );
+                self.refuse(input, place.status, &mut output.outbox);
+            }
+            Refusal::Forbidden => {
+                self.counted.add("forbidden");
+                self.refuse_with(
+                    input,
+                    403,
+                    "Credentials Of Another User",
+                    &mut output.outbox,
+                );
+            }
+            Refusal::Malformed => {
+                self.counted.add("malformed-credentials");
+                self.refuse_with(input, 400, "Malformed Credentials", &mut output.outbox);
+            }
+        }
+    }
+
+    /// Finds the targets of a request that was let through, and forwards it (section 16.5, 16.6).
+    fn route<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        key: ServerKey,
+        (routes, uri, destination, loop_part): (&Preprocessed<'_>, &Uri<'_>, Destination, u64),
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let request = input.request;
+        if !self.find_targets(input, routes, uri, destination, directory) {
+            let is_known = directory.has_user(&self.aor);
+            return self.refuse(input, if is_known { 480 } else { 404 }, &mut output.outbox);
+        }
+        let server = self
+            .layer
+            .begin_server(key, request, &self.splices, input.back, u64::MAX);
+        if request.method() == Some(Method::Invite) {
+            // Section 16.2: the caller's retransmissions stop here.
+            self.layer.respond(
+                input.now.time,
+                server,
+                100,
+                "Trying",
+                b"",
+                &mut output.outbox,
+            );
+        }
+        let forward = Forward {
+            request,
+            routes,
+            from: input.flow,
+            server,
+            loop_part,
+        };
+        let mut surroundings = surroundings(
+            &mut self.layer,
+            input.settings,
+            input.now,
+            directory,
+            output,
+        );
+        self.proxy.bye(&mut surroundings, request);
+        self.proxy.forward(
+            &mut surroundings,
+            &forward,
+            &self.targets,
+            &mut self.splices,
+        );
+    }
+
+    /// Fills `self.targets`; gives whether there is any.
+    fn find_targets<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        routes: &Preprocessed<'_>,
+        uri: &Uri<'_>,
+        destination: Destination,
+        directory: &mut D,
+    ) -> bool {
+        self.targets.clear();
+        let targets = &mut self.targets;
+        match destination {
+            Destination::Edge => {}
+            Destination::Uri => {
+                let flow = routes
+                    .dialog
+                    .and_then(|(ends, direction)| ends.towards(direction));
+                targets.push(uri.bytes, b"", flow, 1_000);
+            }
+            Destination::User => {
+                let now_s = input.now.unix_s();
+                let aor = &self.aor;
+                directory.location(aor, |location, _| {
+                    registrar::targets(location, aor, now_s, |target| {
+                        if !target.alternate {
+                            targets.push(target.uri, target.path, target.flow, target.q);
+                        }
+                    });
+                });
+                targets.sort();
+            }
+        }
+        !self.targets.as_slice().is_empty()
+    }
+
+    /// Forwards an ACK of a 2xx (section 16.6): within a dialog by its cookie, else from trusted sources
+    /// only, since nobody can be asked for credentials.
+    pub(crate) fn admit_ack<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let request = input.request;
+        let dropped = 'forwarded: {
+            let Ok(routes) = preprocess(&input.settings.proxy, request) else {
+                break 'forwarded "malformed-header";
+            };
+            let Ok(uri) = Uri::parse(routes.request_uri) else {
+                break 'forwarded "request-uri";
+            };
+            if routes.dialog.is_none() && !input.settings.is_trusted(input.flow.remote.ip()) {
+                break 'forwarded "stray-ack";
+            }
+            if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {
+                break 'forwarded "max-forwards";
+            }
+            let loop_part = loops::loop_part(input.settings.proxy.cookie_secret, request);
+            if loops::is_loop(&input.settings.proxy, request, loop_part) {
+                break 'forwarded "loop";
+            }
+            let destination = self.destination(input, &routes, &uri);
+            if !self.find_targets(input, &routes, &uri, destination, directory) {
+                break 'forwarded "stray-ack";
+            }
+            let forward = ForwardAck {
+                request,
+                routes: &routes,
+                from: input.flow,
+                loop_part,
+            };
+            let mut surroundings = surroundings(
+                &mut self.layer,
+                input.settings,
+                input.now,
+                directory,
+                output,
+            );
+            match self.proxy.forward_ack(
+                &mut surroundings,
+                &forward,
+                &self.targets,
+                &mut self.splices,
+            ) {
+                true => return,
+                false => "unroutable-ack",
+            }
+        };
+        self.counted.add(dropped);
+    }
+
+    /// Takes a CANCEL (section 16.10, 9.2): answered here, and everything that rings is cancelled. One
+    /// that matches nothing gets 481: what we forward, we forward statefully.
+    pub(crate) fn cancel<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        key: ServerKey,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let Some((_, user)) = self.layer.find_cancelled(input.request, input.via) else {
+            self.counted.add("stray-cancel");
+            return self.refuse(input, 481, &mut output.outbox);
+        };
+        let server =
+            self.layer
+                .begin_server(key, input.request, &self.splices, input.back, u64::MAX);
+        self.layer
+            .respond(input.now.time, server, 200, "OK", b"", &mut output.outbox);
+        let reason = input.request.header(HeaderName::Reason).unwrap_or_default();
+        let mut surroundings = surroundings(
+            &mut self.layer,
+            input.settings,
+            input.now,
+            directory,
+            output,
+        );
+        self.proxy.cancel(&mut surroundings, user, reason);
+    }
+}

@@ -1,0 +1,191 @@
+//! Who asks (RFC 3261 section 22).
+
+use sip::digest::{Attempt, Challenge, Credentials, Outcome, authenticate};
+use sip::{HeaderName, Message, NameAddr, Splices};
+
+use crate::directory::Directory;
+use crate::output::Now;
+use crate::settings::Settings;
+
+/// Why a request is not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Credentials are wanted.
+    Challenge {
+        /// The former ones were right but for their nonce.
+        stale: bool,
+    },
+    /// The credentials are of somebody else.
+    Forbidden,
+    /// The credentials cannot be read.
+    Malformed,
+}
+
+/// Where the credentials and the challenge are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) credentials: HeaderName,
+    pub(crate) challenge: &'static [u8],
+    pub(crate) status: u16,
+}
+
+/// For a proxy (section 22.3).
+pub(crate) const PROXY: Place = Place {
+    credentials: HeaderName::ProxyAuthorization,
+    challenge: b"Proxy-Authenticate",
+    status: 407,
+};
+
+/// For a user agent server, such as a registrar (section 22.2).
+pub(crate) const REGISTRAR: Place = Place {
+    credentials: HeaderName::Authorization,
+    challenge: b"WWW-Authenticate",
+    status: 401,
+};
+
+/// Checks the credentials for `realm` that a request brought against the user of `claimed`.
+pub(crate) fn check<D: Directory>(
+    settings: &Settings,
+    now: Now,
+    request: &Message<'_>,
+    place: Place,
+    (realm, claimed): (&[u8], &[u8]),
+    directory: &mut D,
+) -> Result<(), Refusal> {
+    let mut refusal = Refusal::Challenge { stale: false };
+    for field in request.fields(place.credentials) {
+        let credentials = match Credentials::parse(field.value) {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                if let Outcome::Malformed(_) = Outcome::from(error)
+                    && sip::digest::scheme_is_digest(field.value)
+                {
+                    refusal = Refusal::Malformed;
+                }
+                continue;
+            }
+        };
+        if !credentials.realm().is(realm)
+            || !settings.auth.algorithms.contains(&credentials.algorithm())
+        {
+            continue;
+        }
+        let attempt = Attempt {
+            credentials: &credentials,
+            method: request.method_bytes(),
+            now_ms: now.unix_ms,
+            without_qop: settings.auth.without_qop,
+        };
+        let directory = std::cell::RefCell::new(&mut *directory);
+        let outcome = authenticate(
+            &attempt,
+            &settings.auth.nonces,
+            |user, realm, algorithm| directory.borrow_mut().credential(user, realm, algorithm),
+            |nonce, count| directory.borrow_mut().admit_nonce(nonce, count),
+        );
+        match outcome {
+            Outcome::Authentic if is_user(&credentials.username().unescaped(), realm, claimed) => {
+                return Ok(());
+            }
+            Outcome::Authentic => return Err(Refusal::Forbidden),
+            outcome => {
+                refusal = Refusal::Challenge {
+                    stale: outcome.challenge_is_stale(),
+                }
+            }
+        }
+    }
+    Err(refusal)
+}
+
+/// Whether `user` of `realm` is the address-of-record `claimed`.
+fn is_user(user: &[u8], realm: &[u8], claimed: &[u8]) -> bool {
+    claimed
+        .strip_prefix(user)
+        .and_then(|rest| rest.strip_prefix(b"@"))
+        .is_some_and(|domain| domain == realm)
+}
+
+/// Appends the challenge lines.
+pub(crate) fn push_challenge<D: Directory>(
+    settings: &Settings,
+    now: Now,
+    place: Place,
+    (realm, stale): (&[u8], bool),
+    directory: &mut D,
+    out: &mut Vec<u8>,
+) {
+    let nonce = settings.auth.nonces.issue(now.unix_ms, directory.unique());
+    let challenge = Challenge {
+        realm,
+        nonce: nonce.as_bytes(),
+        stale,
+        opaque: None,
+    };
+    challenge.write_lines(place.challenge, &settings.auth.algorithms, out);
+}
+
+/// Takes credentials for our own realm out of what is forwarded: they were meant for us
+/// (section 22.3).
+pub(crate) fn strip_credentials(request: &Message<'_>, realm: &[u8], splices: &mut Splices) {
+    for field in request.fields(HeaderName::ProxyAuthorization) {
+        if Credentials::parse(field.value).is_ok_and(|credentials| credentials.realm().is(realm)) {
+            splices.remove(field.line);
+        }
+    }
+}
+
+/// The address-of-record and the domain of a From or To, if its domain is ours: appended to `out`, which
+/// is cleared. Our own address stands for the first domain.
+pub(crate) fn our_aor(
+    settings: &Settings,
+    party: &NameAddr<'_>,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    let uri = party.parse_uri().ok()?;
+    push_our_aor(settings, &uri, out)
+}
+
+/// As [`our_aor`], for a URI. Gives where in `out` the domain begins.
+pub(crate) fn push_our_aor(
+    settings: &Settings,
+    uri: &sip::Uri<'_>,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    out.clear();
+    let first = settings.proxy.domains.first()?;
+    if uri.scheme == sip::Scheme::Tel {
+        // A telephone number is looked up as a user of the first domain (RFC 3261 section 19.1.6).
+        let number = uri.user.unwrap_or_default();
+        out.extend(
+            number
+                .iter()
+                .filter(|byte| !matches!(byte, b'-' | b'.' | b'(' | b')')),
+        );
+        out.push(b'@');
+        let domain = out.len();
+        out.extend_from_slice(first);
+        return Some(domain);
+    }
+    if !uri.is_sip() {
+        return None;
+    }
+    uri.push_aor(out);
+    let domain = out
+        .iter()
+        .rposition(|&byte| byte == b'@')
+        .map_or(0, |at| at + 1);
+    // A domain that is an address is ours on our ports only: other ports of it are other programs.
+    let is_address = uri.host.address.is_some() && uri.port.is_some();
+    if !is_address && settings.proxy.is_our_domain(&out[domain..]) {
+        return Some(domain);
+    }
+    if settings.proxy.is_self(&uri.host, uri.port_or_default()) {
+        if !settings.proxy.is_our_domain(&out[domain..]) {
+            out.truncate(domain);
+            out.extend_from_slice(first);
+        }
+        return Some(domain);
+    }
+    None
+}

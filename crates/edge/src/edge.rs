@@ -1,0 +1,304 @@
+//! One thread's entrance.
+
+use proxy::{Proxy, Surroundings};
+use registrar::Reply;
+use sip::{
+    Defect, Index, Message, Method, ParseError, Requirement, Splices, Via, build, check, status,
+};
+use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
+
+use crate::directory::Directory;
+use crate::output::{Counted, Now, Output};
+use crate::register::Held;
+use crate::settings::Settings;
+
+/// Most transactions of each kind on one thread.
+pub(crate) const TRANSACTIONS_MAX: u32 = 1_000_000;
+
+/// The core of one thread.
+pub struct Edge {
+    pub(crate) layer: Layer,
+    pub(crate) proxy: Proxy,
+    /// Answers that wait until their bindings are durable.
+    pub(crate) held: Slab<Held>,
+    pub(crate) reply: Reply,
+    pub(crate) targets: proxy::Targets,
+    pub(crate) splices: Splices,
+    pub(crate) extra: Vec<u8>,
+    pub(crate) head: Vec<u8>,
+    pub(crate) aor: Vec<u8>,
+    pub(crate) counted: Counted,
+    pub(crate) is_draining: bool,
+    index: Index,
+}
+
+/// What one request is handled with.
+pub(crate) struct Input<'a, 'm> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) now: Now,
+    pub(crate) request: &'a Message<'m>,
+    pub(crate) via: &'a Via<'m>,
+    /// Where it came from.
+    pub(crate) flow: Flow,
+    /// Where its responses go.
+    pub(crate) back: Flow,
+}
+
+impl Edge {
+    /// An empty core. `seed` keys its tables and branches: unpredictable outside, different on every
+    /// thread.
+    pub fn new(now: Time, seed: (u64, u64), settings: &Settings) -> Edge {
+        Edge {
+            layer: Layer::new(now, seed, settings.timers, TRANSACTIONS_MAX),
+            proxy: Proxy::new(now, seed, TRANSACTIONS_MAX),
+            held: Slab::default(),
+            reply: Reply::default(),
+            targets: proxy::Targets::new(),
+            splices: Splices::new(),
+            extra: Vec::new(),
+            head: Vec::new(),
+            aor: Vec::new(),
+            counted: Counted::default(),
+            is_draining: false,
+            index: Index::new(),
+        }
+    }
+
+    /// Takes one message that came on `flow`.
+    pub fn receive<D: Directory>(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        bytes: &[u8],
+        flow: Flow,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let mut index = std::mem::take(&mut self.index);
+        match index.parse(bytes, &settings.limits) {
+            Err(error) => self.counted.add(parse_label(error)),
+            Ok(message) if message.is_request() => {
+                self.request(settings, now, &message, flow, directory, output)
+            }
+            Ok(message) => self.response(settings, now, &message, directory, output),
+        }
+        self.index = index;
+    }
+
+    fn response<D: Directory>(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        response: &Message<'_>,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        if let Err(defect) = check::check(response, Requirement::Proxy) {
+            return self.counted.add(defect.label());
+        }
+        let (Ok(via), Ok(cseq)) = (response.via(), response.cseq()) else {
+            return;
+        };
+        let number = via
+            .branch()
+            .and_then(proxy::loops::read_branch)
+            .map(|(number, _)| number);
+        // RFC 6026 section 7.2: what belongs to no transaction of ours is not forwarded.
+        let Some((client, user)) =
+            number.and_then(|number| self.layer.find_client(number, cseq.method))
+        else {
+            return self.counted.add("stray-response");
+        };
+        if self
+            .layer
+            .receive_response(now.time, client, response, &mut output.outbox)
+        {
+            let mut surroundings = surroundings(&mut self.layer, settings, now, directory, output);
+            self.proxy
+                .receive_response(&mut surroundings, client, user, response);
+        }
+    }
+
+    fn request<D: Directory>(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        request: &Message<'_>,
+        flow: Flow,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let Ok(via) = request.via() else {
+            return self.counted.add("malformed-header");
+        };
+        self.splices.clear();
+        build::stamp_via(request, &via, flow.remote, &mut self.splices);
+        let input = Input {
+            settings,
+            now,
+            request,
+            via: &via,
+            flow,
+            back: back(&via, flow),
+        };
+        if let Err(defect) = check::check(request, Requirement::Proxy) {
+            return self.refuse_defect(&input, defect, &mut output.outbox);
+        }
+        match self
+            .layer
+            .receive_request(now.time, request, &via, &mut output.outbox)
+        {
+            Request::Retransmission | Request::AckAbsorbed => {}
+            Request::AckOfSuccess => self.admit_ack(&input, directory, output),
+            Request::New(_) if request.method() == Some(Method::Ack) => {
+                self.admit_ack(&input, directory, output)
+            }
+            Request::New(key) if request.method() == Some(Method::Cancel) => {
+                self.cancel(&input, key, directory, output)
+            }
+            Request::New(key) => self.admit(&input, key, directory, output),
+        }
+    }
+
+    /// Answers what cannot be read, if there is anybody to answer (RFC 3261 section 16.3 step 1).
+    fn refuse_defect(&mut self, input: &Input<'_, '_>, defect: Defect, outbox: &mut Outbox) {
+        self.counted.add(defect.label());
+        let (status, reason) = defect.status();
+        self.refuse_with(input, status, reason, outbox);
+    }
+
+    /// Answers without a transaction (section 8.2.7): what is refused must not cost memory. The tag is
+    /// the same for the same request.
+    pub(crate) fn refuse_with(
+        &mut self,
+        input: &Input<'_, '_>,
+        status: u16,
+        reason: &str,
+        outbox: &mut Outbox,
+    ) {
+        if input.request.method() == Some(Method::Ack) {
+            return;
+        }
+        self.head.clear();
+        let tag = build::response_head(input.request, &self.splices, &mut self.head);
+        let call_id = input
+            .request
+            .header(sip::HeaderName::CallId)
+            .unwrap_or_default();
+        let mut to_tag = Vec::with_capacity(16);
+        sip::lex::push_hex(&mut to_tag, self.layer.hash(|hasher| hasher.write(call_id)));
+        outbox.send(input.back, |out| {
+            build::response(
+                &self.head,
+                tag,
+                status,
+                reason,
+                Some(&to_tag),
+                &self.extra,
+                out,
+            )
+        });
+        self.extra.clear();
+    }
+
+    /// Answers without a transaction, with the usual reason phrase.
+    pub(crate) fn refuse(&mut self, input: &Input<'_, '_>, status: u16, outbox: &mut Outbox) {
+        self.refuse_with(input, status, status::reason(status), outbox);
+    }
+
+    /// What was dropped or refused, by reason.
+    pub fn counted(&self) -> &Counted {
+        &self.counted
+    }
+
+    /// What the proxy counted.
+    pub fn counters(&self) -> proxy::Counters {
+        self.proxy.counters
+    }
+
+    /// The calls in progress on this thread.
+    pub fn calls(&self) -> &proxy::Calls {
+        &self.proxy.calls
+    }
+
+    /// How many server and client transactions there are.
+    pub fn transactions(&self) -> (usize, usize) {
+        self.layer.len()
+    }
+
+    /// Takes what of new settings is not read with each message.
+    pub fn reload(&mut self, settings: &Settings) {
+        self.layer.set_timers(settings.timers);
+    }
+
+    /// From now on new calls and registrations are refused with 503; what is in progress goes on.
+    pub fn drain(&mut self, is_draining: bool) {
+        self.is_draining = is_draining;
+    }
+
+    /// Whether nothing is waiting for an answer.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && !self.proxy.is_answering()
+    }
+}
+
+/// Where responses go (section 18.2.2, RFC 3581 section 4): over a stream the way the request came; else
+/// to the source address, and to its port if `rport` asked for it or the sender is behind NAT.
+fn back(via: &Via<'_>, flow: Flow) -> Flow {
+    if flow.transport.is_reliable() || via.rport().is_some() {
+        return flow;
+    }
+    let behind_nat = via
+        .host
+        .address
+        .is_some_and(|address| address != flow.remote.ip() && is_private(address));
+    if behind_nat {
+        return flow;
+    }
+    let mut remote = flow.remote;
+    remote.set_port(via.port.unwrap_or(5060));
+    Flow { remote, ..flow }
+}
+
+/// Whether an address cannot be that of a host on the Internet (RFC 1918, 4193, 6598).
+fn is_private(address: std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(v4) => {
+            let [one, two, ..] = v4.octets();
+            v4.is_private()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || (one == 100 && (64..128).contains(&two))
+        }
+        std::net::IpAddr::V6(v6) => {
+            v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified()
+        }
+    }
+}
+
+fn parse_label(error: ParseError) -> &'static str {
+    match error {
+        ParseError::Empty => "keep-alive",
+        ParseError::StartLine => "not-sip",
+        ParseError::TooLarge { .. } => "too-large",
+    }
+}
+
+pub(crate) fn surroundings<'a, D: Directory>(
+    layer: &'a mut Layer,
+    settings: &'a Settings,
+    now: Now,
+    directory: &'a mut D,
+    output: &'a mut Output,
+) -> Surroundings<'a, D> {
+    Surroundings {
+        now: now.time,
+        settings: &settings.proxy,
+        layer,
+        outbox: &mut output.outbox,
+        events: &mut output.calls,
+        is_watched: output.is_watched,
+        resolves: &mut output.resolves,
+        network: directory,
+    }
+}

@@ -1,0 +1,25 @@
+//! The edge's core: what one thread does with each message.
+//!
+//! The problem: proxy, registrar and transactions each know their own RFC; somebody has to decide which
+//! of them a message is for, who may ask for what, and in which order the questions are put.
+//!
+//! The approach: [`Edge::receive`] takes one message and the flow it came on and leaves what is to be
+//! done in an [`Output`]; [`Edge::poll`] does what time brings. Users and bindings, which all threads
+//! share, are reached through a [`Directory`]. Requests are admitted in the order of RFC 3261 section
+//! 16.3: syntax, scheme, Max-Forwards, loops, Proxy-Require, credentials.
+//!
+//! Not attempted: sockets, clocks, storage; they are the driver's.
+
+mod admit;
+mod auth;
+mod directory;
+mod edge;
+mod output;
+mod register;
+mod settings;
+mod timers;
+
+pub use directory::Directory;
+pub use edge::Edge;
+pub use output::{BindingNote, Counted, Now, Output};
+pub use settings::{AuthSettings, Settings};

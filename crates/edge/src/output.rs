@@ -1,0 +1,82 @@
+//! What the core wants done.
+
+use proxy::Resolve;
+use registrar::Change;
+use transaction::{Outbox, Time};
+
+/// The time of an input.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// On the monotonic clock.
+    pub time: Time,
+    /// Milliseconds since 1970, for what outlives the process.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Seconds since 1970.
+    pub fn unix_s(&self) -> u64 {
+        self.unix_ms / 1_000
+    }
+}
+
+/// What is to be done after one or more inputs. The driver empties it.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Messages to be sent now.
+    pub outbox: Outbox,
+    /// Changes of bindings that are to be durable before the answers in `commits` leave.
+    pub durable: Vec<Change>,
+    /// Answers that wait for `durable`; each is to come back by [`Edge::stored`](crate::Edge::stored).
+    pub commits: Vec<u64>,
+    /// Changes that may be written within a second.
+    pub deferred: Vec<Change>,
+    /// Names to be resolved.
+    pub resolves: Vec<Resolve>,
+    /// What happened to calls.
+    pub calls: Vec<proxy::Event>,
+    /// What happened to bindings.
+    pub bindings: Vec<BindingNote>,
+    /// Whether anybody listens to events.
+    pub is_watched: bool,
+}
+
+/// Something that happened to a binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindingNote {
+    /// What.
+    pub kind: registrar::EventKind,
+    /// Whose.
+    pub aor: Box<[u8]>,
+    /// The contact.
+    pub contact: Box<[u8]>,
+}
+
+/// Things counted by reason.
+#[derive(Debug, Clone, Default)]
+pub struct Counted {
+    entries: Vec<(&'static str, u64)>,
+}
+
+impl Counted {
+    /// Counts one.
+    pub fn add(&mut self, reason: &'static str) {
+        match self.entries.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.entries.push((reason, 1)),
+        }
+    }
+
+    /// The reasons and their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.entries.iter().copied()
+    }
+
+    /// How often a reason was counted.
+    pub fn of(&self, reason: &str) -> u64 {
+        self.entries
+            .iter()
+            .find(|(known, _)| *known == reason)
+            .map_or(0, |(_, count)| *count)
+    }
+}

@@ -1,0 +1,169 @@
+//! REGISTER (RFC 3261 section 10.3).
+
+use registrar::Change;
+use sip::status;
+use transaction::layer::{Id, ServerKey};
+
+use crate::auth;
+use crate::directory::Directory;
+use crate::edge::{Edge, Input};
+use crate::output::{BindingNote, Now, Output};
+use crate::settings::Settings;
+
+/// An answer that waits until what it says is durable.
+#[derive(Debug)]
+pub(crate) struct Held {
+    server: Id,
+    status: u16,
+    headers: Vec<u8>,
+    aor: Box<[u8]>,
+    /// Numbers of the bindings written, with their ends.
+    written: Vec<(u64, u64)>,
+}
+
+impl Edge {
+    /// Registers: who, whether it is himself, what; and answers at once or after the store has it.
+    pub(crate) fn register<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        key: ServerKey,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let request = input.request;
+        let Ok(to) = request.to() else {
+            return self.refuse(input, 400, &mut output.outbox);
+        };
+        let mut aor = std::mem::take(&mut self.aor);
+        match auth::our_aor(input.settings, &to, &mut aor) {
+            // Section 10.3 step 5: not an address-of-record of this domain.
+            None => self.refuse(input, 404, &mut output.outbox),
+            Some(domain) => {
+                let place = auth::REGISTRAR;
+                let party = (&aor[domain..], &aor[..]);
+                match auth::check(input.settings, input.now, request, place, party, directory) {
+                    Ok(()) => self.bind(input, key, &aor, directory, output),
+                    Err(refusal) => {
+                        self.challenge(input, place, &aor[domain..], refusal, directory, output)
+                    }
+                }
+            }
+        }
+        self.aor = aor;
+    }
+
+    fn bind<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        key: ServerKey,
+        aor: &[u8],
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let mut reply = std::mem::take(&mut self.reply);
+        let now_s = input.now.unix_s();
+        let outcome = directory.location(aor, |location, ids| {
+            registrar::register(
+                location,
+                input.request,
+                aor,
+                &input.flow,
+                now_s,
+                &input.settings.registrar,
+                ids,
+                &mut reply,
+            )
+        });
+        let server =
+            self.layer
+                .begin_server(key, input.request, &self.splices, input.back, u64::MAX);
+        if output.is_watched {
+            output
+                .bindings
+                .extend(reply.events.iter().map(|event| BindingNote {
+                    kind: event.kind,
+                    aor: aor.into(),
+                    contact: reply.contact(event).into(),
+                }));
+        }
+        if outcome.durable {
+            let written = reply.changes.iter().filter_map(end_of).collect();
+            let held = Held {
+                server,
+                status: outcome.status,
+                headers: reply.headers.clone(),
+                aor: aor.into(),
+                written,
+            };
+            output.durable.append(&mut reply.changes);
+            output.commits.push(self.held.insert(held).to_bits());
+        } else {
+            output.deferred.append(&mut reply.changes);
+            self.layer.respond(
+                input.now.time,
+                server,
+                outcome.status,
+                outcome.reason,
+                &reply.headers,
+                &mut output.outbox,
+            );
+        }
+        self.reply = reply;
+    }
+
+    /// Takes the store's word on an answer of [`Output::commits`]: it leaves, or 503 does.
+    pub fn stored<D: Directory>(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        (token, is_durable): (u64, bool),
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let Some(held) = self.held.remove(Id::from_bits(token)) else {
+            return;
+        };
+        if is_durable {
+            directory.location(&held.aor, |location, _| {
+                for &(id, expires_at_unix_s) in &held.written {
+                    location.committed(&held.aor, id, expires_at_unix_s);
+                }
+            });
+            let reason = status::reason(held.status);
+            self.layer.respond(
+                now.time,
+                held.server,
+                held.status,
+                reason,
+                &held.headers,
+                &mut output.outbox,
+            );
+            return;
+        }
+        self.counted.add("store-away");
+        let mut extra = b"Retry-After: ".to_vec();
+        sip::lex::push_number(&mut extra, u64::from(settings.retry_after_s));
+        extra.extend_from_slice(b"\r\n");
+        self.layer.respond(
+            now.time,
+            held.server,
+            503,
+            status::reason(503),
+            &extra,
+            &mut output.outbox,
+        );
+    }
+}
+
+/// The number and the end of a binding that a change writes.
+fn end_of(change: &Change) -> Option<(u64, u64)> {
+    match change {
+        Change::Put(row) => Some((row.id, row.expires_at_unix_s)),
+        Change::Refresh {
+            id,
+            expires_at_unix_s,
+            ..
+        } => Some((*id, *expires_at_unix_s)),
+        Change::Delete { .. } => None,
+    }
+}
