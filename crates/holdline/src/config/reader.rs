@@ -74,7 +74,15 @@ fn nearest<'n>(path: &str, names: impl Iterator<Item = &'n str>) -> Option<Strin
     let mut best: Option<(usize, &str)> = None;
     for name in names {
         let (name_section, name_key) = split(name);
-        let letters = strsim::osa_distance(key, name_key);
+        // A forgotten unit (`t1` for `t1_ms`) is one slip, however long it is.
+        let forgotten = name_key
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.starts_with('_'));
+        let letters = if forgotten {
+            1
+        } else {
+            strsim::osa_distance(key, name_key)
+        };
         let distance = if name_section == section {
             letters
         } else {

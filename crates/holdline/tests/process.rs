@@ -1,0 +1,347 @@
+//! The program as an operator meets it: real processes, files and signals.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a process may take for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn holdline(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+        .env_remove("HOLDLINE_TOKEN")
+        .env_remove("NOTIFY_SOCKET");
+    command
+}
+
+fn ask(folder: &Path, arguments: &[&str]) -> Output {
+    holdline(folder, arguments)
+        .output()
+        .expect("the program is built")
+}
+
+fn ask_json(folder: &Path, arguments: &[&str]) -> Value {
+    let output = ask(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A node in a process of its own, killed when a test fails.
+struct Node {
+    child: Child,
+    folder: tempfile::TempDir,
+    admin: u16,
+}
+
+impl Node {
+    fn start(more: &str) -> Node {
+        let folder = tempfile::tempdir().expect("a folder");
+        let admin = free_port();
+        let config = format!(
+            "[node]\nname = \"t\"\ndata = \"data\"\n[edge]\ndomains = [\"example.org\"]\n\
+             listen = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n{more}"
+        );
+        fs::write(folder.path().join("holdline.toml"), config).expect("written");
+        let errors = fs::File::create(folder.path().join("log")).expect("made");
+        let child = holdline(folder.path(), &["run"])
+            .stderr(errors)
+            .spawn()
+            .expect("built");
+        let node = Node {
+            child,
+            folder,
+            admin,
+        };
+        node.wait_for(|node| node.http("GET /healthz").0 == 200);
+        node
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path().join("log")).expect("readable")
+    }
+
+    fn wait_for(&self, ready: impl Fn(&Node) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !ready(self) {
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain; log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Status and the whole answer; status 0 when nobody listens.
+    fn http(&self, head: &str) -> (u16, String) {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.admin)) else {
+            return (0, String::new());
+        };
+        let head = format!(
+            "{head} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let mut answer = String::new();
+        if stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.read_to_string(&mut answer))
+            .is_err()
+        {
+            return (0, answer);
+        }
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        (status.unwrap_or(0), answer)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([name, &id])
+            .status()
+            .expect("kill is there");
+        assert!(sent.success());
+    }
+
+    fn end(mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "does not end; log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_bad_file_is_judged_whole_and_nothing_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(
+        folder.path().join("h.toml"),
+        "[edge]\nlistn = []\ndomains = [1]\n",
+    )
+    .expect("written");
+    for verb in ["check", "run", "status"] {
+        let output = ask(folder.path(), &[verb, "--config", "h.toml"]);
+        assert_eq!(output.status.code(), Some(78), "{verb}");
+        let errors = text(&output.stderr);
+        assert!(
+            errors.contains("h.toml:2:1: unknown key `edge.listn`; did you mean"),
+            "{errors}"
+        );
+        assert!(errors.contains("h.toml:3:12: "), "{errors}");
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("readable").count(),
+        1,
+        "nothing was made"
+    );
+    let output = ask(folder.path(), &["check", "--config", "h.toml", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["mistakes"].as_array().expect("a list").len(), 2);
+    let output = ask(folder.path(), &["check", "--config", "absent.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("absent.toml: cannot be read"));
+}
+
+#[test]
+fn users_are_kept_in_the_store_when_no_node_runs_and_a_node_is_told_when_one_does() {
+    let node = Node::start("");
+    let folder = node.path();
+    let add = [
+        "user",
+        "add",
+        "alice@example.org",
+        "--password",
+        "x",
+        "--json",
+    ];
+    assert_eq!(ask_json(folder, &add)["in"], "node");
+    let again = ask(folder, &add);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("user alice@example.org exists already"));
+    assert!(!node.log().contains("alice@"), "{}", node.log());
+    let url = format!("http://127.0.0.1:{}", node.admin);
+    let listed = ask_json(Path::new("/"), &["user", "list", "--json", "--admin", &url]);
+    assert_eq!(listed["items"][0]["aor"], "alice@example.org");
+    node.signal("-TERM");
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["holdline.toml", "data"] {
+        fs::rename(node.path().join(name), folder.path().join(name)).expect("the same disk");
+    }
+    assert_eq!(node.end(), Some(0));
+    let folder = folder.path();
+    let passwd = [
+        "user",
+        "passwd",
+        "alice@example.org",
+        "--password",
+        "y",
+        "--json",
+    ];
+    assert_eq!(ask_json(folder, &passwd)["in"], "store");
+    assert_eq!(
+        ask_json(folder, &["domain", "list", "--json"])["items"][0]["configured"],
+        true
+    );
+    let del = ["user", "del", "alice@example.org"];
+    assert!(ask(folder, &del).status.success());
+    assert_eq!(ask(folder, &del).status.code(), Some(1));
+    let status = ask(folder, &["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(
+        text(&status.stderr).contains("no node answers"),
+        "{}",
+        text(&status.stderr)
+    );
+}
+
+#[test]
+fn a_reload_of_a_bad_file_leaves_the_old_one_in_force_and_names_the_mistakes() {
+    let node = Node::start("");
+    let file = node.path().join("holdline.toml");
+    let good = fs::read_to_string(&file).expect("readable");
+    fs::write(&file, format!("{good}[edge.timers]\nt1 = 5\n")).expect("written");
+    node.signal("-HUP");
+    node.wait_for(|node| node.log().contains("unknown key `edge.timers.t1`"));
+    let (status, answer) = node.http("POST /api/reload");
+    assert!(
+        status == 422 && answer.contains("did you mean `edge.timers.t1_ms`?"),
+        "{answer}"
+    );
+    assert_eq!(
+        ask_json(node.path(), &["status", "--json", "--admin", &node.url()])["state"],
+        "ready"
+    );
+    let changed = good.replace("example.org", "example.com");
+    fs::write(&file, format!("{changed}[log]\nformat = \"json\"\n")).expect("written");
+    let answer = ask_json(node.path(), &["reload", "--json"]);
+    assert_eq!(answer["needs_restart"][0], "log.format");
+    let status = ask_json(node.path(), &["status", "--json"]);
+    assert_eq!(status["domains"], serde_json::json!(["example.com"]));
+    node.signal("-INT");
+    assert_eq!(node.end(), Some(0));
+}
+
+#[test]
+fn a_token_guards_the_api_and_the_verbs_find_it() {
+    let node = Node::start("token = \"0123456789abcdef\"\n");
+    assert_eq!(node.http("GET /metrics").0, 401);
+    assert_eq!(
+        ask_json(node.path(), &["status", "--json"])["state"],
+        "ready"
+    );
+    let refused = ask(Path::new("/"), &["status", "--admin", &node.url()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("Authorization: Bearer"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let mut named = holdline(Path::new("/"), &["status", "--admin", &node.url()]);
+    assert!(
+        named
+            .env("HOLDLINE_TOKEN", "0123456789abcdef")
+            .status()
+            .expect("built")
+            .success()
+    );
+    assert!(ask(node.path(), &["drain"]).status.success());
+    assert_eq!(node.end(), Some(0));
+}
+
+#[test]
+fn two_nodes_do_not_share_a_data_folder() {
+    let node = Node::start("");
+    let file = node.path().join("holdline.toml");
+    let other = fs::read_to_string(file)
+        .expect("readable")
+        .replace(&format!(":{}", node.admin), ":0");
+    fs::write(node.path().join("other.toml"), other).expect("written");
+    let output = ask(node.path(), &["run", "--config", "other.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("another holdline runs on the data folder"));
+}
+
+#[test]
+fn a_demo_makes_two_users_and_sums_up_at_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port().to_string();
+    let mut demo = holdline(folder.path(), &["demo", "--json", "--port", &port]);
+    demo.env("TMPDIR", folder.path());
+    let mut child = demo.stdout(Stdio::piped()).spawn().expect("built");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut lines, &mut line).expect("open");
+    let ready: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(ready["event"], "ready");
+    assert_eq!(ready["users"][1]["aor"], "bob@127.0.0.1");
+    assert!(ready["users"][0]["password"].as_str().expect("text").len() >= 8);
+    let admin = format!("http://{}", ready["admin"].as_str().expect("text"));
+    let users = ask_json(
+        folder.path(),
+        &["user", "list", "--json", "--admin", &admin],
+    );
+    assert_eq!(users["items"].as_array().expect("a list").len(), 2);
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .expect("kill is there")
+            .success()
+    );
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).expect("open");
+    assert!(child.wait().expect("a child").success());
+    assert!(rest.contains(r#""event":"summary""#), "{rest}");
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("readable").count(),
+        0,
+        "nothing is left"
+    );
+}
