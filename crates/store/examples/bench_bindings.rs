@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -80,8 +81,10 @@ fn profile(runtime: &tokio::runtime::Runtime, url: &str) -> Result<()> {
             .block_on(Store::open(url, StoreOptions::default()))?
             .next_binding_id(),
     )?;
-    let ids: Vec<i64> = (first.0..first.0 + 32_000).collect();
-    for _ in 0..3 {
+    for round in 0..3 {
+        // Rows written again unchanged would dirty no page.
+        let first = first.0 + round * 32_000;
+        let ids: Vec<i64> = (first..first + 32_000).collect();
         measure("insert", &writer, 32, &ids, |id| {
             BindingChange::Put(row(id))
         })?;
@@ -194,10 +197,13 @@ fn row(id: i64) -> BindingRow {
 }
 
 fn refresh(id: i64) -> BindingChange {
+    // Never the same twice: a row written unchanged dirties no page.
+    static CSEQ: AtomicU32 = AtomicU32::new(2);
+    let cseq = CSEQ.fetch_add(1, Ordering::Relaxed);
     BindingChange::Refresh(BindingRefresh {
         id: BindingId(id),
-        expires_at_unix_s: 1_800_003_600,
-        cseq: 2,
+        expires_at_unix_s: 1_800_003_600 + i64::from(cseq),
+        cseq,
         call_id: None,
     })
 }

@@ -7,7 +7,12 @@
 //! changes are merged by row and written in a slice of a group when they are due.
 //!
 //! While the database is away, what is to be durable is answered with an error after
-//! [`WriterOptions::commit_timeout`]; what is deferred is kept, merged, up to a limit.
+//! [`WriterOptions::commit_timeout`]; what is deferred is kept, merged, up to a limit. An error
+//! does not mean that nothing was written: the answer to a commit can be lost on the way. Who must
+//! be sure defers a delete of the row, which is written when the database is back.
+//!
+//! One limit is known: a disk that stalls in the middle of SQLite's commit delays the answers until
+//! it goes on, because a commit that has begun cannot be called off.
 
 mod deferred;
 mod engine;
@@ -61,7 +66,8 @@ impl Default for WriterOptions {
     }
 }
 
-/// Called once, on the writer's task, with what became of a batch. It must not block.
+/// Called once, on the writer's task, with what became of a batch. It must not block. If the
+/// runtime is torn down without [`BindingWriter::close`], it is dropped uncalled.
 pub type Completion = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
 
 /// Why a batch is not known to be durable.
