@@ -199,3 +199,6 @@ fn hop_request(invite: &Message<'_>, method: &[u8], to: Option<&[u8]>, out: &mut
     }
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,3 +81,6 @@ fn contact(message: &Message<'_>) -> Result<(), Defect> {
         .map_err(|_| Defect::Malformed(HeaderName::Contact))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ struct Splice {
 /// Changes to one message, written out in one pass. Reused from message to message.
 ///
 /// Changes may be noted in any order; several insertions at one place come out in the order in which
-/// they were noted. Removed ranges must not overlap; of two that do, the later noted loses.
+/// they were noted, and before what takes the place of a range that begins there. Removed ranges must not overlap; of two that do, the later noted loses.
 #[derive(Debug, Clone, Default)]
 pub struct Splices {
     list: Vec<Splice>,
@@ -64,11 +64,12 @@ impl Splices {
             remove: span.end - span.start,
             text,
         };
-        let place = self
-            .list
-            .iter()
-            .rposition(|other| other.at <= splice.at)
-            .map_or(0, |at| at + 1);
+        // An insertion where something is removed comes before what takes its place.
+        let is_before = |other: &Splice| {
+            other.at < splice.at
+                || other.at == splice.at && (other.remove == 0 || splice.remove > 0)
+        };
+        let place = self.list.iter().rposition(is_before).map_or(0, |at| at + 1);
         self.list.insert(place, splice);
     }
 
@@ -111,7 +112,8 @@ impl Splices {
         }
     }
 
-    /// Appends the bytes of `original` under `span` with the changes in that range made.
+    /// Appends the bytes of `original` under `span` with the changes in that range made, insertions at
+    /// its end included.
     pub fn write_range(&self, original: &[u8], span: Span, out: &mut Vec<u8>) {
         let mut at = span.start;
         for splice in &self.list {
@@ -142,3 +144,6 @@ impl Splices {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -348,3 +348,6 @@ impl<'a> CSeq<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ pub fn push_host_port(out: &mut Vec<u8>, address: std::net::SocketAddr) {
     out.push(b':');
     push_number(out, u64::from(address.port()));
 }
+
+#[cfg(test)]
+mod tests;

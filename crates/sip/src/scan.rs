@@ -68,3 +68,6 @@ pub fn kind(datagram: &[u8]) -> Kind {
         _ => Kind::Sip,
     }
 }
+
+#[cfg(test)]
+mod tests;

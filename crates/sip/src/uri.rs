@@ -242,11 +242,7 @@ impl<'a> Uri<'a> {
             Some(at) => (&rest[..at], Params::new(&rest[at + 1..])),
             None => (rest, Params::default()),
         };
-        let dialled = |byte: &u8| {
-            byte.is_ascii_hexdigit()
-                || matches!(byte, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#')
-        };
-        if number.is_empty() || !number.iter().all(dialled) {
+        if !is_number(number) {
             return Err(UriError::User);
         }
         Ok(Uri {
@@ -388,16 +384,35 @@ fn same_unescaped(one: Option<&[u8]>, two: Option<&[u8]>, any_case: bool) -> boo
     }
 }
 
-fn same_number(one: &Uri<'_>, two: &Uri<'_>) -> bool {
-    let digits = |uri: &Uri<'_>| -> Vec<u8> {
-        let number = uri.user.unwrap_or_default();
-        number
-            .iter()
-            .filter(|byte| !matches!(byte, b'-' | b'.' | b'(' | b')'))
-            .map(u8::to_ascii_lowercase)
-            .collect()
+/// Digits after a plus, or digits, letters and signs of a local number, with visual separators
+/// (RFC 3966 section 3).
+fn is_number(number: &[u8]) -> bool {
+    let (is_global, number) = match number.strip_prefix(b"+") {
+        Some(rest) => (true, rest),
+        None => (false, number),
     };
-    digits(one) == digits(two)
+    let dialled = |byte: u8| match is_global {
+        true => byte.is_ascii_digit(),
+        false => byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#'),
+    };
+    number
+        .iter()
+        .all(|&byte| dialled(byte) || is_separator(byte))
+        && number.iter().any(|&byte| dialled(byte))
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'-' | b'.' | b'(' | b')')
+}
+
+fn same_number(one: &Uri<'_>, two: &Uri<'_>) -> bool {
+    fn dialled<'a>(uri: &Uri<'a>) -> impl Iterator<Item = u8> + use<'a> {
+        let number = uri.user.unwrap_or_default().iter();
+        number
+            .filter(|byte| !is_separator(**byte))
+            .map(u8::to_ascii_lowercase)
+    }
+    dialled(one).eq(dialled(two))
 }
 
 /// Section 19.1.4: a parameter in both must match; `user`, `ttl`, `method`, `maddr` and `transport` in
@@ -423,12 +438,6 @@ fn same_headers(one: Option<&[u8]>, two: Option<&[u8]>) -> bool {
     let (Some(one), Some(two)) = (one, two) else {
         return one.is_none() && two.is_none();
     };
-    if one.len() != two.len()
-        && memchr::memchr2(b'%', b'%', one).is_none()
-        && memchr::memchr(b'%', two).is_none()
-    {
-        return false;
-    }
     let list = |text: &'_ [u8]| {
         text.split(|&byte| byte == b'&')
             .take(HEADERS_MAX + 1)
@@ -437,10 +446,13 @@ fn same_headers(one: Option<&[u8]>, two: Option<&[u8]>) -> bool {
     if list(one) > HEADERS_MAX || list(one) != list(two) {
         return false;
     }
-    one.split(|&byte| byte == b'&').all(|header| {
-        two.split(|&byte| byte == b'&')
-            .any(|other| same_header(header, other))
-    })
+    let covers = |one: &[u8], two: &[u8]| {
+        one.split(|&byte| byte == b'&').all(|header| {
+            two.split(|&byte| byte == b'&')
+                .any(|other| same_header(header, other))
+        })
+    };
+    covers(one, two) && covers(two, one)
 }
 
 fn same_header(one: &[u8], two: &[u8]) -> bool {
@@ -452,3 +464,6 @@ fn same_header(one: &[u8], two: &[u8]) -> bool {
     one[..one_end].eq_ignore_ascii_case(&two[..two_end])
         && unescaped(&one[one_value..]).eq(unescaped(&two[two_value..]))
 }
+
+#[cfg(test)]
+mod tests;
