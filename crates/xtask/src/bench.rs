@@ -22,13 +22,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side ours|theirs]
-                         [--repeats N] [--population N]
+                         [--repeats N] [--population N] [--program FILE]
 
   --rows        proxy-call, register-digest, register-memory, udp-floor (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
-  --population  registrations of our side in register-memory (default 200000)";
+  --population  registrations of our side in register-memory (default 200000)
+  --program     a holdline that is built already, instead of building this tree's";
 
 const ROWS: &[&str] = &[
     "udp-floor",
@@ -45,6 +46,7 @@ pub(crate) struct Plan {
     is_quick: bool,
     repeats: usize,
     population: u64,
+    program: Option<PathBuf>,
 }
 
 impl Plan {
@@ -55,6 +57,7 @@ impl Plan {
             is_quick: false,
             repeats: 3,
             population: 200_000,
+            program: None,
         };
         let mut arguments = arguments.iter();
         while let Some(option) = arguments.next() {
@@ -81,6 +84,7 @@ impl Plan {
                 "--side" if value == "theirs" => plan.sides = vec![Side::Theirs],
                 "--repeats" => plan.repeats = usize::try_from(number()?).unwrap_or(usize::MAX),
                 "--population" => plan.population = number()?,
+                "--program" => plan.program = Some(PathBuf::from(value)),
                 _ => return Err(Error::Usage(format!("{option} {value}: unknown"))),
             }
         }
@@ -117,7 +121,10 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     if needs_load {
         install::missing(plan.sides.contains(&Side::Theirs))?;
         if plan.sides.contains(&Side::Ours) {
-            holdline = install::holdline(root, &target);
+            holdline = match &plan.program {
+                Some(program) => Ok(program.clone()),
+                None => install::holdline(root, &target),
+            };
         }
     }
     let versions = machine::versions(holdline.as_deref().ok());
