@@ -191,8 +191,11 @@ impl Engine {
         self.count_waiting();
     }
 
+    /// Publishes how many deferred changes are not written yet, those being written included.
     fn count_waiting(&self) {
-        let waiting = self.waiting.len() as u64;
+        let in_group = self.group.items.iter();
+        let in_group = in_group.filter(|item| matches!(item, Item::Deferred(_)));
+        let waiting = (self.waiting.len() + in_group.count()) as u64;
         let counters = self.store.counters();
         counters.deferred.store(waiting, Ordering::Relaxed);
     }
@@ -379,7 +382,9 @@ impl Engine {
             self.not_before = None;
         }
         self.group.changes = 0;
-        for item in std::mem::take(&mut self.group.items) {
+        let items = std::mem::take(&mut self.group.items);
+        self.count_waiting();
+        for item in items {
             if let Item::Durable(batch) = item {
                 self.answer(batch, Ok(()));
             }
@@ -466,6 +471,7 @@ impl Engine {
                 Item::Deferred(_) => self.count_dropped(1),
             }
         }
+        self.count_waiting();
     }
 
     /// Answers batches that have waited too long.

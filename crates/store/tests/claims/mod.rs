@@ -20,11 +20,19 @@ pub(crate) async fn open(url: &str) -> Store {
 
 pub(crate) fn quick() -> WriterOptions {
     WriterOptions {
-        commit_timeout: Duration::from_millis(600),
+        commit_timeout: Duration::from_secs(20),
         commit_spacing: Duration::ZERO,
         defer: Duration::from_millis(100),
         backoff_max: Duration::from_millis(200),
         ..WriterOptions::default()
+    }
+}
+
+/// For a database that is going to be away.
+pub(crate) fn impatient() -> WriterOptions {
+    WriterOptions {
+        commit_timeout: Duration::from_millis(600),
+        ..quick()
     }
 }
 
