@@ -63,6 +63,26 @@ pub fn token(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(end)
 }
 
+/// The offset of the first `wanted`, which is expected within a few words: [`memchr::memchr`] takes
+/// longer to get going.
+pub(crate) fn find_near(bytes: &[u8], wanted: u8) -> Option<usize> {
+    const LOW: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        // A byte that is equal becomes zero; the lowest zero byte borrows, none below it does.
+        let equal = u64::from_le_bytes(*word) ^ (LOW * wanted as u64);
+        let found = equal.wrapping_sub(LOW) & !equal & HIGH;
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let start = words.len() * 8;
+    rest.iter()
+        .position(|&byte| byte == wanted)
+        .map(|at| start + at)
+}
+
 /// The offset just past the quoted string that begins at `start` (which holds the opening quote), or
 /// `None` if it is not closed. A backslash escapes the next byte.
 pub fn quoted_end(bytes: &[u8], start: usize) -> Option<usize> {

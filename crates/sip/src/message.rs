@@ -284,19 +284,18 @@ impl Index {
 
     fn header_line(&mut self, buffer: &[u8], at: usize, end: usize, next: usize) {
         let text = &buffer[at..end];
-        let Some(colon) = text.iter().position(|&byte| !lex::is_token(byte)) else {
+        let Some(colon) = lex::find_near(text, b':') else {
             return self.flaw(Defect::HeaderLine);
         };
-        let name_length = colon;
-        let mut colon = colon;
-        while matches!(text.get(colon), Some(b' ' | b'\t')) {
-            colon += 1;
-        }
-        if name_length == 0 || text.get(colon) != Some(&b':') {
-            return self.flaw(Defect::HeaderLine);
+        let mut name_length = colon;
+        while name_length > 0 && matches!(text[name_length - 1], b' ' | b'\t') {
+            name_length -= 1;
         }
         let value = lex::trim(&text[colon + 1..]);
         let name = HeaderName::parse(&text[..name_length]);
+        if name == HeaderName::Other && !lex::is_token_all(&text[..name_length]) {
+            return self.flaw(Defect::HeaderLine);
+        }
         let number = self.headers.len() as u16;
         if name != HeaderName::Other {
             match self.first[name as usize] {

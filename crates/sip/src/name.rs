@@ -111,12 +111,12 @@ impl HeaderName {
                 .copied()
                 .unwrap_or(HeaderName::Other);
         }
-        let (name, text) = match BY_SLOT[slot(bytes)] {
+        let spelling = match BY_SLOT[slot(bytes)] {
             EMPTY => return HeaderName::Other,
-            number => NAMED[usize::from(number)],
+            number => &SPELLINGS[usize::from(number)],
         };
-        if text.as_bytes().eq_ignore_ascii_case(bytes) {
-            name
+        if spelling.is(bytes) {
+            spelling.name
         } else {
             HeaderName::Other
         }
@@ -137,6 +137,79 @@ impl HeaderName {
 
     pub(crate) fn malformed_reason(self) -> &'static str {
         REASONS[self as usize][2]
+    }
+}
+
+/// The longest name, in bytes.
+const NAME_BYTES_MAX: usize = 24;
+
+/// A name laid out for comparison in any case, many bytes at a time.
+struct Spelling {
+    name: HeaderName,
+    length: usize,
+    text: [u8; NAME_BYTES_MAX],
+    /// The bits that matter: all but the one that tells the case of a letter.
+    mask: [u8; NAME_BYTES_MAX],
+}
+
+static SPELLINGS: [Spelling; NAMED.len()] = {
+    let mut table = [const { Spelling::new(HeaderName::Other, "") }; NAMED.len()];
+    let mut number = 0;
+    while number < NAMED.len() {
+        table[number] = Spelling::new(NAMED[number].0, NAMED[number].1);
+        number += 1;
+    }
+    table
+};
+
+impl Spelling {
+    const fn new(name: HeaderName, written: &str) -> Spelling {
+        let written = written.as_bytes();
+        let (mut text, mut mask) = ([0; NAME_BYTES_MAX], [0xff; NAME_BYTES_MAX]);
+        let mut at = 0;
+        while at < written.len() {
+            text[at] = written[at];
+            if written[at].is_ascii_alphabetic() {
+                mask[at] = !0x20;
+            }
+            at += 1;
+        }
+        Spelling {
+            name,
+            length: written.len(),
+            text,
+            mask,
+        }
+    }
+
+    /// Whether `bytes` are this name. Words that overlap cover any length.
+    fn is(&self, bytes: &[u8]) -> bool {
+        let length = bytes.len();
+        if length != self.length {
+            return false;
+        }
+        match length {
+            0..4 => (0..length).all(|at| self.differs::<1>(bytes, at) == 0),
+            4..8 => self.differs::<4>(bytes, 0) | self.differs::<4>(bytes, length - 4) == 0,
+            8..=16 => self.differs::<8>(bytes, 0) | self.differs::<8>(bytes, length - 8) == 0,
+            _ => {
+                let ends = self.differs::<8>(bytes, 0) | self.differs::<8>(bytes, length - 8);
+                ends | self.differs::<8>(bytes, 8) == 0
+            }
+        }
+    }
+
+    /// Not zero if any of `N` bytes from `at` differ.
+    fn differs<const N: usize>(&self, bytes: &[u8], at: usize) -> u64 {
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 8];
+            match bytes.get(at..at + N) {
+                Some(part) => word[..N].copy_from_slice(part),
+                None => return 0,
+            }
+            u64::from_le_bytes(word)
+        };
+        (word(bytes) ^ word(&self.text)) & word(&self.mask)
     }
 }
 

@@ -58,17 +58,25 @@ impl<'a> Host<'a> {
                 address: Some(IpAddr::V6(address)),
             });
         }
-        let name_like =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if bytes.is_empty() || bytes.len() > 255 || !bytes.iter().all(name_like) {
+        if let Some(address) = v4(bytes) {
+            let address = Some(IpAddr::V4(address));
+            return Ok(Host { bytes, address });
+        }
+        if bytes.is_empty() || bytes.len() > 255 {
             return Err(UriError::Host);
         }
         // Labels are not empty (section 25.1); only the last may end in a dot.
-        if bytes[0] == b'.' || bytes.windows(2).any(|pair| pair == b"..") {
-            return Err(UriError::Host);
+        let mut last = b'.';
+        for &byte in bytes {
+            if !HOST[byte as usize] || byte == b'.' && last == b'.' {
+                return Err(UriError::Host);
+            }
+            last = byte;
         }
-        let address = v4(bytes).map(IpAddr::V4);
-        Ok(Host { bytes, address })
+        Ok(Host {
+            bytes,
+            address: None,
+        })
     }
 
     /// Reads `host[:port]`; white space may stand around the colon, as Via allows (section 25.1).
@@ -133,11 +141,25 @@ fn v6(bytes: &[u8]) -> Option<Ipv6Addr> {
 /// The longest IPv6 address in text.
 const ADDRESS_BYTES_MAX: usize = 45;
 
+/// Four numbers of one to three digits, without zeros before them, and three dots.
 fn v4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    if !bytes.first()?.is_ascii_digit() {
+    if !bytes.first()?.is_ascii_digit() || bytes.len() > 15 {
         return None;
     }
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+    let mut octets = [0u8; 4];
+    let (mut place, mut digits, mut value) = (0, 0, 0u16);
+    for &byte in bytes {
+        match byte {
+            b'0'..=b'9' if digits == 0 || value != 0 => {
+                value = value * 10 + u16::from(byte - b'0');
+                digits += 1;
+                *octets.get_mut(place)? = u8::try_from(value).ok()?;
+            }
+            b'.' if digits > 0 => (place, digits, value) = (place + 1, 0, 0),
+            _ => return None,
+        }
+    }
+    (place == 3 && digits > 0).then(|| Ipv4Addr::from(octets))
 }
 
 /// A URI, its parts as ranges of what was read.
@@ -330,21 +352,42 @@ fn scheme(name: &[u8]) -> Result<Scheme, UriError> {
 
 fn check_characters(bytes: &[u8]) -> Result<(), UriError> {
     let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            0..=b' ' | 0x7f | b'<' | b'>' | b'"' => return Err(UriError::Character),
-            b'%' => {
-                let digits = bytes.get(at + 1..at + 3).ok_or(UriError::Escape)?;
-                if !digits.iter().all(u8::is_ascii_hexdigit) {
-                    return Err(UriError::Escape);
-                }
-                at += 3;
-            }
-            _ => at += 1,
+    while let Some(found) = bytes[at..].iter().position(|&byte| MARKED[byte as usize]) {
+        at += found;
+        if bytes[at] != b'%' {
+            return Err(UriError::Character);
         }
+        let digits = bytes.get(at + 1..at + 3).ok_or(UriError::Escape)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(UriError::Escape);
+        }
+        at += 3;
     }
     Ok(())
 }
+
+/// What stands in no URI, and `%`.
+static MARKED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, 0..=b' ' | 0x7f | b'<' | b'>' | b'"' | b'%');
+        byte += 1;
+    }
+    table
+};
+
+/// What stands in the name of a host. An underscore is in no name but in use.
+static HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        let is_letter_or_digit = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = is_letter_or_digit || matches!(byte as u8, b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    table
+};
 
 /// The bytes of `text` with `%xx` resolved; a `%` without digits stands for itself.
 pub fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> + '_ {

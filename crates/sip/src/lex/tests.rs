@@ -94,6 +94,14 @@ proptest! {
     }
 
     #[test]
+    fn what_is_near_is_found(text in proptest::collection::vec(0x39u8..0x3c, 0..40), high in 0x39u8..) {
+        let mut text = text;
+        text.push(high);
+        let expected = text.iter().position(|&byte| byte == b':');
+        prop_assert_eq!(find_near(&text, b':'), expected);
+    }
+
+    #[test]
     fn both_ways_of_looking_outside_agree(text in r#"[a,;<>"\\ ]{0,40}"#) {
         let text = text.as_bytes();
         for stop in [b',', b';'] {

@@ -250,6 +250,12 @@ proptest! {
     }
 
     #[test]
+    fn addresses_are_those_of_the_standard_library(text in r"[0-9]{1,4}(\.[0-2]?[0-9]{0,3}){2,4}") {
+        let expected = text.parse::<std::net::Ipv4Addr>().ok();
+        prop_assert_eq!(v4(text.as_bytes()), expected);
+    }
+
+    #[test]
     fn parts_are_slices_and_a_uri_is_equivalent_to_itself(
         text in r"(sip|SIPS|tel|x):[a-c%@:;=?&.\[\]1-9+-]{0,24}",
     ) {
