@@ -1,6 +1,7 @@
-//! Checks and chores of the workspace: `cargo xtask tidy`, `cargo xtask bench`.
+//! Checks and chores of the workspace: `cargo xtask tidy`, `cargo xtask bench`, `cargo xtask instructions`.
 
 mod bench;
+mod instructions;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
+  instructions [--lower]  instructions per unit of hot work, which may only fall
   tidy                 tiers, purity, lengths, words, names, documents
   bench [--rows A,B]   Holdline beside its peers under the same load";
 
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Some(("instructions", [])) => instructions::run(&root(), instructions::Mode::Check),
+        Some(("instructions", [option])) if option == "--lower" => {
+            instructions::run(&root(), instructions::Mode::Lower)
+        }
         Some(("bench", rest)) => bench::run(&root(), rest),
         _ => {
             eprintln!("{USAGE}");
