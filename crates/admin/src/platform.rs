@@ -21,7 +21,7 @@ pub trait Platform: Send + Sync + 'static {
     /// Whether the node takes work. Cheap: probes ask every second.
     fn health(&self) -> Health;
     /// All metrics now.
-    fn metrics(&self) -> Vec<MetricFamily>;
+    fn metrics(&self) -> Answer<'_, Vec<MetricFamily>>;
     /// The node in short.
     fn status(&self) -> Answer<'_, Status>;
     /// Bindings in force, ordered by address of record.

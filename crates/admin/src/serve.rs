@@ -209,8 +209,13 @@ async fn healthz(State(api): State<Api>) -> Response {
 }
 
 async fn metrics_text(State(api): State<Api>) -> Response {
-    let text = metrics::encode(&api.platform.metrics());
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    match api.platform.metrics().await {
+        Ok(families) => {
+            let text = metrics::encode(&families);
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+        }
+        Err(refusal) => refused(&refusal),
+    }
 }
 
 async fn status(State(api): State<Api>) -> Response {

@@ -13,7 +13,7 @@ mod reader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use address::{Advertised, Domain, Listener, Transport};
+pub use address::{Domain, Listener, Transport};
 pub use ipnet::IpNet;
 pub use mistake::{ConfigError, Fault, Mistake};
 
@@ -59,7 +59,7 @@ pub struct Edge {
     pub listen: Vec<Listener>,
     /// What to place in Via and Record-Route instead of the socket's own
     /// address, where a listener does not say otherwise.
-    pub advertise: Option<Advertised>,
+    pub advertise: Option<Domain>,
     /// Sources that may call without credentials. REGISTER is challenged all
     /// the same.
     pub trusted: Vec<IpNet>,
@@ -100,6 +100,8 @@ pub struct Auth {
     pub algorithms: Vec<DigestAlgorithm>,
     /// How long a nonce is taken, in seconds.
     pub nonce_lifetime_s: u64,
+    /// Whether responses without qop (RFC 2069) are taken.
+    pub accept_without_qop: bool,
 }
 
 /// A digest algorithm by its registered name (RFC 7616 section 6.1).
@@ -138,8 +140,6 @@ pub struct Limits {
     pub tcp_connections_per_source_max: u64,
     /// How long a TCP connection may be silent, in seconds.
     pub tcp_idle_s: u64,
-    /// The most transactions in progress; new ones get 503.
-    pub transactions_max: u64,
 }
 
 /// Timers of RFC 3261 (table 4).
@@ -156,25 +156,16 @@ pub struct Timers {
     pub timer_c_s: u64,
 }
 
-/// How a call to several contacts is forked (RFC 3261 section 16.6).
+/// How a call to several contacts is forked (RFC 3261 section 16.6): those of
+/// equal q at once, groups of lower q after them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fork {
-    /// In which order.
-    pub order: ForkOrder,
-    /// The most branches of one call.
+    /// The most branches of one call at once, over all hops (RFC 5393
+    /// section 5).
     pub branches_max: u64,
     /// How long one group of contacts rings before the next is tried, in
     /// seconds.
     pub group_timeout_s: u64,
-}
-
-/// The order of the contacts of one address of record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForkOrder {
-    /// Groups of equal q one after the other, those of one group at once.
-    ByQ,
-    /// All at once.
-    Parallel,
 }
 
 /// Where users, domains and bindings are kept.
@@ -317,6 +308,11 @@ impl Config {
             ("edge.listen", a.listen != b.listen),
             ("edge.advertise", a.advertise != b.advertise),
             ("edge.workers", a.workers != b.workers),
+            (
+                "edge.auth.nonce_lifetime_s",
+                a.auth.nonce_lifetime_s != b.auth.nonce_lifetime_s,
+            ),
+            ("edge.limits.tcp_*", !same_streams(&a.limits, &b.limits)),
             ("store.url", self.store != new.store),
             ("admin", self.admin != new.admin),
             ("log.format", self.log.format != new.log.format),
@@ -327,6 +323,12 @@ impl Config {
             .filter_map(|(key, differs)| differs.then_some(key))
             .collect()
     }
+}
+
+fn same_streams(a: &Limits, b: &Limits) -> bool {
+    a.tcp_connections_max == b.tcp_connections_max
+        && a.tcp_connections_per_source_max == b.tcp_connections_per_source_max
+        && a.tcp_idle_s == b.tcp_idle_s
 }
 
 #[cfg(test)]

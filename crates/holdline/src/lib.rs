@@ -11,8 +11,9 @@ pub mod config;
 pub mod directory;
 mod lifecycle;
 pub mod logging;
+mod metrics;
 mod private;
-mod standin;
+mod settings;
 mod supervisor;
 mod wiring;
 

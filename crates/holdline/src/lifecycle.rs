@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Config;
 use crate::logging::Logging;
+use crate::settings::cookie_secret;
 use crate::supervisor::{Told, tell};
 use crate::wiring::{Order, Wired};
 
@@ -56,10 +57,7 @@ pub enum StartError {
         error: std::io::Error,
     },
     /// The SIP side.
-    Node {
-        /// What it says.
-        what: String,
-    },
+    Node(driver::StartError),
     /// The runtime or the signals of the process.
     Process {
         /// What the system says.
@@ -89,7 +87,7 @@ impl std::fmt::Display for StartError {
                 f,
                 "cannot listen on {address} for the admin API: {error}; name a free address in [admin] listen"
             ),
-            StartError::Node { what } => write!(f, "{what}"),
+            StartError::Node(error) => write!(f, "{error}"),
             StartError::Process { error } => write!(f, "the system refused the process: {error}"),
         }
     }
@@ -202,13 +200,17 @@ impl Running {
             hosts: config.admin.hosts.iter().map(ToString::to_string).collect(),
         };
         let name = config.node.name.clone();
-        let (wired, orders) = Wired::start(config, source, store, logging)
-            .map_err(|what| StartError::Node { what })?;
+        let data = config.node.data.clone();
+        let secret =
+            cookie_secret(&data).map_err(|error| StartError::Data { path: data, error })?;
+        let (wired, orders) = Wired::new(config, source, store, secret, logging);
+        // Answered from here on: probes learn that the node starts.
         let (stop_api, stopped) = oneshot::channel::<()>();
         let api = tokio::spawn(admin::serve(listener, wired.clone(), access, async {
             // A dropped sender says the same.
             let _ = stopped.await;
         }));
+        wired.start_node().await.map_err(StartError::Node)?;
         tracing::info!(node = name, listen = wired.listeners().join(", "), %admin, "ready");
         tell(Told::Ready);
         Ok(Running {
@@ -230,7 +232,7 @@ impl Running {
                     Asked::End => break,
                     Asked::Reload => {
                         // What it has to say, it has logged.
-                        let _ = self.wired.reread();
+                        let _ = self.wired.reread().await;
                     }
                 },
                 order = self.orders.recv() => match order {
@@ -239,7 +241,7 @@ impl Running {
             }
         }
         let end = self.drain().await;
-        self.wired.stop();
+        self.wired.stop().await;
         let _ = self.stop_api.send(());
         let _ = timeout(ADMIN_END, self.api).await;
         tracing::info!(?end, "ended");
@@ -255,7 +257,7 @@ impl Running {
         );
         self.wired.begin_drain();
         let deadline = Instant::now() + Duration::from_secs(limit_s);
-        while !self.wired.is_idle() {
+        while !self.wired.is_idle().await {
             if Instant::now() >= deadline {
                 tracing::warn!("drain took too long; ending what is left");
                 return End::TimedOut;

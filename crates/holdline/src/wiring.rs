@@ -1,25 +1,27 @@
 //! The adapter between the node, its store, its configuration and the admin
-//! API. What the driver is called and how it answers is known here and
-//! nowhere else in the program.
+//! API. What the driver is called and how it answers is known here, in
+//! `settings` and in `metrics`, and nowhere else in the program.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
-    Answer, Binding, Call, Credential, Domain, Health, MetricFamily, MetricKind, NewUser, Page,
-    Platform, Query, Refusal, Reloaded, Stamped, State, Status, User,
+    Answer, Binding, Call, CallState, Credential, Domain, Event, Health, MetricFamily, MetricKind,
+    NewUser, Page, Platform, Query, Refusal, Reloaded, Stamped, State, Status, User,
 };
+use driver::{CallRow, Node, Registration, Snapshot, StartError};
+use proxy::{CallNote, Stage};
 use store::Store;
-use tokio::runtime::Handle;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Mutex, broadcast, mpsc};
 
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{Aor, Directory};
 use crate::logging::Logging;
+use crate::metrics;
 use crate::private::Private;
-use crate::standin::Node;
+use crate::settings::{CookieSecret, settings};
 
 /// What the outside asks of the node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,58 +32,96 @@ pub(crate) enum Order {
 
 /// How many orders may wait; more of them say the same.
 const ORDERS_MAX: usize = 4;
+/// How many events a slow reader may lag behind.
+const EVENTS_MAX: usize = 1024;
 
-/// A running node with everything around it.
+/// A node with everything around it.
 #[derive(Debug)]
 pub(crate) struct Wired {
-    node: Node,
+    /// Not there while it starts.
+    node: OnceLock<Arc<Node>>,
     store: Store,
     directory: Directory,
     logging: Logging,
+    cookie_secret: CookieSecret,
     /// What is in force.
     config: RwLock<Arc<Config>>,
     /// Where it came from; none where there is no file (a demo).
     source: Option<PathBuf>,
     draining: AtomicBool,
     orders: mpsc::Sender<Order>,
+    events: broadcast::Sender<Stamped>,
+    /// Changes of users and domains through this process.
+    changes: AtomicU64,
+    /// Up to which of them the node knows.
+    known: Mutex<u64>,
     started: Instant,
 }
 
 impl Wired {
-    /// Starts the node.
-    pub(crate) fn start(
+    /// Everything but the node itself, which [`Wired::start_node`] starts.
+    pub(crate) fn new(
         config: Config,
         source: Option<PathBuf>,
         store: Store,
+        cookie_secret: CookieSecret,
         logging: Logging,
-    ) -> Result<(Arc<Wired>, mpsc::Receiver<Order>), String> {
-        let node = Node::start(&config, store.clone(), Handle::current())?;
+    ) -> (Arc<Wired>, mpsc::Receiver<Order>) {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let wired = Wired {
-            node,
+            node: OnceLock::new(),
             directory: Directory::new(store.clone()),
             store,
             logging,
+            cookie_secret,
             config: RwLock::new(Arc::new(config)),
             source,
             draining: AtomicBool::new(false),
             orders,
+            events: broadcast::channel(EVENTS_MAX).0,
+            changes: AtomicU64::new(0),
+            known: Mutex::new(0),
             started: Instant::now(),
         };
-        Ok((Arc::new(wired), taken))
+        (Arc::new(wired), taken)
+    }
+
+    /// Opens the sockets and takes messages from then on.
+    pub(crate) async fn start_node(self: &Arc<Self>) -> Result<(), StartError> {
+        let stored = self.directory.domains().await.unwrap_or_default();
+        let settings = settings(&self.config(), &stored, self.cookie_secret);
+        let node = Node::start(settings, self.store.clone()).await?;
+        tokio::spawn(pass_on(node.events(), Arc::downgrade(self), node.clone()));
+        // Started once a process.
+        let _ = self.node.set(node);
+        Ok(())
     }
 
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
-        self.config
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        config.clone()
+    }
+
+    fn node(&self) -> Result<Arc<Node>, Refusal> {
+        let starting = || Refusal::Unavailable {
+            reason: "starting".to_owned(),
+        };
+        self.node.get().cloned().ok_or_else(starting)
     }
 
     /// The sockets, with the ports they really have.
     pub(crate) fn listeners(&self) -> Vec<String> {
-        self.node.listeners()
+        let listeners = self
+            .node
+            .get()
+            .map(|node| node.listeners())
+            .unwrap_or_default();
+        let text = |listener: &proxy::Listener| {
+            let transport = String::from_utf8_lossy(listener.transport.uri_token());
+            format!("{transport}:{}", listener.local)
+        };
+        listeners.iter().map(text).collect()
     }
 
     /// The users and domains.
@@ -89,66 +129,98 @@ impl Wired {
         &self.directory
     }
 
-    /// Users or domains were changed in the store by this process.
-    pub(crate) fn directory_changed(&self) {
-        self.node.directory_changed();
+    /// Lets the node know the users and domains that this process changed
+    /// before the call. Changes made at the same time share one look.
+    pub(crate) async fn refresh(&self) -> Result<(), Refusal> {
+        let mine = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut known = self.known.lock().await;
+        if *known >= mine {
+            return Ok(());
+        }
+        let Ok(node) = self.node() else { return Ok(()) };
+        let all = self.changes.load(Ordering::Relaxed);
+        let looked = node.directory_changed().await;
+        looked.map_err(|error| Refusal::Failed {
+            what: format!("the change is stored, and the node does not know it yet: {error}"),
+        })?;
+        *known = all;
+        Ok(())
     }
 
     /// Takes nothing new from now on.
     pub(crate) fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.node.drain();
+        if let Ok(node) = self.node() {
+            node.drain();
+        }
     }
 
     /// Whether everything that was accepted has ended.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.node.is_idle()
+    pub(crate) async fn is_idle(&self) -> bool {
+        let Ok(node) = self.node() else { return true };
+        tokio::task::spawn_blocking(move || node.is_idle())
+            .await
+            .unwrap_or(true)
     }
 
     /// Ends at once.
-    pub(crate) fn stop(&self) {
-        self.node.stop();
+    pub(crate) async fn stop(&self) {
+        if let Ok(node) = self.node() {
+            node.stop().await;
+        }
     }
 
     /// Reads the file again; a bad one leaves the old configuration in force.
-    pub(crate) fn reread(&self) -> Result<Reloaded, Refusal> {
+    pub(crate) async fn reread(&self) -> Result<Reloaded, Refusal> {
         let Some(path) = &self.source else {
             return Err(Refusal::Invalid {
                 what: "this node runs without a configuration file".to_owned(),
                 want: "start it with `holdline run --config FILE`".to_owned(),
             });
         };
+        let node = self.node()?;
         let new = Config::load(path).map_err(|error| {
             let mistakes = error.lines();
             for mistake in &mistakes {
                 tracing::error!("{mistake}");
             }
+            let count = mistakes.len();
             tracing::error!(
-                mistakes = mistakes.len(),
+                mistakes = count,
                 "reload refused: the old configuration holds"
             );
             Refusal::BadConfig { mistakes }
         })?;
-        let old = self.config();
-        let needs_restart: Vec<String> = old
-            .needs_restart(&new)
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let keys = self.config().needs_restart(&new);
+        let needs_restart: Vec<String> = keys.into_iter().map(str::to_owned).collect();
         if !needs_restart.is_empty() {
             let keys = needs_restart.join(", ");
             tracing::warn!(keys, "these changes hold from the next start");
         }
         self.logging.apply(&new.log);
-        self.node.reload(&new);
+        // Without its store a node may still be told of the rest.
+        let stored = self.directory.domains().await.unwrap_or_default();
+        node.reload(settings(&new, &stored, self.cookie_secret));
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         tracing::info!(file = %path.display(), "configuration reloaded");
         Ok(Reloaded { needs_restart })
     }
 
+    async fn snapshot(&self, calls_max: usize) -> Result<Snapshot, Refusal> {
+        let node = self.node()?;
+        // It waits for the workers.
+        let snapshot = tokio::task::spawn_blocking(move || node.snapshot(calls_max)).await;
+        snapshot.map_err(|error| Refusal::Failed {
+            what: error.to_string(),
+        })
+    }
+
     fn condition(&self) -> (State, Option<String>) {
         if self.draining.load(Ordering::Relaxed) {
             return (State::Draining, Some("draining".to_owned()));
+        }
+        if self.node.get().is_none() {
+            return (State::Starting, Some("starting".to_owned()));
         }
         let store = self.store.health();
         if !store.up {
@@ -169,55 +241,94 @@ impl Platform for Wired {
         }
     }
 
-    fn metrics(&self) -> Vec<MetricFamily> {
-        let mut families = vec![
-            MetricFamily::single(
-                "holdline_uptime_seconds",
-                "Seconds since the node started.",
-                MetricKind::Gauge,
-                self.started.elapsed().as_secs_f64(),
-            ),
-            MetricFamily::single(
+    fn metrics(&self) -> Answer<'_, Vec<MetricFamily>> {
+        Box::pin(async {
+            let ready = f64::from(u8::from(self.health() == Health::Ready));
+            let help = "Whether the node takes work: 1 or 0.";
+            let mut families = vec![MetricFamily::single(
                 "holdline_ready",
-                "Whether the node takes work: 1 or 0.",
+                help,
                 MetricKind::Gauge,
-                f64::from(u8::from(self.health() == Health::Ready)),
-            ),
-        ];
-        families.extend(store_metrics(&self.store));
-        families.extend(self.node.metrics());
-        families
+                ready,
+            )];
+            let uptime = self.started.elapsed().as_secs_f64();
+            let help = "Seconds since the node started.";
+            let name = "holdline_uptime_seconds";
+            families.push(MetricFamily::single(name, help, MetricKind::Gauge, uptime));
+            families.extend(metrics::of_process());
+            families.extend(metrics::of_store(&self.store.health()));
+            if let Ok(node) = self.node() {
+                let counted = tokio::task::spawn_blocking(move || metrics::of_node(&node)).await;
+                families.extend(counted.unwrap_or_default());
+            }
+            Ok(families)
+        })
     }
 
     fn status(&self) -> Answer<'_, Status> {
         Box::pin(async {
             let config = self.config();
             let (state, reason) = self.condition();
-            let counts = self.node.counts();
-            let domains = self.domains().await?;
+            let snapshot = self.snapshot(0).await?;
+            let configured = config.edge.domains.iter().map(ToString::to_string);
+            let mut domains: Vec<String> = configured.collect();
+            // The status says that the store is down; it is no reason to fail.
+            for domain in self.directory.domains().await.unwrap_or_default() {
+                if !domains.contains(&domain) {
+                    domains.push(domain);
+                }
+            }
             Ok(Status {
                 node: config.node.name.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 state,
                 reason,
                 uptime_s: self.started.elapsed().as_secs(),
-                listeners: self.node.listeners(),
-                domains: domains.into_iter().map(|domain| domain.domain).collect(),
+                listeners: self.listeners(),
+                domains,
                 store: config.store.shown(),
-                users: counts.users,
-                bindings: counts.bindings,
-                calls: counts.calls,
-                transactions: counts.transactions,
+                users: snapshot.users,
+                bindings: snapshot.bindings,
+                calls: snapshot.calls,
+                transactions: snapshot.server_transactions + snapshot.client_transactions,
             })
         })
     }
 
     fn registrations(&self, query: Query) -> Answer<'_, Page<Binding>> {
-        Box::pin(async move { Ok(self.node.registrations(&query)) })
+        Box::pin(async move {
+            let node = self.node()?;
+            if let Some(aor) = &query.aor {
+                let aor = Aor::parse(aor)?.to_string();
+                let items = node
+                    .registrations_of(&aor)
+                    .into_iter()
+                    .map(binding)
+                    .collect();
+                return Ok(Page { items, next: None });
+            }
+            let after = query.after.as_deref().map(str::parse::<u64>).transpose();
+            let after = after.map_err(|_| Refusal::Invalid {
+                what: "`after` is not a cursor".to_owned(),
+                want: "give back the `next` of the page before".to_owned(),
+            })?;
+            let page = node.registrations(after, query.limit);
+            let items = page.items.into_iter().map(binding).collect();
+            Ok(Page {
+                items,
+                next: page.next.map(|next| next.to_string()),
+            })
+        })
     }
 
     fn calls(&self, query: Query) -> Answer<'_, Page<Call>> {
-        Box::pin(async move { Ok(self.node.calls(&query)) })
+        Box::pin(async move {
+            let snapshot = self.snapshot(query.limit).await?;
+            Ok(Page {
+                items: snapshot.listed.into_iter().map(call).collect(),
+                next: None,
+            })
+        })
     }
 
     fn users(&self, query: Query) -> Answer<'_, Page<User>> {
@@ -227,38 +338,37 @@ impl Platform for Wired {
     fn add_user(&self, user: NewUser) -> Answer<'_, ()> {
         Box::pin(async move {
             self.directory.add_user(&user).await?;
-            self.node.directory_changed();
             tracing::info!(user = %Private(&user.aor), "user added");
-            Ok(())
+            if user.later {
+                Ok(())
+            } else {
+                self.refresh().await
+            }
         })
     }
 
     fn delete_user(&self, aor: String) -> Answer<'_, ()> {
         Box::pin(async move {
             self.directory.delete_user(&aor).await?;
-            self.node.directory_changed();
             tracing::info!(user = %Private(&aor), "user deleted");
-            Ok(())
+            let refreshed = self.refresh().await;
+            self.node()?.remove_bindings(&Aor::parse(&aor)?.to_string());
+            refreshed
         })
     }
 
     fn set_credential(&self, aor: String, credential: Credential) -> Answer<'_, ()> {
         Box::pin(async move {
             self.directory.set_credential(&aor, &credential).await?;
-            self.node.directory_changed();
             tracing::info!(user = %Private(&aor), "password changed");
-            Ok(())
+            self.refresh().await
         })
     }
 
     fn domains(&self) -> Answer<'_, Vec<Domain>> {
         Box::pin(async {
             let config = self.config();
-            let configured = config
-                .edge
-                .domains
-                .iter()
-                .map(|domain| domain.as_str().to_owned());
+            let configured = config.edge.domains.iter().map(ToString::to_string);
             let mut domains: Vec<Domain> = configured
                 .map(|domain| Domain {
                     domain,
@@ -280,23 +390,21 @@ impl Platform for Wired {
     fn add_domain(&self, domain: String) -> Answer<'_, ()> {
         Box::pin(async move {
             self.directory.add_domain(&domain).await?;
-            self.node.directory_changed();
             tracing::info!(domain, "domain added");
-            Ok(())
+            self.refresh().await
         })
     }
 
     fn delete_domain(&self, domain: String) -> Answer<'_, ()> {
         Box::pin(async move {
             self.directory.delete_domain(&domain).await?;
-            self.node.directory_changed();
             tracing::info!(domain, "domain deleted");
-            Ok(())
+            self.refresh().await
         })
     }
 
     fn reload(&self) -> Answer<'_, Reloaded> {
-        Box::pin(async { self.reread() })
+        Box::pin(self.reread())
     }
 
     fn drain(&self) -> Answer<'_, ()> {
@@ -308,77 +416,128 @@ impl Platform for Wired {
     }
 
     fn events(&self) -> broadcast::Receiver<Stamped> {
-        self.node.events()
+        self.events.subscribe()
     }
 }
 
-/// How the store is doing, as metrics.
-fn store_metrics(store: &Store) -> Vec<MetricFamily> {
-    use MetricKind::{Counter, Gauge};
-    let health = store.health();
-    let rows: [(&str, &str, MetricKind, f64); 10] = [
-        (
-            "holdline_store_up",
-            "Whether the database answers: 1 or 0.",
-            Gauge,
-            f64::from(u8::from(health.up)),
-        ),
-        (
-            "holdline_store_queued",
-            "Changes queued or being written.",
-            Gauge,
-            health.queued as f64,
-        ),
-        (
-            "holdline_store_deferred",
-            "Refreshes waiting to be written.",
-            Gauge,
-            health.deferred as f64,
-        ),
-        (
-            "holdline_store_commits_total",
-            "Groups committed.",
-            Counter,
-            health.commits as f64,
-        ),
-        (
-            "holdline_store_rows_total",
-            "Rows written by them.",
-            Counter,
-            health.rows as f64,
-        ),
-        (
-            "holdline_store_last_commit_seconds",
-            "How long the last commit took.",
-            Gauge,
-            health.last_commit_us as f64 / 1e6,
-        ),
-        (
-            "holdline_store_rejected_total",
-            "Changes turned away: the queue was full.",
-            Counter,
-            health.rejected as f64,
-        ),
-        (
-            "holdline_store_failed_total",
-            "Changes not known to be durable.",
-            Counter,
-            health.failed as f64,
-        ),
-        (
-            "holdline_store_deferred_dropped_total",
-            "Refreshes given up.",
-            Counter,
-            health.deferred_dropped as f64,
-        ),
-        (
-            "holdline_store_connects_total",
-            "Connections made by the writer.",
-            Counter,
-            health.connects as f64,
-        ),
-    ];
-    rows.into_iter()
-        .map(|(name, help, kind, value)| MetricFamily::single(name, help, kind, value))
-        .collect()
+/// Passes the driver's events on in the API's form, until the node ends.
+async fn pass_on(
+    mut events: broadcast::Receiver<driver::Event>,
+    wired: Weak<Wired>,
+    node: Arc<Node>,
+) {
+    use broadcast::error::RecvError;
+    loop {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            Err(RecvError::Lagged(count)) => {
+                let Some(wired) = wired.upgrade() else { return };
+                let event = Event::Missed { count };
+                let _ = wired.events.send(Stamped {
+                    at_ms: now_ms(),
+                    event,
+                });
+                continue;
+            }
+            Err(RecvError::Closed) => return,
+        };
+        let Some(wired) = wired.upgrade() else { return };
+        if wired.events.receiver_count() == 0 {
+            continue;
+        }
+        let stamped = Stamped {
+            at_ms: now_ms(),
+            event: told(event, &node),
+        };
+        // Fails only when the last reader has just gone.
+        let _ = wired.events.send(stamped);
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+fn told(event: driver::Event, node: &Node) -> Event {
+    match event {
+        driver::Event::Registered { aor, contact } => {
+            let bindings = node.registrations_of(&aor);
+            let found = bindings
+                .into_iter()
+                .find(|binding| binding.contact == contact);
+            let found = found.map(binding);
+            Event::Registered {
+                transport: found
+                    .as_ref()
+                    .map(|b| b.transport.clone())
+                    .unwrap_or_default(),
+                source: found.as_ref().map(|b| b.source.clone()).unwrap_or_default(),
+                expires_s: found.map_or(0, |binding| binding.expires_in_s),
+                aor,
+                contact,
+            }
+        }
+        driver::Event::Unregistered { aor, contact } => Event::Unregistered { aor, contact },
+        driver::Event::Expired { aor, contact } => Event::Expired { aor, contact },
+        driver::Event::Call {
+            call_id,
+            from,
+            to,
+            note,
+            talked_ms,
+        } => match note {
+            CallNote::Started => Event::CallStarted { call_id, from, to },
+            CallNote::Ringing => Event::CallRinging { call_id, from, to },
+            CallNote::Answered => Event::CallAnswered { call_id, from, to },
+            CallNote::Failed { status } => Event::CallFailed {
+                call_id,
+                from,
+                to,
+                status,
+            },
+            CallNote::Ended => {
+                let duration_ms = talked_ms.unwrap_or_default();
+                Event::CallEnded {
+                    call_id,
+                    from,
+                    to,
+                    duration_ms,
+                }
+            }
+        },
+    }
+}
+
+fn binding(registration: Registration) -> Binding {
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    Binding {
+        aor: registration.aor,
+        contact: registration.contact,
+        expires_in_s: registration.expires_in_s,
+        q: f32::from(registration.q) / 1000.0,
+        transport: String::from_utf8_lossy(registration.transport.uri_token()).into_owned(),
+        source: registration.source.to_string(),
+        path: given(registration.path).into_iter().collect(),
+        instance: given(registration.instance),
+        reg_id: registration.reg_id,
+        user_agent: given(registration.user_agent),
+    }
+}
+
+fn call(row: CallRow) -> Call {
+    Call {
+        call_id: row.call_id,
+        from: row.from,
+        to: row.to,
+        state: match row.stage {
+            Stage::Calling => CallState::Calling,
+            Stage::Ringing => CallState::Ringing,
+            Stage::Answered => CallState::Answered,
+        },
+        age_s: row.age_ms / 1000,
+        answered_s: row.answered_ms.map(|ms| ms / 1000),
+    }
 }

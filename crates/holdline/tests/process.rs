@@ -283,13 +283,8 @@ fn a_token_guards_the_api_and_the_verbs_find_it() {
         text(&refused.stderr)
     );
     let mut named = holdline(Path::new("/"), &["status", "--admin", &node.url()]);
-    assert!(
-        named
-            .env("HOLDLINE_TOKEN", "0123456789abcdef")
-            .status()
-            .expect("built")
-            .success()
-    );
+    let named = named.env("HOLDLINE_TOKEN", "0123456789abcdef").output();
+    assert!(named.expect("built").status.success());
     assert!(ask(node.path(), &["drain"]).status.success());
     assert_eq!(node.end(), Some(0));
 }

@@ -24,13 +24,9 @@ impl Platform for Fake {
     fn health(&self) -> Health {
         self.health.lock().expect("no test panics with it").clone()
     }
-    fn metrics(&self) -> Vec<MetricFamily> {
-        vec![MetricFamily::single(
-            "holdline_up",
-            "Up.",
-            MetricKind::Gauge,
-            1.0,
-        )]
+    fn metrics(&self) -> Answer<'_, Vec<MetricFamily>> {
+        let up = MetricFamily::single("holdline_up", "Up.", MetricKind::Gauge, 1.0);
+        ready(Ok(vec![up]))
     }
     fn status(&self) -> Answer<'_, Status> {
         ready(Err(Refusal::Unavailable {
@@ -412,6 +408,7 @@ fn a_password_is_not_in_debug_output() {
     let user = NewUser {
         aor: "alice@example.org".into(),
         credential: Credential::Password(Password::new("hunter2".into())),
+        later: false,
     };
     assert!(!format!("{user:?}").contains("hunter2"));
 }

@@ -62,6 +62,7 @@ impl Books {
             Books::Node(client) => {
                 let mut body = credential_body(&user.credential);
                 body["aor"] = json!(user.aor);
+                body["later"] = json!(user.later);
                 client.post::<Value>("/api/users", &body)?;
             }
             Books::Store {

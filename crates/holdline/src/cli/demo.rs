@@ -370,6 +370,7 @@ async fn set_user(running: &Running, aor: &str, secret: &str) -> Result<(), Fail
     let user = NewUser {
         aor: aor.to_owned(),
         credential,
+        later: false,
     };
     match directory.add_user(&user).await {
         Err(admin::Refusal::Exists { .. }) => {
@@ -377,8 +378,7 @@ async fn set_user(running: &Running, aor: &str, secret: &str) -> Result<(), Fail
         }
         added => added?,
     }
-    running.wired.directory_changed();
-    Ok(())
+    Ok(running.wired.refresh().await?)
 }
 
 /// The first port from `first` on that nobody listens on.

@@ -116,6 +116,7 @@ impl User {
                 let user = NewUser {
                     aor: named.aor.clone(),
                     credential: named.credential()?,
+                    later: false,
                 };
                 books.add_user(&user)?;
                 told(out, &named.common.output, &books, &named.aor, "added")
@@ -284,7 +285,10 @@ fn import_line(
             "the line is longer than {IMPORT_LINE_BYTES_MAX} bytes"
         ));
     }
-    let user = parse_line(line)?;
+    let user = NewUser {
+        later: true,
+        ..parse_line(line)?
+    };
     match books.add_user(&user) {
         Ok(()) => done.added += 1,
         Err(failure) if is_there(&failure) && replace => {
@@ -313,6 +317,7 @@ fn parse_line(line: &str) -> Result<NewUser, String> {
     Ok(NewUser {
         aor: aor.trim().to_owned(),
         credential: password(text.trim().to_owned()),
+        later: true,
     })
 }
 

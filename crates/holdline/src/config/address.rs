@@ -33,7 +33,7 @@ pub struct Listener {
     pub port: u16,
     /// What to place in Via and Record-Route instead of the socket's own
     /// address.
-    pub advertise: Option<Advertised>,
+    pub advertise: Option<Domain>,
 }
 
 pub(super) const LISTENER_WANTED: &str = "\"transport:port\", \"transport:address:port\" or \"transport:[ipv6]:port\", transport udp or tcp";
@@ -127,33 +127,12 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A host, and perhaps a port, to be named to peers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advertised {
-    /// A name, an IPv4 address, or an IPv6 address in brackets.
-    pub host: String,
-    /// The port; none means the listener's own.
-    pub port: Option<u16>,
-}
-
 pub(super) const ADVERTISED_WANTED: &str =
-    "a host with or without a port: \"sip.example.org\", \"192.0.2.1:5060\", \"[2001:db8::1]\"";
+    "a host without a port: \"sip.example.org\", \"192.0.2.1\", \"[2001:db8::1]\"";
 
-impl Advertised {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || ADVERTISED_WANTED.to_owned();
-        let after_brackets = text.rfind(']').map_or(0, |end| end + 1);
-        let (host, port) = match text[after_brackets..].rfind(':') {
-            Some(colon) => {
-                let (host, port) = text.split_at(after_brackets + colon);
-                let port = port[1..].parse::<u16>().ok().filter(|port| *port != 0);
-                (host, Some(port.ok_or_else(wrong)?))
-            }
-            None => (text, None),
-        };
-        let host = Domain::parse(host).map_err(|_| wrong())?.0;
-        Ok(Advertised { host, port })
-    }
+/// Reads a host to be named to peers.
+pub(super) fn advertised(text: &str) -> Result<Domain, String> {
+    Domain::parse(text).map_err(|_| ADVERTISED_WANTED.to_owned())
 }
 
 /// A domain: a DNS name in small letters, an IPv4 address, or an IPv6 address

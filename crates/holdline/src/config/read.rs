@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::address::{
-    ADVERTISED_WANTED, Advertised, DOMAIN_WANTED, Domain, LISTENER_WANTED, Listener,
+    ADVERTISED_WANTED, DOMAIN_WANTED, Domain, LISTENER_WANTED, Listener, advertised,
 };
 use super::mistake::{Fault, Mistake};
 use super::reader::{Findings, KnownKey, Placed, Section};
 use super::{
-    Admin, Auth, Config, DigestAlgorithm, Dns, Edge, Fork, ForkOrder, Limits, Log, LogFormat, Node,
-    Private, Registrar, Store, Timers, Token,
+    Admin, Auth, Config, DigestAlgorithm, Dns, Edge, Fork, Limits, Log, LogFormat, Node, Private,
+    Registrar, Store, Timers, Token,
 };
 
 /// What the design has and this version has not, and what to do about it.
@@ -136,7 +136,7 @@ fn some_text(wanted: &'static str) -> impl Fn(&str) -> Result<String, String> {
 fn edge(mut section: Section<'_>) -> Edge {
     let domains = values(section.list("domains", &[], DOMAIN_WANTED, Domain::parse));
     let listen = listeners(&mut section);
-    let advertise = section.text("advertise", "", ADVERTISED_WANTED, Advertised::parse);
+    let advertise = section.text("advertise", "", ADVERTISED_WANTED, advertised);
     let trusted = values(section.list("trusted", &[], PREFIX_WANTED, prefix));
     // 0 stands for "by the machine": half the cores.
     let workers = match section.integer("workers", 0, 0..=256).value {
@@ -195,7 +195,7 @@ fn listeners(section: &mut Section<'_>) -> Vec<Listener> {
             DeValue::Table(table) => {
                 let mut inline = section.inline("listen", table, item.span());
                 let address = inline.text("address", "", LISTENER_WANTED, Listener::parse);
-                let advertise = inline.text("advertise", "", ADVERTISED_WANTED, Advertised::parse);
+                let advertise = inline.text("advertise", "", ADVERTISED_WANTED, advertised);
                 let span = inline.span();
                 if address.is_none() && !table.contains_key("address") {
                     inline.contradiction(
@@ -300,10 +300,12 @@ fn auth(mut section: Section<'_>) -> Auth {
         }
     }
     let nonce_lifetime_s = section.integer("nonce_lifetime_s", 300, 10..=86_400).value;
+    let accept_without_qop = section.flag("accept_without_qop", false);
     section.finish();
     Auth {
         algorithms,
         nonce_lifetime_s,
+        accept_without_qop,
     }
 }
 
@@ -314,15 +316,12 @@ fn limits(mut section: Section<'_>) -> Limits {
             .value,
         headers_max: section.integer("headers_max", 256, 32..=1024).value,
         tcp_connections_max: section
-            .integer("tcp_connections_max", 20_000, 1..=1_000_000)
+            .integer("tcp_connections_max", 100_000, 1..=1_000_000)
             .value,
         tcp_connections_per_source_max: section
-            .integer("tcp_connections_per_source_max", 256, 1..=1_000_000)
+            .integer("tcp_connections_per_source_max", 10_000, 1..=1_000_000)
             .value,
         tcp_idle_s: section.integer("tcp_idle_s", 7300, 10..=604_800).value,
-        transactions_max: section
-            .integer("transactions_max", 200_000, 100..=10_000_000)
-            .value,
     };
     section.finish();
     limits
@@ -354,16 +353,10 @@ fn timers(mut section: Section<'_>) -> Timers {
 }
 
 fn fork(mut section: Section<'_>) -> Fork {
-    let order = choice(
-        &mut section,
-        "order",
-        &[("by-q", ForkOrder::ByQ), ("parallel", ForkOrder::Parallel)],
-    );
-    let branches_max = section.integer("branches_max", 10, 1..=100).value;
+    let branches_max = section.integer("branches_max", 60, 1..=60).value;
     let group_timeout_s = section.integer("group_timeout_s", 20, 1..=180).value;
     section.finish();
     Fork {
-        order,
         branches_max,
         group_timeout_s,
     }
@@ -391,11 +384,11 @@ fn store(mut section: Section<'_>, data: &Path, folder: &Path) -> Store {
     let url = match url.map(|placed| placed.value) {
         None => format!("sqlite:{}", data.join("holdline.db").display()),
         Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) if path != ":memory:" => {
+            Some(path) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 format!("sqlite:{}", folder.join(path).display())
             }
-            _ => url,
+            None => url,
         },
     };
     Store { url }
@@ -409,7 +402,8 @@ fn store_url(text: &str) -> Result<String, String> {
         .split_once(':')
         .ok_or_else(|| STORE_WANTED.to_owned())?;
     let known = match scheme {
-        "sqlite" => !rest.trim_start_matches('/').is_empty(),
+        // A database in memory would forget what was acknowledged.
+        "sqlite" => !rest.trim_start_matches('/').is_empty() && !rest.starts_with(':'),
         "postgres" | "postgresql" | "mysql" | "mariadb" => rest.len() > 2 && rest.starts_with("//"),
         _ => false,
     };

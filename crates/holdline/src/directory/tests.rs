@@ -17,6 +17,7 @@ fn new_user(aor: &str, password: &str) -> NewUser {
     NewUser {
         aor: aor.to_owned(),
         credential,
+        later: false,
     }
 }
 
