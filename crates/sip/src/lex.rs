@@ -28,11 +28,13 @@ pub const fn is_lws(byte: u8) -> bool {
 }
 
 /// `bytes` without white space at both ends.
+#[inline]
 pub fn trim(bytes: &[u8]) -> &[u8] {
     trim_end(trim_start(bytes))
 }
 
 /// `bytes` without white space at its start.
+#[inline]
 pub fn trim_start(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes {
         if !is_lws(*first) {
@@ -44,6 +46,7 @@ pub fn trim_start(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// `bytes` without white space at its end.
+#[inline]
 pub fn trim_end(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., last] = bytes {
         if !is_lws(*last) {
@@ -65,6 +68,7 @@ pub fn token(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 /// The offset of the first `wanted`, which is expected within a few words: [`memchr::memchr`] takes
 /// longer to get going.
+#[inline]
 pub(crate) fn find_near(bytes: &[u8], wanted: u8) -> Option<usize> {
     const LOW: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);

@@ -282,6 +282,7 @@ impl Index {
         }
     }
 
+    #[inline]
     fn header_line(&mut self, buffer: &[u8], at: usize, end: usize, next: usize) {
         let text = &buffer[at..end];
         let Some(colon) = lex::find_near(text, b':') else {
@@ -356,6 +357,7 @@ struct Line {
 }
 
 /// The line that begins at `at`; `None` if it has no end.
+#[inline]
 fn line(buffer: &[u8], at: usize) -> Option<Line> {
     let mut from = at;
     loop {

@@ -103,6 +103,7 @@ impl HeaderName {
     pub const COUNT: usize = HeaderName::Other as usize + 1;
 
     /// The name that `bytes` spell, in any case, long or compact (section 7.3.3).
+    #[inline]
     pub fn parse(bytes: &[u8]) -> HeaderName {
         if let [letter] = bytes {
             let at = letter.to_ascii_lowercase().wrapping_sub(b'a');
@@ -183,6 +184,7 @@ impl Spelling {
     }
 
     /// Whether `bytes` are this name. Words that overlap cover any length.
+    #[inline]
     fn is(&self, bytes: &[u8]) -> bool {
         let length = bytes.len();
         if length != self.length {
@@ -200,6 +202,7 @@ impl Spelling {
     }
 
     /// Not zero if any of `N` bytes from `at` differ.
+    #[inline]
     fn differs<const N: usize>(&self, bytes: &[u8], at: usize) -> u64 {
         let word = |bytes: &[u8]| {
             let mut word = [0; 8];
