@@ -71,7 +71,7 @@ doc_tests() {
 bc_sum() { local sum; read -r sum || true; echo $((${sum:-0})); }
 
 docs() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet --keep-going
 }
 
 count_failure() { # a check that is no test run: one failure when it fails
@@ -87,7 +87,7 @@ section "format" count_failure format
 section "tidy" count_failure cargo xtask tidy
 section "licences, bans, sources" count_failure cargo deny --locked check licenses bans sources
 section "advisories" count_failure advisories
-section "clippy" count_failure cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+section "clippy" count_failure cargo clippy --workspace --all-targets --locked --quiet --keep-going -- -D warnings
 section "tests" nextest
 section "doc tests" doc_tests
 section "fuzzing" count_failure scripts/fuzz.sh "$FUZZ_SECONDS"
