@@ -305,6 +305,7 @@ impl Summary {
 
 /// An event in words.
 fn told(event: &Event) -> Option<String> {
+    let way = |from: &str, to: &str| format!("{} -> {}", short(from), short(to));
     Some(match event {
         Event::Registered {
             aor,
@@ -317,9 +318,9 @@ fn told(event: &Event) -> Option<String> {
         ),
         Event::Unregistered { aor, contact } => format!("{aor} unregistered {contact}"),
         Event::Expired { aor, contact } => format!("{aor} was not heard of again at {contact}"),
-        Event::CallStarted { from, to, .. } => format!("{from} calls {to}"),
-        Event::CallRinging { from, to, .. } => format!("{from} -> {to}: ringing"),
-        Event::CallAnswered { from, to, .. } => format!("{from} -> {to}: answered"),
+        Event::CallStarted { from, to, .. } => format!("{} calls {}", short(from), short(to)),
+        Event::CallRinging { from, to, .. } => format!("{}: ringing", way(from, to)),
+        Event::CallAnswered { from, to, .. } => format!("{}: answered", way(from, to)),
         Event::CallFailed {
             from, to, status, ..
         } => {
@@ -332,7 +333,7 @@ fn told(event: &Event) -> Option<String> {
                 408 => "failed: no answer (408)".to_owned(),
                 status => format!("failed ({status})"),
             };
-            format!("{from} -> {to}: {why}")
+            format!("{}: {why}", way(from, to))
         }
         Event::CallEnded {
             from,
@@ -340,11 +341,17 @@ fn told(event: &Event) -> Option<String> {
             duration_ms,
             ..
         } => {
-            format!("{from} -> {to}: ended after {}", seconds(*duration_ms))
+            format!("{}: ended after {}", way(from, to), seconds(*duration_ms))
         }
         Event::Missed { count } => format!("({count} events were too fast to show)"),
         _ => return None,
     })
+}
+
+/// A URI as people say it: `user@domain`.
+fn short(uri: &str) -> &str {
+    let bare = uri.strip_prefix("sip:").unwrap_or(uri);
+    bare.split([';', '?']).next().unwrap_or(bare)
 }
 
 fn seconds(ms: u64) -> String {
@@ -426,8 +433,8 @@ mod tests {
     fn failed(status: u16) -> Event {
         Event::CallFailed {
             call_id: "x".into(),
-            from: "alice".into(),
-            to: "bob".into(),
+            from: "sip:alice@a;transport=udp".into(),
+            to: "sip:bob@a".into(),
             status,
         }
     }
@@ -444,7 +451,7 @@ mod tests {
         );
         assert_eq!(
             told(&failed(487)).as_deref(),
-            Some("alice -> bob: cancelled")
+            Some("alice@a -> bob@a: cancelled")
         );
     }
 

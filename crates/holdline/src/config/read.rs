@@ -276,7 +276,7 @@ fn registrar(mut section: Section<'_>) -> Registrar {
 
 fn auth(mut section: Section<'_>) -> Auth {
     const WANTED: &str = "\"SHA-256\", \"MD5\" or \"SHA-512-256\"";
-    let named = section.list("algorithms", &["SHA-256", "MD5"], WANTED, |text| {
+    let named = section.list("algorithms", &["MD5"], WANTED, |text| {
         [
             DigestAlgorithm::Sha256,
             DigestAlgorithm::Md5,
