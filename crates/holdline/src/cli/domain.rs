@@ -16,7 +16,7 @@ pub(crate) struct Domain {
 }
 
 #[derive(Debug, Args)]
-struct Common {
+struct Asked {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
@@ -30,7 +30,7 @@ enum Verb {
     /// Delete a domain that has no users left
     Del(Named),
     /// List the domains of the store and of the configuration
-    List(Common),
+    List(Asked),
 }
 
 #[derive(Debug, Args)]
@@ -38,24 +38,24 @@ struct Named {
     /// The domain, as in example.org
     domain: String,
     #[command(flatten)]
-    common: Common,
+    asked: Asked,
 }
 
 impl Domain {
     /// Does what was asked.
     pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
         let (named, done) = match &self.verb {
-            Verb::List(common) => return list(out, common),
+            Verb::List(asked) => return list(out, asked),
             Verb::Add(named) => (named, "added"),
             Verb::Del(named) => (named, "deleted"),
         };
-        let books = named.common.target.books()?;
+        let books = named.asked.target.books()?;
         match &self.verb {
             Verb::Add(_) => books.add_domain(&named.domain)?,
             _ => books.delete_domain(&named.domain)?,
         }
         let domain = &named.domain;
-        if named.common.output.json {
+        if named.asked.output.json {
             let answer = json!({ "ok": true, "domain": domain, "done": done, "in": books.place() });
             writeln!(out, "{answer}")?;
         } else {
@@ -65,9 +65,9 @@ impl Domain {
     }
 }
 
-fn list(out: &mut impl Write, common: &Common) -> Result<ExitCode, Failure> {
-    let domains = common.target.books()?.domains()?;
-    if common.output.json {
+fn list(out: &mut impl Write, asked: &Asked) -> Result<ExitCode, Failure> {
+    let domains = asked.target.books()?.domains()?;
+    if asked.output.json {
         writeln!(out, "{}", json!({ "items": domains }))?;
     } else {
         let place = |configured| if configured { "configuration" } else { "store" };

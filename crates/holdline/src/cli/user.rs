@@ -33,12 +33,12 @@ enum Verb {
         /// USER@DOMAIN
         aor: String,
         #[command(flatten)]
-        common: Common,
+        asked: Asked,
     },
     /// List all users
     List {
         #[command(flatten)]
-        common: Common,
+        asked: Asked,
     },
     /// Change a user's password
     Passwd(Named),
@@ -54,12 +54,12 @@ enum Verb {
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
-        common: Common,
+        asked: Asked,
     },
 }
 
 #[derive(Debug, Args)]
-struct Common {
+struct Asked {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
@@ -77,7 +77,7 @@ struct Named {
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
-    common: Common,
+    asked: Asked,
 }
 
 impl Named {
@@ -112,37 +112,37 @@ impl User {
     pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
         match &self.verb {
             Verb::Add(named) => {
-                let books = named.common.target.books()?;
+                let books = named.asked.target.books()?;
                 let user = NewUser {
                     aor: named.aor.clone(),
                     credential: named.credential()?,
                     later: false,
                 };
                 books.add_user(&user)?;
-                told(out, &named.common.output, &books, &named.aor, "added")
+                told(out, &named.asked.output, &books, &named.aor, "added")
             }
-            Verb::Del { aor, common } => {
-                let books = common.target.books()?;
+            Verb::Del { aor, asked } => {
+                let books = asked.target.books()?;
                 books.delete_user(aor)?;
-                told(out, &common.output, &books, aor, "deleted")
+                told(out, &asked.output, &books, aor, "deleted")
             }
             Verb::Passwd(named) => {
-                let books = named.common.target.books()?;
+                let books = named.asked.target.books()?;
                 books.set_credential(&named.aor, &named.credential()?)?;
                 told(
                     out,
-                    &named.common.output,
+                    &named.asked.output,
                     &books,
                     &named.aor,
                     "password changed",
                 )
             }
-            Verb::List { common } => list(out, common),
+            Verb::List { asked } => list(out, asked),
             Verb::Import {
                 file,
                 replace,
-                common,
-            } => import(out, file, *replace, common),
+                asked,
+            } => import(out, file, *replace, asked),
         }
     }
 }
@@ -166,16 +166,16 @@ fn told(
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(out: &mut impl Write, common: &Common) -> Result<ExitCode, Failure> {
-    let books = common.target.books()?;
+fn list(out: &mut impl Write, asked: &Asked) -> Result<ExitCode, Failure> {
+    let books = asked.target.books()?;
     let mut after = None;
     let mut first = true;
-    if common.output.json {
+    if asked.output.json {
         write!(out, "{{\"items\":[")?;
     }
     loop {
         let page = books.users(after.as_deref())?;
-        if common.output.json {
+        if asked.output.json {
             for user in &page.items {
                 write!(out, "{}{}", if first { "" } else { "," }, json!(user))?;
                 first = false;
@@ -197,7 +197,7 @@ fn list(out: &mut impl Write, common: &Common) -> Result<ExitCode, Failure> {
             break;
         }
     }
-    if common.output.json {
+    if asked.output.json {
         writeln!(out, "]}}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -216,9 +216,9 @@ fn import(
     out: &mut impl Write,
     file: &PathBuf,
     replace: bool,
-    common: &Common,
+    asked: &Asked,
 ) -> Result<ExitCode, Failure> {
-    let books = common.target.books()?;
+    let books = asked.target.books()?;
     let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {
@@ -248,7 +248,7 @@ fn import(
         }
     }
     let ok = done.mistakes.is_empty();
-    if common.output.json {
+    if asked.output.json {
         let answer = json!({
             "ok": ok, "added": done.added, "replaced": done.replaced, "there": done.there,
             "mistakes": done.mistakes,
