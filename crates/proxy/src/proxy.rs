@@ -483,9 +483,15 @@ fn needs_flow(request: &Message<'_>, from: &Flow) -> bool {
         .next()
         .and_then(|value| NameAddr::parse(value.bytes));
     let uri = contact.and_then(|contact| contact.parse_uri().ok());
-    uri.is_none_or(|uri| {
-        uri.host
-            .address
-            .is_some_and(|address| SocketAddr::new(address, uri.port_or_default()) != from.remote)
+    // One that sends from another port than it thinks is behind a NAT that changes ports; one that knows
+    // its port may receive elsewhere than it sends from.
+    let knows_its_port = |via: sip::Via<'_>| via.port.unwrap_or(5060) == from.remote.port();
+    uri.is_none_or(|uri| match uri.host.address {
+        Some(address) => {
+            address != from.remote.ip()
+                || uri.port_or_default() != from.remote.port()
+                    && !request.via().is_ok_and(knows_its_port)
+        }
+        None => false,
     })
 }

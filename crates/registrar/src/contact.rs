@@ -239,15 +239,28 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether a contact names another address than the request came from.
+    /// Whether a contact names another address than the request came from. Another port of the same host
+    /// is believed when the sender knows its own port, as the Via shows: a phone may receive elsewhere
+    /// than it sends from. One whose Via names another port than the request came from is behind a NAT
+    /// that changes ports.
     fn comes_from_elsewhere(&self, uri: &Uri<'_>) -> bool {
+        let source = self.flow.remote;
         let same_host = uri
             .host
             .address
-            .is_some_and(|ip| ip.to_canonical() == self.flow.remote.ip().to_canonical());
+            .is_some_and(|ip| ip.to_canonical() == source.ip().to_canonical());
+        let knows_its_port = || {
+            let via = self.message.via().ok();
+            via.is_some_and(|via| {
+                via.port.unwrap_or(5060) == source.port()
+                    && via.host.address.map(|ip| ip.to_canonical())
+                        == Some(source.ip().to_canonical())
+            })
+        };
         // The port of a stream is that of the connection, not one to connect to.
-        let same_port =
-            self.flow.transport.is_reliable() || uri.port_or_default() == self.flow.remote.port();
+        let same_port = self.flow.transport.is_reliable()
+            || uri.port_or_default() == source.port()
+            || knows_its_port();
         self.first_hop && uri.is_sip() && !(same_host && same_port)
     }
 }

@@ -349,3 +349,23 @@ fn requests_go_to_sip_contacts_only_and_without_their_headers() {
         ]
     );
 }
+
+#[test]
+fn a_contact_on_another_port_of_the_same_host_is_believed_when_the_via_is_true() {
+    for (via_port, use_flow) in [(5062, false), (5060, true)] {
+        let mut registrar = Registrar::new();
+        registrar.flow = flow(Transport::Udp, "192.0.2.7:5062");
+        let text = format!(
+            "REGISTER sip:example.org SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 192.0.2.7:{via_port};branch=z9hG4bK1\r\n\
+             From: <sip:alice@example.org>;tag=1\r\nTo: <sip:alice@example.org>\r\n\
+             Call-ID: ports\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n\
+             Contact: <sip:alice@192.0.2.7:6001>\r\nContent-Length: 0\r\n\r\n"
+        );
+        registrar.send(text.as_bytes());
+        let [target] = target_list(&registrar)[..] else {
+            panic!("one target")
+        };
+        assert_eq!(target.flow.is_some(), use_flow, "{via_port}");
+    }
+}
