@@ -1,0 +1,154 @@
+//! SIPp, as a caller or as a callee.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Ending, Node, PATIENCE, program};
+
+/// How SIPp sends: `-t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Udp,
+    Tcp,
+}
+
+impl Over {
+    fn option(self) -> &'static str {
+        match self {
+            Over::Udp => "u1",
+            Over::Tcp => "t1",
+        }
+    }
+
+    /// What a Contact says about it.
+    pub(crate) fn parameter(self) -> &'static str {
+        match self {
+            Over::Udp => "",
+            Over::Tcp => ";transport=tcp",
+        }
+    }
+}
+
+/// A running SIPp.
+#[derive(Debug)]
+pub(crate) struct Sipp {
+    process: Ending,
+    scenario: String,
+    folder: PathBuf,
+}
+
+impl Sipp {
+    /// Starts a scenario of the folder `scenarios`, with these words in place of those in it, as a
+    /// caller of `user`.
+    pub(crate) fn calls(node: &Node, scenario: &str, over: Over, words: &[(&str, &str)]) -> Sipp {
+        let port = super::free_port();
+        Sipp::start(
+            node.path(),
+            scenario,
+            (over, port),
+            words,
+            Some(node.address()),
+        )
+    }
+
+    /// Starts a scenario that waits for one call at `port`.
+    pub(crate) fn waits(
+        node: &Node,
+        scenario: &str,
+        (over, port): (Over, u16),
+        words: &[(&str, &str)],
+    ) -> Sipp {
+        let sipp = Sipp::start(node.path(), scenario, (over, port), words, None);
+        super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
+        sipp
+    }
+
+    fn start(
+        folder: &Path,
+        scenario: &str,
+        (over, port): (Over, u16),
+        words: &[(&str, &str)],
+        remote: Option<SocketAddr>,
+    ) -> Sipp {
+        let folder = folder.join(format!("sipp-{port}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+        let mut text = fs::read_to_string(source.join(format!("{scenario}.xml"))).expect(scenario);
+        for (word, value) in words {
+            text = text.replace(&format!("@{word}@"), value);
+        }
+        let file = folder.join("scenario.xml");
+        fs::write(&file, text).expect("written");
+        let out = fs::File::create(folder.join("out")).expect("made");
+        let mut command = Command::new(program("sipp", "sip-tester"));
+        command
+            .current_dir(&folder)
+            .args([
+                "-sf",
+                "scenario.xml",
+                "-i",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+            ])
+            .args(["-t", over.option(), "-m", "1", "-l", "1", "-nostdin"])
+            .args(["-timeout", "15s", "-timeout_error", "-recv_timeout", "9000"])
+            .args(["-trace_err", "-error_file", "errors"])
+            .args(["-trace_msg", "-message_file", "messages"])
+            .args(remote.map(|remote| remote.to_string()))
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a handle"))
+            .stderr(out);
+        let process = Ending(command.spawn().expect("it is there"));
+        Sipp {
+            process,
+            scenario: scenario.to_owned(),
+            folder,
+        }
+    }
+
+    /// The messages that it sent and received.
+    pub(crate) fn messages(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("messages")).unwrap_or_default())
+            .into_owned()
+    }
+
+    /// Waits for the end. Gives its messages, and first what went wrong if the scenario did not go
+    /// through.
+    pub(crate) fn end(mut self) -> Result<String, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.process.0.try_wait().expect("a child") {
+                Some(status) => break status.code(),
+                None if Instant::now() > deadline => break None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let read = |file| fs::read(self.folder.join(file)).unwrap_or_default();
+        if status == Some(0) {
+            return Ok(self.messages());
+        }
+        let (scenario, messages) = (&self.scenario, self.messages());
+        let said = [read("errors"), read("out")].concat();
+        let said = String::from_utf8_lossy(&said);
+        Err(format!(
+            "{scenario} ended with {status:?}:\n{said}\n{messages}"
+        ))
+    }
+}
+
+/// Whether somebody has the port: the system's tables say it.
+fn is_bound(over: Over, port: u16) -> bool {
+    let (file, state) = match over {
+        Over::Udp => ("/proc/net/udp", " 07 "),
+        Over::Tcp => ("/proc/net/tcp", " 0A "),
+    };
+    let table = fs::read_to_string(file).expect("Linux");
+    let port = format!(":{port:04X} ");
+    table
+        .lines()
+        .any(|line| line.contains(&port) && line.contains(state))
+}
