@@ -31,8 +31,16 @@ impl Proxy {
             return;
         };
         let status = response.status();
-        // Section 16.7 step 3: without another Via it was meant for us, and nothing of ours asks.
-        if status == 100 || response.values(HeaderName::Via).nth(1).is_none() {
+        if status == 100 {
+            return;
+        }
+        // Section 16.7 step 3: without another Via it leads to nobody. A final one ends its branch all the
+        // same, or the caller would wait for ever.
+        if response.values(HeaderName::Via).nth(1).is_none() {
+            self.counters.strays += 1;
+            if status >= 200 {
+                self.client_failed(s, client, user, 502);
+            }
             return;
         }
         self.splices.clear();
