@@ -12,23 +12,43 @@ use transaction::{Timers, Transport};
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let listen = arguments.next().expect("LISTEN").parse().expect("an address");
+    let listen = arguments
+        .next()
+        .expect("LISTEN")
+        .parse()
+        .expect("an address");
     let url = arguments.next().expect("DATABASE");
-    let users: usize = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(10);
-    let store = Store::open(&url, StoreOptions::default()).await.expect("a store");
+    let users: usize = arguments
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(10);
+    let store = Store::open(&url, StoreOptions::default())
+        .await
+        .expect("a store");
     for user in 0..users {
         let name = format!("u{user}");
         let ha1 = Ha1::compute(Algorithm::Md5, name.as_bytes(), b"bench.example", b"p");
         let mut md5 = [0; 16];
         md5.copy_from_slice(ha1.as_bytes());
-        let credentials = Credentials { ha1_md5: Some(md5), ..Credentials::default() };
+        let credentials = Credentials {
+            ha1_md5: Some(md5),
+            ..Credentials::default()
+        };
         let _ = store.user_add(&name, "bench.example", &credentials).await;
     }
     let settings = Settings {
         domains: vec!["bench.example".to_owned()],
         listeners: vec![
-            Listener { transport: Transport::Udp, local: listen, advertise: None },
-            Listener { transport: Transport::Tcp, local: listen, advertise: None },
+            Listener {
+                transport: Transport::Udp,
+                local: listen,
+                advertise: None,
+            },
+            Listener {
+                transport: Transport::Tcp,
+                local: listen,
+                advertise: None,
+            },
         ],
         workers: 1,
         record_route: true,
@@ -45,7 +65,12 @@ async fn main() {
         retry_after_s: 5,
         streams: net::tcp::StreamOptions::default(),
         name_servers: Vec::new(),
-        gather: Duration::from_millis(1),
+        gather: Duration::from_micros(
+            std::env::var("GATHER_US")
+                .ok()
+                .and_then(|us| us.parse().ok())
+                .unwrap_or(1_000),
+        ),
     };
     let node = Node::start(settings, store).await.expect("a node");
     loop {

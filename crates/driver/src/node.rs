@@ -177,8 +177,10 @@ impl Node {
             inboxes,
             first_id,
         ));
+        // A domain that prefers TLS is asked for what it offers without.
         let options = ResolverOptions {
             name_servers: settings.name_servers.clone(),
+            transports: vec![net::resolve::Transport::Udp, net::resolve::Transport::Tcp],
             ..ResolverOptions::default()
         };
         let resolver = Resolver::new(&options).map_err(|error| StartError::System {

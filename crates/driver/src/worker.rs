@@ -27,6 +27,18 @@ const BATCH: usize = 64;
 /// Receives of one socket in a turn; what is left waits for the next.
 const RECEIVES_PER_TURN: usize = 4;
 
+/// Longest sleep.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Least time between hand-overs to the store by a busy worker.
+const SUBMIT_SPACING: Duration = Duration::from_millis(5);
+
+/// As many changes are handed over at once, whatever the time.
+const SUBMIT_CHANGES_MAX: usize = 1_024;
+
+/// Least time between hand-overs of what nobody waits for.
+const DEFER_SPACING: Duration = Duration::from_millis(100);
+
 /// From this many messages a second on, a worker lets them gather.
 const GATHER_FROM_PER_S: u64 = 2_000;
 
@@ -92,6 +104,9 @@ struct Turn {
     recent: u64,
     recent_since: Instant,
     gathers: bool,
+    /// When something was last handed over to be stored: for which phones wait, and the rest.
+    submitted: Instant,
+    deferred: Instant,
 }
 
 impl Worker {
@@ -114,6 +129,8 @@ impl Worker {
             recent: 0,
             recent_since: now,
             gathers: false,
+            submitted: now,
+            deferred: now,
         };
         for (at, port) in self.ports.iter().enumerate() {
             if let Err(error) = self
@@ -169,8 +186,14 @@ impl Worker {
             Duration::ZERO
         } else {
             let now = self.shared.clock.now().time;
-            turn.edge.next(now).map_or(Duration::from_secs(60), |next| {
-                Duration::from_millis(next.ms_since(now))
+            let pause_max = if turn.output.deferred.is_empty() {
+                PAUSE_MAX
+            } else {
+                DEFER_SPACING
+            };
+            let next = turn.edge.next(now);
+            next.map_or(pause_max, |next| {
+                pause_max.min(Duration::from_millis(next.ms_since(now)))
             })
         };
         if turn.gathers && turn.counters.turns % 8 != 0 {
@@ -434,19 +457,8 @@ impl Worker {
 
     /// Passes on what the turn made: to the store, to look-ups, to other workers, to the network.
     fn hand_over(&mut self, now: Instant, turn: &mut Turn) {
+        self.write(now, turn);
         let output = &mut turn.output;
-        if !output.commits.is_empty() || !output.durable.is_empty() {
-            let tokens = std::mem::take(&mut output.commits);
-            self.tasks.submit(
-                &self.shared,
-                self.number,
-                std::mem::take(&mut output.durable),
-                tokens,
-            );
-        }
-        if !output.deferred.is_empty() {
-            self.tasks.defer(&self.shared, &mut output.deferred);
-        }
         for resolve in output.resolves.drain(..) {
             self.tasks.resolve(&self.shared, self.number, resolve);
         }
@@ -462,6 +474,32 @@ impl Worker {
         }
         self.tell(now, turn);
         self.send(now, turn);
+    }
+
+    /// Hands what is to be stored over: at once by a worker that is not busy, else a few milliseconds
+    /// together, since each hand-over wakes other threads.
+    fn write(&self, now: Instant, turn: &mut Turn) {
+        let output = &mut turn.output;
+        let since_submit = now.saturating_duration_since(turn.submitted);
+        let submits = !turn.gathers
+            || since_submit >= SUBMIT_SPACING
+            || output.durable.len() >= SUBMIT_CHANGES_MAX;
+        if submits && (!output.commits.is_empty() || !output.durable.is_empty()) {
+            turn.submitted = now;
+            let changes = std::mem::take(&mut output.durable);
+            self.tasks.submit(
+                &self.shared,
+                self.number,
+                changes,
+                std::mem::take(&mut output.commits),
+            );
+        }
+        let since_defer = now.saturating_duration_since(turn.deferred);
+        let defers = since_defer >= DEFER_SPACING || output.deferred.len() >= SUBMIT_CHANGES_MAX;
+        if defers && !output.deferred.is_empty() {
+            turn.deferred = now;
+            self.tasks.defer(&self.shared, &mut output.deferred);
+        }
     }
 
     fn tell(&self, now: Instant, turn: &mut Turn) {

@@ -34,11 +34,11 @@ impl Edge {
             self.counted.add("transactions-full");
             return self.refuse_for_now(input, output);
         }
-        let Ok(routes) = preprocess(&input.settings.proxy, request) else {
+        let Ok(routes) = preprocess(&input.settings.proxy, request, input.envelope) else {
             self.counted.add("malformed-header");
             return self.refuse_with(input, 400, "Malformed Route", &mut output.outbox);
         };
-        let Ok(uri) = Uri::parse(routes.request_uri) else {
+        let Ok(uri) = sip::check::request_uri(routes.request_uri) else {
             return self.refuse_with(input, 400, "Bad Request-URI", &mut output.outbox);
         };
         if matches!(uri.scheme, Scheme::Other | Scheme::Sips) {
@@ -47,11 +47,6 @@ impl Edge {
         if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {
             self.counted.add("max-forwards");
             return self.refuse(input, 483, &mut output.outbox);
-        }
-        let loop_part = loops::loop_part(input.settings.proxy.cookie_secret, request);
-        if loops::is_loop(&input.settings.proxy, request, loop_part) {
-            self.counted.add("loop");
-            return self.refuse(input, 482, &mut output.outbox);
         }
         if self.refuses_extension(input, output) {
             return;
@@ -67,6 +62,12 @@ impl Edge {
         }
         if destination == Destination::Edge {
             return self.answer_for_edge(input, output);
+        }
+        let loop_part =
+            loops::loop_part(input.settings.proxy.cookie_secret, request, input.envelope);
+        if loops::is_loop(&input.settings.proxy, request, input.envelope, loop_part) {
+            self.counted.add("loop");
+            return self.refuse(input, 482, &mut output.outbox);
         }
         if is_new && !self.is_let_through(input, destination, directory, output) {
             return;
@@ -144,8 +145,7 @@ impl Edge {
             return true;
         }
         let mut claimed = Vec::new();
-        let from = input.request.from().ok();
-        let domain = from.and_then(|from| auth::our_aor(input.settings, &from, &mut claimed));
+        let domain = auth::our_aor(input.settings, &input.envelope.from, &mut claimed);
         // A stranger may try to be one of our users; he may not have us speak to the rest of the world.
         if domain.is_none() && destination == Destination::Uri {
             self.counted.add("relay-denied");
@@ -255,6 +255,7 @@ impl Edge {
         }
         let forward = Forward {
             request,
+            envelope: input.envelope,
             routes,
             from: input.flow,
             server,
@@ -321,10 +322,10 @@ impl Edge {
     ) {
         let request = input.request;
         let dropped = 'forwarded: {
-            let Ok(routes) = preprocess(&input.settings.proxy, request) else {
+            let Ok(routes) = preprocess(&input.settings.proxy, request, input.envelope) else {
                 break 'forwarded "malformed-header";
             };
-            let Ok(uri) = Uri::parse(routes.request_uri) else {
+            let Ok(uri) = sip::check::request_uri(routes.request_uri) else {
                 break 'forwarded "request-uri";
             };
             if routes.dialog.is_none() && !input.settings.is_trusted(input.flow.remote.ip()) {
@@ -333,8 +334,9 @@ impl Edge {
             if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {
                 break 'forwarded "max-forwards";
             }
-            let loop_part = loops::loop_part(input.settings.proxy.cookie_secret, request);
-            if loops::is_loop(&input.settings.proxy, request, loop_part) {
+            let loop_part =
+                loops::loop_part(input.settings.proxy.cookie_secret, request, input.envelope);
+            if loops::is_loop(&input.settings.proxy, request, input.envelope, loop_part) {
                 break 'forwarded "loop";
             }
             let destination = self.destination(input, &routes, &uri);
@@ -376,7 +378,10 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
-        let Some((_, user)) = self.layer.find_cancelled(input.request, input.via) else {
+        let Some((_, user)) = self
+            .layer
+            .find_cancelled(input.request, &input.envelope.via)
+        else {
             self.counted.add("stray-cancel");
             return self.refuse(input, 481, &mut output.outbox);
         };

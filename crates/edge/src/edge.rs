@@ -2,9 +2,7 @@
 
 use proxy::{Proxy, Surroundings};
 use registrar::Reply;
-use sip::{
-    Defect, Index, Message, Method, ParseError, Requirement, Splices, Via, build, check, status,
-};
+use sip::{Defect, Envelope, Index, Message, Method, ParseError, Splices, Via, build, status};
 use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
 
 use crate::directory::Directory;
@@ -37,7 +35,7 @@ pub(crate) struct Input<'a, 'm> {
     pub(crate) settings: &'a Settings,
     pub(crate) now: Now,
     pub(crate) request: &'a Message<'m>,
-    pub(crate) via: &'a Via<'m>,
+    pub(crate) envelope: &'a Envelope<'m>,
     /// Where it came from.
     pub(crate) flow: Flow,
     /// Where its responses go.
@@ -93,12 +91,11 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
-        if let Err(defect) = check::check(response, Requirement::Proxy) {
-            return self.counted.add(defect.label());
-        }
-        let (Ok(via), Ok(cseq)) = (response.via(), response.cseq()) else {
-            return;
+        let envelope = match Envelope::read(response) {
+            Ok(envelope) => envelope,
+            Err(defect) => return self.counted.add(defect.label()),
         };
+        let (via, cseq) = (envelope.via, envelope.cseq);
         let number = via
             .branch()
             .and_then(proxy::loops::read_branch)
@@ -128,25 +125,24 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
-        let Ok(via) = request.via() else {
-            return self.counted.add("malformed-header");
-        };
         self.splices.clear();
-        build::stamp_via(request, &via, flow.remote, &mut self.splices);
+        let envelope = match Envelope::read(request) {
+            Ok(envelope) => envelope,
+            Err(defect) => return self.refuse_defect(request, defect, flow, output),
+        };
+        let via = &envelope.via;
+        build::stamp_via(request, via, flow.remote, &mut self.splices);
         let input = Input {
             settings,
             now,
             request,
-            via: &via,
+            envelope: &envelope,
             flow,
-            back: back(&via, flow),
+            back: back(via, flow),
         };
-        if let Err(defect) = check::check(request, Requirement::Proxy) {
-            return self.refuse_defect(&input, defect, &mut output.outbox);
-        }
         match self
             .layer
-            .receive_request(now.time, request, &via, &mut output.outbox)
+            .receive_request(now.time, request, via, &mut output.outbox)
         {
             Request::Retransmission | Request::AckAbsorbed => {}
             Request::AckOfSuccess => self.admit_ack(&input, directory, output),
@@ -161,10 +157,25 @@ impl Edge {
     }
 
     /// Answers what cannot be read, if there is anybody to answer (RFC 3261 section 16.3 step 1).
-    fn refuse_defect(&mut self, input: &Input<'_, '_>, defect: Defect, outbox: &mut Outbox) {
+    fn refuse_defect(
+        &mut self,
+        request: &Message<'_>,
+        defect: Defect,
+        flow: Flow,
+        output: &mut Output,
+    ) {
         self.counted.add(defect.label());
+        let Ok(via) = request.via() else { return };
+        build::stamp_via(request, &via, flow.remote, &mut self.splices);
         let (status, reason) = defect.status();
-        self.refuse_with(input, status, reason, outbox);
+        self.extra.clear();
+        self.answer(
+            request,
+            back(&via, flow),
+            status,
+            reason,
+            &mut output.outbox,
+        );
     }
 
     /// Answers without a transaction (section 8.2.7): what is refused must not cost memory. The tag is
@@ -176,18 +187,26 @@ impl Edge {
         reason: &str,
         outbox: &mut Outbox,
     ) {
-        if input.request.method() == Some(Method::Ack) {
+        self.answer(input.request, input.back, status, reason, outbox);
+    }
+
+    fn answer(
+        &mut self,
+        request: &Message<'_>,
+        back: Flow,
+        status: u16,
+        reason: &str,
+        outbox: &mut Outbox,
+    ) {
+        if request.method() == Some(Method::Ack) {
             return;
         }
         self.head.clear();
-        let tag = build::response_head(input.request, &self.splices, &mut self.head);
-        let call_id = input
-            .request
-            .header(sip::HeaderName::CallId)
-            .unwrap_or_default();
+        let tag = build::response_head(request, &self.splices, &mut self.head);
+        let call_id = request.header(sip::HeaderName::CallId).unwrap_or_default();
         let mut to_tag = Vec::with_capacity(16);
         sip::lex::push_hex(&mut to_tag, self.layer.hash(|hasher| hasher.write(call_id)));
-        outbox.send(input.back, |out| {
+        outbox.send(back, |out| {
             build::response(
                 &self.head,
                 tag,

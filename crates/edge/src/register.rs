@@ -31,9 +31,7 @@ impl Edge {
         output: &mut Output,
     ) {
         let request = input.request;
-        let Ok(to) = request.to() else {
-            return self.refuse(input, 400, &mut output.outbox);
-        };
+        let to = input.envelope.to;
         let mut aor = std::mem::take(&mut self.aor);
         match auth::our_aor(input.settings, &to, &mut aor) {
             // Section 10.3 step 5: not an address-of-record of this domain.

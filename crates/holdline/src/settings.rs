@@ -18,7 +18,7 @@ use crate::config::{self, Config, DigestAlgorithm, Limits};
 const RETRY_AFTER_S: u32 = 10;
 /// How long a busy worker lets datagrams gather. It spares system calls and
 /// delays none by more than this.
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(2);
 /// The secret's file in the data folder.
 const SECRET_FILE: &str = "cookie-secret";
 /// The secret's length, in bytes.

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use sip::{HeaderName, Message, lex};
+use sip::{Envelope, HeaderName, Message, lex};
 
 use crate::settings::Settings;
 
@@ -12,17 +12,18 @@ const BRANCH_DIGITS: usize = 32;
 /// The part of a branch that does not change while a request comes round unchanged: a hash over
 /// everything that our routing looks at (RFC 5393 section 4.2.2): Request-URI, Route, and what keeps
 /// requests apart (Call-ID, tags, CSeq).
-pub fn loop_part(secret: (u64, u64), request: &Message<'_>) -> u64 {
+pub fn loop_part(secret: (u64, u64), request: &Message<'_>, envelope: &Envelope<'_>) -> u64 {
     let mut hasher = siphasher::sip::SipHasher13::new_with_keys(secret.0, !secret.1);
     let mut part = |bytes: &[u8]| {
         hasher.write_usize(bytes.len());
         hasher.write(bytes);
     };
     part(request.request_uri());
-    part(request.header(HeaderName::CallId).unwrap_or_default());
-    part(request.header(HeaderName::From).unwrap_or_default());
-    part(request.header(HeaderName::To).unwrap_or_default());
-    part(request.header(HeaderName::CSeq).unwrap_or_default());
+    part(envelope.call_id);
+    part(envelope.from_tag.unwrap_or_default());
+    part(envelope.to_tag.unwrap_or_default());
+    part(&envelope.cseq.number.to_be_bytes());
+    part(envelope.cseq.method_bytes);
     for field in request.fields(HeaderName::Route) {
         part(field.value);
     }
@@ -47,14 +48,21 @@ pub fn read_branch(branch: &[u8]) -> Option<(u64, u64)> {
 
 /// Whether the request has been here and nothing that we route by has changed since (RFC 5393
 /// section 4.2.1): a loop, not a spiral.
-pub fn is_loop(settings: &Settings, request: &Message<'_>, loop_part: u64) -> bool {
-    request.values(HeaderName::Via).any(|value| {
-        let Some(via) = sip::Via::parse(value.bytes) else {
-            return false;
-        };
-        let Some((_, part)) = via.branch().and_then(read_branch) else {
-            return false;
-        };
-        part == loop_part && settings.is_self(&via.host, via.port.unwrap_or(5060))
-    })
+pub fn is_loop(
+    settings: &Settings,
+    request: &Message<'_>,
+    envelope: &Envelope<'_>,
+    loop_part: u64,
+) -> bool {
+    let is_ours = |via: &sip::Via<'_>| {
+        let part = via.branch().and_then(read_branch).map(|(_, part)| part);
+        part == Some(loop_part) && settings.is_self(&via.host, via.port.unwrap_or(5060))
+    };
+    let further = || {
+        request
+            .values(HeaderName::Via)
+            .skip(1)
+            .filter_map(|value| sip::Via::parse(value.bytes))
+    };
+    is_ours(&envelope.via) || further().any(|via| is_ours(&via))
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sip::{HeaderName, Index, Limits, Message, Method, NameAddr, Splices, Uri};
+use sip::{Envelope, HeaderName, Index, Limits, Message, Method, NameAddr, Splices, Uri};
 use transaction::layer::Id;
 use transaction::{Flow, Layer, Outbox, ServerId, Slab, Time, Transport, Wheel};
 
@@ -58,6 +58,8 @@ pub struct Surroundings<'a, N> {
 pub struct Forward<'a> {
     /// The request.
     pub request: &'a Message<'a>,
+    /// Its mandatory fields, read.
+    pub envelope: &'a Envelope<'a>,
     /// Its Route headers, read.
     pub routes: &'a Preprocessed<'a>,
     /// Where it came from.
@@ -162,14 +164,14 @@ impl Proxy {
             .flatten();
         context.breadth_given = breadth.is_some();
         context.breadth = breadth.map_or(s.settings.max_breadth, |breadth| breadth as u16);
-        let to_tag = request.to().ok().and_then(|to| to.tag());
+        let to_tag = forward.envelope.to_tag;
         let forms_dialog = matches!(
             request.method(),
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         );
         context.records_route = s.settings.record_route && forms_dialog && to_tag.is_none();
         if context.is_invite && to_tag.is_none() {
-            context.call = self.begin_call(s, request);
+            context.call = self.begin_call(s, forward.envelope);
         }
         common_edits(request, forward.routes, splices);
         let group = first_group(targets.as_slice());
@@ -190,17 +192,18 @@ impl Proxy {
             }
         }
         context.next_target = group;
-        let names = targets.as_slice()[..group]
-            .iter()
-            .any(|target| target.flow.is_none());
-        if needs_copy || names {
+        if needs_copy {
             splices.write_range(request.buffer(), request.extent(), &mut context.request);
         }
         let id = self.contexts.insert(context);
         s.layer.set_server_user(forward.server, id.to_bits());
         self.arm_ring(s, id);
         for at in 0..group {
-            self.splices.clone_from(splices);
+            if at + 1 == group {
+                std::mem::swap(&mut self.splices, splices);
+            } else {
+                self.splices.clone_from(splices);
+            }
             self.start_branch(s, (id, at), request, forward.routes.next_route);
         }
     }
@@ -208,18 +211,14 @@ impl Proxy {
     fn begin_call<N: Network>(
         &mut self,
         s: &mut Surroundings<'_, N>,
-        request: &Message<'_>,
+        envelope: &Envelope<'_>,
     ) -> Option<Id> {
-        let (Ok(from), Ok(to)) = (request.from(), request.to()) else {
-            return None;
-        };
-        let call_id = request.header(HeaderName::CallId).unwrap_or_default();
         let id = self.calls.start(
             s.now,
-            call_id,
-            from.tag().unwrap_or_default(),
-            from.uri,
-            to.uri,
+            envelope.call_id,
+            envelope.from_tag.unwrap_or_default(),
+            envelope.from.uri,
+            envelope.to.uri,
         )?;
         self.counters.calls_started += 1;
         self.note_call(s, id, CallNote::Started);
@@ -265,6 +264,10 @@ impl Proxy {
             }) => {
                 let token = self.lookups.insert((id, at)).to_bits();
                 context.branches[at].state = BranchState::Resolving;
+                if context.request.is_empty() {
+                    let splices = &self.splices;
+                    splices.write_range(request.buffer(), request.extent(), &mut context.request);
+                }
                 s.resolves.push(Resolve {
                     token,
                     host: host.into(),
@@ -459,7 +462,7 @@ fn hop<'a>(
 ) -> Result<NextHop<'a>, route::Unroutable> {
     let path = targets.path(target);
     let uri = if !path.is_empty() {
-        let first = sip::lex::find_outside(path, |byte| byte == b',').unwrap_or(None);
+        let first = sip::lex::find_byte_outside(path, b',').unwrap_or(None);
         NameAddr::parse(&path[..first.unwrap_or(path.len())])
             .ok_or(route::Unroutable::Syntax)?
             .uri

@@ -1,6 +1,6 @@
 //! Route preprocessing (RFC 3261 section 16.4) and the next hop (section 16.6 steps 6 and 7).
 
-use sip::{HeaderName, Message, NameAddr, Span, Uri};
+use sip::{Envelope, HeaderName, Message, NameAddr, Span, Uri};
 use transaction::Transport;
 
 use crate::cookie::{self, Direction, Ends};
@@ -29,6 +29,7 @@ pub struct Preprocessed<'a> {
 pub fn preprocess<'a>(
     settings: &Settings,
     request: &Message<'a>,
+    envelope: &Envelope<'a>,
 ) -> Result<Preprocessed<'a>, sip::Defect> {
     let malformed = sip::Defect::Malformed(HeaderName::Route);
     let mut found = Preprocessed {
@@ -43,7 +44,8 @@ pub fn preprocess<'a>(
     }
     // Section 16.4: a strict router has put what we wrote into Record-Route into the Request-URI.
     let mut our_cookie = None;
-    if let Ok(uri) = Uri::parse(request.request_uri())
+    if memchr::memmem::find(request.request_uri(), b";hl=").is_some()
+        && let Ok(uri) = Uri::parse(request.request_uri())
         && let Some(text) = uri.params.value(cookie::PARAMETER)
         && uri.is_sip()
         && settings.is_self(&uri.host, uri.port_or_default())
@@ -57,34 +59,31 @@ pub fn preprocess<'a>(
         if Some(value.span) == found.last_route {
             break;
         }
-        let route = NameAddr::parse(value.bytes).ok_or(malformed)?;
+        // Section 20.34: name-addr, never a bare URI.
+        let route = NameAddr::parse(value.bytes)
+            .filter(|_| value.bytes.contains(&b'<'))
+            .ok_or(malformed)?;
         let uri = route.parse_uri().map_err(|_| malformed)?;
+        if found.next_route.is_some() {
+            continue;
+        }
         let text = uri.params.value(cookie::PARAMETER);
         // A second value of ours goes too if it is the other half of the same passage.
         let is_ours = is_our_route(settings, &uri)
             && (found.popped == 0 || text.is_some() && text == our_cookie);
         if !is_ours {
             found.next_route = Some(route);
-            break;
+            continue;
         }
         found.popped += 1;
         our_cookie = our_cookie.or(text);
     }
     if let Some(text) = our_cookie {
-        let tag = |name| {
-            request
-                .single(name)
-                .ok()
-                .and_then(NameAddr::parse)
-                .and_then(|party| party.tag())
-        };
-        let call_id = request.header(HeaderName::CallId).unwrap_or_default();
-        let (from, to) = (tag(HeaderName::From), tag(HeaderName::To));
         found.dialog = cookie::read(
             settings.cookie_secret,
-            call_id,
-            from.unwrap_or_default(),
-            to.unwrap_or_default(),
+            envelope.call_id,
+            envelope.from_tag.unwrap_or_default(),
+            envelope.to_tag.unwrap_or_default(),
             text,
         );
     }

@@ -1,7 +1,7 @@
 //! What a message must have before anybody acts on it.
 
 use crate::error::Defect;
-use crate::header::NameAddr;
+use crate::header::{CSeq, NameAddr, Via};
 use crate::message::Message;
 use crate::name::{HeaderName, Method};
 use crate::uri::Uri;
@@ -15,43 +15,95 @@ pub enum Requirement {
     Element,
 }
 
+/// The fields that every element needs of every message, read once.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The topmost Via.
+    pub via: Via<'a>,
+    /// The Call-ID.
+    pub call_id: &'a [u8],
+    /// CSeq.
+    pub cseq: CSeq<'a>,
+    /// From.
+    pub from: NameAddr<'a>,
+    /// To.
+    pub to: NameAddr<'a>,
+    /// The tag of From.
+    pub from_tag: Option<&'a [u8]>,
+    /// The tag of To.
+    pub to_tag: Option<&'a [u8]>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the mandatory headers (section 8.1.1). What a request is routed by (Request-URI, Route,
+    /// Max-Forwards) is left to who routes it; [`check`] reads that too.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the message, what its index found included.
+    pub fn read(message: &Message<'a>) -> Result<Envelope<'a>, Defect> {
+        if let Some(defect) = message.defect() {
+            return Err(defect);
+        }
+        let via = message.via()?;
+        let call_id = message.call_id()?;
+        let cseq = message.cseq()?;
+        let from = message.from()?;
+        let to = message.to()?;
+        if message.is_request() && cseq.method_bytes != message.method_bytes() {
+            return Err(Defect::CSeqMethod);
+        }
+        let (from_tag, to_tag) = (from.tag(), to.tag());
+        Ok(Envelope {
+            via,
+            call_id,
+            cseq,
+            from,
+            to,
+            from_tag,
+            to_tag,
+        })
+    }
+}
+
 /// Checks a message: what the index found, the mandatory headers (section 8.1.1) and the fields that
 /// routing depends on.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn check(message: &Message<'_>, requirement: Requirement) -> Result<(), Defect> {
-    if let Some(defect) = message.defect() {
-        return Err(defect);
-    }
-    message.via()?;
-    message.call_id()?;
-    let cseq = message.cseq()?;
-    let from = message.from()?;
-    let to = message.to()?;
+    let envelope = Envelope::read(message)?;
     if !message.is_request() {
         return Ok(());
     }
-    if cseq.method_bytes != message.method_bytes() {
-        return Err(Defect::CSeqMethod);
-    }
-    let uri = Uri::parse(message.request_uri()).map_err(|_| Defect::RequestUri)?;
-    if uri.headers.is_some() {
-        // They have no meaning there (section 19.1.1) and could hide some from a reader that finds any.
-        return Err(Defect::RequestUri);
-    }
+    request_uri(message.request_uri())?;
     routes(message)?;
     message.number(HeaderName::MaxForwards, 255)?;
     if requirement == Requirement::Element {
-        from.parse_uri()
-            .map_err(|_| Defect::Malformed(HeaderName::From))?;
-        to.parse_uri()
-            .map_err(|_| Defect::Malformed(HeaderName::To))?;
+        let readable = |party: NameAddr<'_>, name| {
+            party
+                .parse_uri()
+                .map(drop)
+                .map_err(|_| Defect::Malformed(name))
+        };
+        readable(envelope.from, HeaderName::From)?;
+        readable(envelope.to, HeaderName::To)?;
         if message.method() == Some(Method::Invite) {
             contact(message)?;
         }
     }
     Ok(())
+}
+
+/// Reads a Request-URI. Headers have no meaning there (section 19.1.1) and could hide some from a reader
+/// that finds any, so they are refused.
+///
+/// # Errors
+/// [`Defect::RequestUri`].
+pub fn request_uri(bytes: &[u8]) -> Result<Uri<'_>, Defect> {
+    Uri::parse(bytes)
+        .ok()
+        .filter(|uri| uri.headers.is_none())
+        .ok_or(Defect::RequestUri)
 }
 
 /// Each Route is a name-addr with a URI that can be read (section 20.34).

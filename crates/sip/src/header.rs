@@ -57,17 +57,19 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// Whether every semicolon has a parameter behind it and every quote its end. What an unclosed
-    /// quote would swallow could not be divided again by another reader.
-    fn are_whole(&self) -> bool {
+    /// Shows each parameter to `visit`; gives whether every semicolon has a parameter behind it and every
+    /// quote its end. What an unclosed quote would swallow could not be divided again by another reader.
+    fn visit_whole(&self, mut visit: impl FnMut(Param<'a>)) -> bool {
         let mut rest = self.bytes;
         loop {
             let Ok(end) = lex::find_byte_outside(rest, b';') else {
                 return false;
             };
-            if lex::trim(&rest[..end.unwrap_or(rest.len())]).is_empty() {
+            let taken = lex::trim(&rest[..end.unwrap_or(rest.len())]);
+            if taken.is_empty() {
                 return false;
             }
+            visit(param(taken));
             match end {
                 Some(end) => rest = &rest[end + 1..],
                 None => return true,
@@ -119,6 +121,8 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     /// The whole sent-by as written.
     pub sent_by: &'a [u8],
+    branch: Option<&'a [u8]>,
+    rport: Option<Option<&'a [u8]>>,
 }
 
 /// The cookie that begins every branch of an RFC 3261 element (section 8.1.1.7).
@@ -144,7 +148,16 @@ impl<'a> Via<'a> {
         let sent_by = lex::trim(&after[..semicolon.unwrap_or(after.len())]);
         let (host, port) = Host::parse_with_port(sent_by).ok()?;
         let params = Params::new(semicolon.map_or(&[], |at| &after[at + 1..]));
-        if semicolon.is_some() && !params.are_whole() {
+        let (mut branch, mut rport) = (None, None);
+        let are_whole = semicolon.is_none()
+            || params.visit_whole(|param| {
+                if branch.is_none() && param.is(b"branch") {
+                    branch = Some(param.value);
+                } else if rport.is_none() && param.is(b"rport") {
+                    rport = Some(param.value);
+                }
+            });
+        if !are_whole {
             return None;
         }
         Some(Via {
@@ -153,12 +166,14 @@ impl<'a> Via<'a> {
             port,
             params,
             sent_by,
+            branch: branch.flatten(),
+            rport,
         })
     }
 
     /// The branch, if there is one.
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.value(b"branch")
+        self.branch
     }
 
     /// Whether the branch is one of RFC 3261 (section 8.1.1.7).
@@ -182,7 +197,7 @@ impl<'a> Via<'a> {
 
     /// `rport` (RFC 3581): `None` if absent, `Some(None)` if it asks, `Some(Some(port))` if it tells.
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.params.find(b"rport").map(|value| {
+        self.rport.map(|value| {
             value
                 .and_then(|value| lex::number(value, 65_535))
                 .map(|port| port as u16)
@@ -292,7 +307,9 @@ fn after_uri(bytes: &[u8]) -> Option<Params<'_>> {
         return Some(Params::default());
     }
     let params = rest.strip_prefix(b";")?;
-    lex::find_outside(params, |_| false).ok()?;
+    if memchr::memchr2(b'"', b'<', params).is_some() {
+        lex::find_outside(params, |_| false).ok()?;
+    }
     Some(Params::new(params))
 }
 

@@ -26,7 +26,7 @@ pub mod scan;
 pub mod status;
 pub mod uri;
 
-pub use check::Requirement;
+pub use check::{Envelope, Requirement};
 pub use edit::Splices;
 pub use error::{Defect, ParseError};
 pub use header::{CSeq, NameAddr, Param, Params, Via};

@@ -121,7 +121,7 @@ impl Index {
                 status: 0,
                 reason: Span::default(),
             },
-            headers: Vec::with_capacity(64),
+            headers: Vec::new(),
             first: [NONE; HeaderName::COUNT],
             last: [NONE; HeaderName::COUNT],
             headers_start: 0,
@@ -688,7 +688,10 @@ impl<'a> Iterator for Values<'a> {
             Some(rest) => rest,
             None => self.fields.next()?.value,
         };
-        let comma = lex::find_byte_outside(rest, b',').unwrap_or(None);
+        let comma = match memchr::memchr(b',', rest) {
+            None => None,
+            Some(_) => lex::find_byte_outside(rest, b',').unwrap_or(None),
+        };
         let taken = &rest[..comma.unwrap_or(rest.len())];
         self.rest = comma.map(|comma| &rest[comma + 1..]);
         let bytes = lex::trim(taken);
