@@ -110,6 +110,18 @@ impl Phone {
         }
     }
 
+    /// Sends a keep-alive on its connection and waits for the answer (RFC 5626 section 4.4.1).
+    pub(crate) fn pings(&mut self) {
+        let Link::Tcp(stream, _) = &mut self.link else {
+            panic!("a connection is wanted");
+        };
+        stream.set_read_timeout(Some(WAIT)).expect("an option");
+        stream.write_all(b"\r\n\r\n").expect("open");
+        let mut pong = [0; 2];
+        stream.read_exact(&mut pong).expect("an answer");
+        assert_eq!(&pong, b"\r\n");
+    }
+
     /// The next message that is no repetition, if one comes in time.
     pub(crate) fn receive_within(&mut self, wait: Duration) -> Option<Message> {
         let deadline = Instant::now() + wait;
