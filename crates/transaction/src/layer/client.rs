@@ -135,6 +135,12 @@ impl Layer {
         self.clients.get(id).map(|client| client.flow)
     }
 
+    /// The user's number of a client transaction; `None` if it is gone or nobody's.
+    pub fn client_user(&self, id: ClientId) -> Option<u64> {
+        let user = self.clients.get(id)?.user;
+        (user != NOBODY).then_some(user)
+    }
+
     /// Whether a client transaction still waits for a final response.
     pub fn client_is_pending(&self, id: ClientId) -> bool {
         self.clients.get(id).is_some_and(|client| {

@@ -206,6 +206,12 @@ impl Layer {
         true
     }
 
+    /// Forgets a server transaction that will never be answered (RFC 4320 section 4.2: no 408 to a
+    /// request other than INVITE). Nothing is sent.
+    pub fn abandon_server(&mut self, id: ServerId) {
+        self.forget_server(id);
+    }
+
     fn find_server(&self, key: ServerKey) -> Option<Id> {
         let servers = &self.servers;
         let slot = self.by_key.find(key.0 as u64, |&slot| {

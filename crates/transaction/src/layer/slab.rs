@@ -108,8 +108,13 @@ impl<T> Slab<T> {
             })
     }
 
-    /// The slot's value whatever its generation, for tables that are kept exact.
-    pub(crate) fn at(&self, slot: u32) -> Option<(Id, &T)> {
+    /// How many places there are, taken or free.
+    pub fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The slot's value whatever its generation, for tables that are kept exact and for sweeps.
+    pub fn at(&self, slot: u32) -> Option<(Id, &T)> {
         let (generation, value) = self.entries.get(slot as usize)?;
         Some((
             Id {
