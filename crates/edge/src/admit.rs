@@ -53,7 +53,7 @@ impl Edge {
         }
         let destination = self.destination(input, &routes, &uri);
         let is_new = routes.dialog.is_none();
-        if self.is_draining && is_new {
+        if self.is_draining && is_new && input.envelope.to_tag.is_none() {
             self.counted.add("draining");
             return self.refuse_for_now(input, output);
         }
@@ -104,15 +104,18 @@ impl Edge {
         self.refuse(input, 503, &mut output.outbox);
     }
 
-    /// Whose a request is (section 16.5). A dialog's cookie or a foreign Route goes before the
-    /// Request-URI.
+    /// Whose a request is (section 16.5). A foreign Route, or a flow from a dialog's cookie, goes before
+    /// the Request-URI.
     fn destination(
         &mut self,
         input: &Input<'_, '_>,
         routes: &Preprocessed<'_>,
         uri: &Uri<'_>,
     ) -> Destination {
-        if routes.dialog.is_some() || routes.next_route.is_some() {
+        let has_flow = routes
+            .dialog
+            .is_some_and(|(ends, direction)| ends.towards(direction).is_some());
+        if has_flow || routes.next_route.is_some() {
             return Destination::Uri;
         }
         match auth::push_our_aor(input.settings, uri, &mut self.aor) {
@@ -243,15 +246,16 @@ impl Edge {
             .layer
             .begin_server(key, request, &self.splices, input.back, u64::MAX);
         if request.method() == Some(Method::Invite) {
-            // Section 16.2: the caller's retransmissions stop here.
-            self.layer.respond(
-                input.now.time,
-                server,
-                100,
-                "Trying",
-                b"",
-                &mut output.outbox,
-            );
+            // Section 16.2: the caller's retransmissions stop here. Section 8.2.6.1: he may measure.
+            self.extra.clear();
+            if let Some(field) = request.fields(HeaderName::Timestamp).next() {
+                self.extra.extend_from_slice(b"Timestamp: ");
+                self.extra.extend_from_slice(field.value);
+                self.extra.extend_from_slice(b"\r\n");
+            }
+            let (time, outbox) = (input.now.time, &mut output.outbox);
+            self.layer
+                .respond(time, server, 100, "Trying", &self.extra, outbox);
         }
         let forward = Forward {
             request,
@@ -268,7 +272,6 @@ impl Edge {
             directory,
             output,
         );
-        self.proxy.bye(&mut surroundings, request);
         self.proxy.forward(
             &mut surroundings,
             &forward,
@@ -328,7 +331,10 @@ impl Edge {
             let Ok(uri) = sip::check::request_uri(routes.request_uri) else {
                 break 'forwarded "request-uri";
             };
-            if routes.dialog.is_none() && !input.settings.is_trusted(input.flow.remote.ip()) {
+            // The ACK of what was refused here without a transaction ends here too.
+            let is_stray =
+                !input.settings.is_trusted(input.flow.remote.ip()) || self.is_of_refusal(input);
+            if routes.dialog.is_none() && is_stray {
                 break 'forwarded "stray-ack";
             }
             if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {

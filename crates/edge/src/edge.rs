@@ -2,7 +2,9 @@
 
 use proxy::{Proxy, Surroundings};
 use registrar::Reply;
-use sip::{Defect, Envelope, Index, Message, Method, ParseError, Splices, Via, build, status};
+use sip::{
+    Defect, Envelope, HeaderName, Index, Message, Method, ParseError, Splices, Via, build, status,
+};
 use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
 
 use crate::directory::Directory;
@@ -28,6 +30,17 @@ pub struct Edge {
     pub(crate) counted: Counted,
     pub(crate) is_draining: bool,
     index: Index,
+}
+
+/// Entries of the tables of one thread, besides transactions and calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Requests that are being answered or remembered.
+    pub contexts: usize,
+    /// Names that are being resolved.
+    pub lookups: usize,
+    /// Answers that wait for the store.
+    pub held: usize,
 }
 
 /// What one request is handled with.
@@ -203,9 +216,7 @@ impl Edge {
         }
         self.head.clear();
         let tag = build::response_head(request, &self.splices, &mut self.head);
-        let call_id = request.header(sip::HeaderName::CallId).unwrap_or_default();
-        let mut to_tag = Vec::with_capacity(16);
-        sip::lex::push_hex(&mut to_tag, self.layer.hash(|hasher| hasher.write(call_id)));
+        let to_tag = self.refusal_tag(request);
         outbox.send(back, |out| {
             build::response(
                 &self.head,
@@ -218,6 +229,19 @@ impl Edge {
             )
         });
         self.extra.clear();
+    }
+
+    /// The To tag of what is answered without a transaction.
+    fn refusal_tag(&self, request: &Message<'_>) -> [u8; 16] {
+        let call_id = request.header(HeaderName::CallId).unwrap_or_default();
+        let number = self.layer.hash(|hasher| hasher.write(call_id));
+        std::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 15])
+    }
+
+    /// Whether a request answers to a refusal of [`Edge::refuse_with`].
+    pub(crate) fn is_of_refusal(&self, input: &Input<'_, '_>) -> bool {
+        let tag = input.envelope.to_tag;
+        tag.is_some_and(|tag| *tag == self.refusal_tag(input.request))
     }
 
     /// Answers without a transaction, with the usual reason phrase.
@@ -243,6 +267,15 @@ impl Edge {
     /// How many server and client transactions there are.
     pub fn transactions(&self) -> (usize, usize) {
         self.layer.len()
+    }
+
+    /// How full the tables of one thread are that a peer could fill.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            contexts: self.proxy.len(),
+            lookups: self.proxy.lookups(),
+            held: self.held.len(),
+        }
     }
 
     /// Takes what of new settings is not read with each message.

@@ -20,6 +20,6 @@ mod settings;
 mod timers;
 
 pub use directory::Directory;
-pub use edge::Edge;
+pub use edge::{Edge, Tables};
 pub use output::{BindingNote, Counted, Now, Output};
 pub use settings::{AuthSettings, Settings};

@@ -104,14 +104,22 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
-        // Section 16.9: as if a 503 had come.
-        if let Some(user) = self
+        let user = self.layer.client_user(client);
+        let is_lost = self
             .layer
             .transport_failed(now.time, client, &mut output.outbox)
-        {
-            let mut surroundings = surroundings(&mut self.layer, settings, now, directory, output);
+            .is_some();
+        let Some(user) = user else { return };
+        // An INVITE that is being answered outlives its transport in the layer, which cannot know
+        // whether its answer may come another way (RFC 3261 section 18.2.2).
+        let is_being_answered = !is_lost && self.layer.client_is_pending(client);
+        let mut surroundings = surroundings(&mut self.layer, settings, now, directory, output);
+        if is_lost {
+            // Section 16.9: as if a 503 had come.
             self.proxy
                 .client_failed(&mut surroundings, client, user, 503);
+        } else if is_being_answered {
+            self.proxy.client_lost(&mut surroundings, client, user);
         }
     }
 }

@@ -9,6 +9,9 @@ use transaction::{Slab, Time};
 /// Most calls tracked on one thread; further ones go on untracked and are counted.
 pub const CALLS_MAX: usize = 1_000_000;
 
+/// In how many parts the table is swept, one at a time.
+const SWEEP_PARTS: usize = 64;
+
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -36,6 +39,8 @@ pub struct Call {
     pub started: Time,
     /// When it was answered.
     pub answered: Option<Time>,
+    /// Answers beyond the first that were not hung up yet: the INVITE was forked.
+    forks: u16,
 }
 
 /// The calls of one thread, by Call-ID and the caller's tag.
@@ -44,6 +49,8 @@ pub struct Calls {
     calls: Slab<Call>,
     by_hash: HashTable<Id>,
     secret: (u64, u64),
+    /// Where the sweep goes on.
+    cursor: usize,
     /// Calls that were not tracked since the table was full.
     pub untracked: u64,
 }
@@ -55,6 +62,7 @@ impl Calls {
             calls: Slab::default(),
             by_hash: HashTable::new(),
             secret,
+            cursor: 0,
             untracked: 0,
         }
     }
@@ -84,7 +92,8 @@ impl Calls {
         self.calls.get_mut(id)
     }
 
-    /// Notes a call; one that is already there is given again.
+    /// Notes a call. `None` if it is there already, as when its INVITE comes round a second time (a
+    /// spiral), or if the table is full.
     pub fn start(
         &mut self,
         now: Time,
@@ -94,8 +103,8 @@ impl Calls {
         to: &[u8],
     ) -> Option<Id> {
         let hash = self.hash(call_id, tag);
-        if let Some(id) = self.find_hash(hash) {
-            return Some(id);
+        if self.find_hash(hash).is_some() {
+            return None;
         }
         if self.calls.len() >= CALLS_MAX {
             self.untracked += 1;
@@ -109,6 +118,7 @@ impl Calls {
             stage: Stage::Calling,
             started: now,
             answered: None,
+            forks: 0,
         });
         let calls = &self.calls;
         self.by_hash
@@ -120,6 +130,52 @@ impl Calls {
     pub fn find(&self, call_id: &[u8], one_tag: &[u8], other_tag: &[u8]) -> Option<Id> {
         self.find_hash(self.hash(call_id, one_tag))
             .or_else(|| self.find_hash(self.hash(call_id, other_tag)))
+    }
+
+    /// Notes that another branch of an answered call was answered too.
+    pub(crate) fn fork(&mut self, id: Id) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.forks = call.forks.saturating_add(1);
+        }
+    }
+
+    /// Notes that one dialog of a call is over; gives whether it was answered and this was the last.
+    pub(crate) fn hang_up(&mut self, id: Id) -> bool {
+        let Some(call) = self.calls.get_mut(id) else {
+            return false;
+        };
+        if call.forks > 0 {
+            call.forks -= 1;
+            return false;
+        }
+        call.stage == Stage::Answered
+    }
+
+    /// Looks on through the table for an answered call older than `age_ms`. `None` at the end of the part
+    /// that is looked at in one go.
+    pub(crate) fn sweep(&mut self, now: Time, age_ms: u64) -> Option<Id> {
+        let part = self.calls.slots() / SWEEP_PARTS + 1;
+        let end = (self.cursor / part + 1) * part;
+        while self.cursor < end {
+            let slot = self.cursor;
+            self.cursor += 1;
+            let Some((id, call)) = self.calls.at(slot as u32) else {
+                continue;
+            };
+            let is_old = call
+                .answered
+                .is_some_and(|answered| now.ms_since(answered) >= age_ms);
+            if is_old {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.forks = 0;
+                }
+                return Some(id);
+            }
+        }
+        if self.cursor >= self.calls.slots() {
+            self.cursor = 0;
+        }
+        None
     }
 
     /// Takes a call out.

@@ -1,9 +1,9 @@
 //! The response context of one request (RFC 3261 section 16.7) and the choice of the best response.
 
 use transaction::layer::Id;
-use transaction::{ClientId, Flow, ServerId};
+use transaction::{ClientId, Flow, ServerId, Time};
 
-use crate::target::Targets;
+use crate::target::{Target, Targets};
 
 /// How far one branch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) struct Branch {
     pub(crate) state: BranchState,
     /// What it is reached by after resolution.
     pub(crate) target: usize,
+    /// Whether a 2xx came.
+    pub(crate) is_answered: bool,
 }
 
 /// What belongs to one request while it is being answered. Reused, with its memory.
@@ -40,6 +42,10 @@ pub(crate) struct Context {
     /// All targets; those from `next_target` on were not tried yet.
     pub(crate) targets: Targets,
     pub(crate) next_target: usize,
+    /// Max-Breadth of each branch of the group that was opened last.
+    pub(crate) share: u16,
+    /// When the next group is tried although nobody of this one refused.
+    pub(crate) rings_until: Time,
     /// The request with what all branches share done, kept while targets or look-ups remain.
     pub(crate) request: Vec<u8>,
     pub(crate) loop_part: u64,
@@ -56,6 +62,7 @@ pub(crate) struct Context {
     /// Further addresses of branches whose next hop was a name (RFC 3263 section 4.3).
     pub(crate) alternates: Vec<(usize, Flow)>,
     pub(crate) clients_live: u16,
+    /// The call that an INVITE begins or a BYE ends.
     pub(crate) call: Option<Id>,
 }
 
@@ -69,6 +76,8 @@ impl Context {
         self.branches.clear();
         self.targets.clear();
         self.next_target = 0;
+        self.share = 0;
+        self.rings_until = Time::ZERO;
         self.request.clear();
         self.loop_part = 0;
         self.records_route = false;
@@ -80,6 +89,24 @@ impl Context {
         self.alternates.clear();
         self.clients_live = 0;
         self.call = None;
+    }
+
+    /// Opens a branch for each of the next targets that have the same q, as many at once as Max-Breadth
+    /// allows (RFC 5393 section 5.3.3): the others wait for their turn. Gives how many.
+    pub(crate) fn open_group(&mut self) -> usize {
+        let first = self.next_target;
+        let group = first_group(&self.targets.as_slice()[first..]);
+        let count = group.min(usize::from(self.breadth).max(1));
+        self.share = self.breadth / count.max(1) as u16;
+        self.next_target = first + count;
+        self.branches
+            .extend((first..first + count).map(|target| Branch {
+                client: None,
+                state: BranchState::Starting,
+                target,
+                is_answered: false,
+            }));
+        count
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -103,6 +130,14 @@ impl Context {
     pub(crate) fn is_better(&self, status: u16) -> bool {
         self.best_status == 0 || rank(status) < rank(self.best_status)
     }
+}
+
+/// How many of the first targets have the highest q.
+fn first_group(targets: &[Target]) -> usize {
+    targets
+        .iter()
+        .take_while(|target| target.q == targets[0].q)
+        .count()
 }
 
 fn rank(status: u16) -> u16 {

@@ -74,7 +74,8 @@ pub fn write(
 }
 
 /// Reads a cookie and checks that it is ours and of this dialog, whose tags may come in either order.
-/// `None` if not.
+/// `None` if not, and if there is no To tag: a request without one begins a dialog, and whoever sends
+/// it has to be let in anew.
 pub fn read(
     secret: (u64, u64),
     call_id: &[u8],
@@ -82,6 +83,9 @@ pub fn read(
     to_tag: &[u8],
     text: &[u8],
 ) -> Option<(Ends, Direction)> {
+    if to_tag.is_empty() {
+        return None;
+    }
     let mut bytes = [0u8; SIZE_BYTES_MAX];
     let length = read_base64url(text, &mut bytes)?;
     let (signed, mac) = bytes[..length].split_at(length.checked_sub(8)?);
@@ -250,6 +254,13 @@ mod tests {
         assert_eq!(read(SECRET, b"other", b"alice", b"bob", &text), None);
         assert_eq!(read(SECRET, b"call", b"carol", b"bob", &text), None);
         assert_eq!(read((1, 3), b"call", b"alice", b"bob", &text), None);
+    }
+
+    #[test]
+    fn a_cookie_means_nothing_without_a_to_tag() {
+        let mut text = Vec::new();
+        write(SECRET, b"call", b"alice", &ends(), &mut text);
+        assert_eq!(read(SECRET, b"call", b"alice", b"", &text), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use transaction::layer::Id;
 use transaction::{Flow, Layer, Outbox, ServerId, Slab, Time, Transport, Wheel};
 
 use crate::calls::Calls;
-use crate::context::{Branch, BranchState, Context};
+use crate::context::{BranchState, Context};
 use crate::cookie::Ends;
 use crate::event::{CallNote, Counters, Event};
 use crate::forward::{self, branch_edits, common_edits};
@@ -82,8 +82,17 @@ pub struct ForwardAck<'a> {
     pub loop_part: u64,
 }
 
-/// Marks a call among the keys of the wheel; the others are contexts that ring.
-pub(crate) const CALL: u64 = 1 << 63;
+/// The wheel's key for the sweep of the calls; the others are contexts that ring.
+pub(crate) const SWEEP: u64 = u64::MAX;
+
+/// How often a part of the calls is looked at, in milliseconds.
+pub(crate) const SWEEP_EVERY_MS: u64 = 60_000;
+
+/// For requests that were taken here already.
+const STORED: Limits = Limits {
+    size_bytes_max: u32::MAX,
+    headers_max: u16::MAX,
+};
 
 /// Most further addresses of a name that are tried (RFC 3263 section 4.3).
 const ALTERNATES_MAX: usize = 8;
@@ -96,6 +105,8 @@ pub struct Proxy {
     pub(crate) contexts: Slab<Context>,
     pub(crate) spare: Vec<Context>,
     pub(crate) wheel: Wheel<u64>,
+    /// Whether the wheel holds the sweep.
+    pub(crate) is_sweeping: bool,
     /// Names being resolved: the context and its branch.
     pub(crate) lookups: Slab<(Id, usize)>,
     pub(crate) splices: Splices,
@@ -116,6 +127,7 @@ impl Proxy {
             contexts: Slab::default(),
             spare: Vec::new(),
             wheel: Wheel::new(now, contexts_max.saturating_mul(2)),
+            is_sweeping: false,
             lookups: Slab::default(),
             splices: Splices::new(),
             index: Index::new(),
@@ -125,7 +137,7 @@ impl Proxy {
     }
 
     /// Whether nothing is being answered.
-    pub fn is_idle(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.contexts.is_empty()
     }
 
@@ -134,6 +146,11 @@ impl Proxy {
         self.contexts
             .iter()
             .any(|(_, context)| !context.is_final_sent)
+    }
+
+    /// How many names are being resolved.
+    pub fn lookups(&self) -> usize {
+        self.lookups.len()
     }
 
     /// How many requests are being answered or remembered.
@@ -170,29 +187,17 @@ impl Proxy {
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         );
         context.records_route = s.settings.record_route && forms_dialog && to_tag.is_none();
-        if context.is_invite && to_tag.is_none() {
-            context.call = self.begin_call(s, forward.envelope);
-        }
+        context.call = match to_tag {
+            None if context.is_invite => self.begin_call(s, forward.envelope),
+            _ => self.call_of_bye(forward.envelope),
+        };
         common_edits(request, forward.routes, splices);
-        let group = first_group(targets.as_slice());
-        let needs_copy = group < targets.as_slice().len();
-        for (at, target) in targets.as_slice().iter().enumerate() {
-            context.targets.push(
-                targets.uri(target),
-                targets.path(target),
-                target.flow,
-                target.q,
-            );
-            if at < group {
-                context.branches.push(Branch {
-                    client: None,
-                    state: BranchState::Starting,
-                    target: at,
-                });
-            }
+        for target in targets.as_slice() {
+            let (uri, path) = (targets.uri(target), targets.path(target));
+            context.targets.push(uri, path, target.flow, target.q);
         }
-        context.next_target = group;
-        if needs_copy {
+        let group = context.open_group();
+        if group < targets.as_slice().len() {
             splices.write_range(request.buffer(), request.extent(), &mut context.request);
         }
         let id = self.contexts.insert(context);
@@ -204,7 +209,10 @@ impl Proxy {
             } else {
                 self.splices.clone_from(splices);
             }
-            self.start_branch(s, (id, at), request, forward.routes.next_route);
+            let next_route = forward.routes.next_route;
+            if let Err(status) = self.start_branch(s, (id, at), request, next_route) {
+                self.branch_done(s, (id, at), status);
+            }
         }
     }
 
@@ -242,16 +250,17 @@ impl Proxy {
     }
 
     /// Starts the branch at `at` of a context: to its flow, or to be resolved first. `self.splices` holds
-    /// the changes that all branches share, over `request`.
+    /// the changes that all branches share, over `request`. One that leads nowhere gives the status that
+    /// stands for its response.
     fn start_branch<N: Network>(
         &mut self,
         s: &mut Surroundings<'_, N>,
         (id, at): (Id, usize),
         request: &Message<'_>,
         next_route: Option<NameAddr<'_>>,
-    ) {
+    ) -> Result<(), u16> {
         let Some(context) = self.contexts.get_mut(id) else {
-            return;
+            return Ok(());
         };
         let target = context.targets.as_slice()[context.branches[at].target];
         let flow = match hop(&context.targets, &target, next_route) {
@@ -274,14 +283,11 @@ impl Proxy {
                     port,
                     transport,
                 });
-                return;
+                return Ok(());
             }
             Err(_) => None,
         };
-        match flow {
-            Some(flow) => self.send_branch(s, (id, at), flow, request, next_route),
-            None => self.branch_done(s, (id, at), 502),
-        }
+        self.send_branch(s, (id, at), flow.ok_or(502u16)?, request, next_route)
     }
 
     fn send_branch<N: Network>(
@@ -291,14 +297,15 @@ impl Proxy {
         flow: Flow,
         request: &Message<'_>,
         next_route: Option<NameAddr<'_>>,
-    ) {
+    ) -> Result<(), u16> {
         let Some(context) = self.contexts.get_mut(id) else {
-            return;
+            return Ok(());
         };
-        let Some(from) = context.from else { return };
-        let share = context.breadth / (context.branches.len().max(1) as u16);
-        if share == 0 {
-            return self.branch_done(s, (id, at), 440);
+        let Some(from) = context.from else {
+            return Ok(());
+        };
+        if context.share == 0 {
+            return Err(440);
         }
         let target = context.targets.as_slice()[context.branches[at].target];
         let number = s.layer.new_branch();
@@ -314,7 +321,8 @@ impl Proxy {
                 caller: needs_flow(request, &from).then_some(from),
                 callee: target.flow,
             }),
-            max_breadth: (context.breadth_given || context.branches.len() > 1).then_some(share),
+            max_breadth: (context.breadth_given || context.branches.len() > 1)
+                .then_some(context.share),
         };
         branch_edits(s.settings, request, &branch, &mut self.splices);
         let splices = &self.splices;
@@ -332,6 +340,7 @@ impl Proxy {
         context.branches[at].client = Some(client);
         context.branches[at].state = BranchState::Pending;
         self.counters.forwarded += 1;
+        Ok(())
     }
 
     /// Forwards an ACK, which has no transaction (section 16.6, 17.1.1.3): the same branch whenever the
@@ -415,43 +424,41 @@ impl Proxy {
         };
         let stored = std::mem::take(&mut context.request);
         let mut index = std::mem::take(&mut self.index);
-        if let Ok(request) = index.parse(&stored, &Limits::default()) {
-            let next_route = request
-                .values(HeaderName::Route)
-                .next()
-                .and_then(|value| NameAddr::parse(value.bytes));
-            self.splices.clear();
-            match flow {
-                Some(flow) => self.send_branch(s, place, flow, &request, next_route),
-                None => self.start_branch(s, place, &request, next_route),
+        let started = match index.parse(&stored, &STORED) {
+            Ok(request) => {
+                let next_route = request
+                    .values(HeaderName::Route)
+                    .next()
+                    .and_then(|value| NameAddr::parse(value.bytes));
+                self.splices.clear();
+                match flow {
+                    Some(flow) => self.send_branch(s, place, flow, &request, next_route),
+                    None => self.start_branch(s, place, &request, next_route),
+                }
             }
-        }
+            Err(_) => Err(500),
+        };
         self.index = index;
         if let Some(context) = self.contexts.get_mut(place.0) {
             context.request = stored;
+        }
+        // Not before the request is back: the next group needs it.
+        if let Err(status) = started {
+            self.branch_done(s, place, status);
         }
     }
 
     /// Sets the time after which the next group of targets is tried although nobody refused.
     pub(crate) fn arm_ring<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
-        let Some(context) = self.contexts.get(id) else {
+        let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
         if context.is_invite && context.next_target < context.targets.as_slice().len() {
+            context.rings_until = s.now.plus_ms(s.settings.serial_ring_ms);
             // A full wheel leaves the group ringing until it answers, as a single target would.
-            let _ = self
-                .wheel
-                .insert(s.now.plus_ms(s.settings.serial_ring_ms), id.to_bits());
+            let _ = self.wheel.insert(context.rings_until, id.to_bits());
         }
     }
-}
-
-/// How many of the first targets have the highest q.
-pub(crate) fn first_group(targets: &[Target]) -> usize {
-    targets
-        .iter()
-        .take_while(|target| target.q == targets[0].q)
-        .count()
 }
 
 /// Where a target leads: Path before Route before its flow before its URI.

@@ -1,13 +1,15 @@
 //! Responses on their way back, and what happens when none comes (RFC 3261 sections 16.7 to 16.10).
 
-use sip::{HeaderName, Message, Method, status};
+use sip::{Envelope, HeaderName, Message, Method, status};
 use transaction::layer::Id;
 use transaction::{CancelOutcome, ClientId, Fired, ServerId};
 
 use crate::calls::Stage;
-use crate::context::{BranchState, Context};
+use crate::context::{Branch, BranchState, Context};
 use crate::event::CallNote;
-use crate::proxy::{CALL, CALL_AGE_MS_MAX, Network, Proxy, SPARE_MAX, Surroundings, first_group};
+use crate::proxy::{
+    CALL_AGE_MS_MAX, Network, Proxy, SPARE_MAX, SWEEP, SWEEP_EVERY_MS, Surroundings,
+};
 
 /// Reason of the CANCELs after somebody else answered (RFC 3326 section 2).
 const ANSWERED_ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -34,12 +36,16 @@ impl Proxy {
         if status == 100 {
             return;
         }
+        let at = context
+            .branches
+            .iter()
+            .position(|branch| branch.client == Some(client));
         // Section 16.7 step 3: without another Via it leads to nobody. A final one ends its branch all the
         // same, or the caller would wait for ever.
         if response.values(HeaderName::Via).nth(1).is_none() {
             self.counters.strays += 1;
-            if status >= 200 {
-                self.client_failed(s, client, user, 502);
+            if let Some(at) = at.filter(|_| status >= 200) {
+                self.branch_done(s, (id, at), 502);
             }
             return;
         }
@@ -50,24 +56,57 @@ impl Proxy {
             101..=199 => self.provisional(s, id, response),
             200..=299 => self.success(s, id, client, response),
             _ => {
-                let at = context
-                    .branches
-                    .iter()
-                    .position(|branch| branch.client == Some(client));
-                if context.is_better(status) {
-                    context.best_status = status;
-                    context.best.clear();
-                    self.splices.write_range(
-                        response.buffer(),
-                        response.extent(),
-                        &mut context.best,
-                    );
-                }
-                collect_challenges(context, response);
-                if let Some(at) = at {
+                let Some(at) = at else { return };
+                self.keep_if_better(s, id, response);
+                // RFC 3263 section 4.3: a 503 is a reason to try the next address.
+                let is_failure = status == 503;
+                if !(is_failure && self.try_alternate(s, (id, at))) {
                     self.branch_done(s, (id, at), 0);
                 }
             }
+        }
+    }
+
+    /// Keeps a final response that is better than those before it, with our Via off, and the challenges
+    /// of one that is not (section 16.7 steps 4, 6 and 7).
+    fn keep_if_better<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        id: Id,
+        response: &Message<'_>,
+    ) {
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        if !context.is_better(response.status()) {
+            return collect_challenges(context, response);
+        }
+        context.best_status = response.status();
+        context.best.clear();
+        let server = context.server;
+        self.add_length(s, server, response);
+        if let Some(context) = self.contexts.get_mut(id) {
+            self.splices
+                .write_range(response.buffer(), response.extent(), &mut context.best);
+        }
+    }
+
+    /// Notes the Content-Length that a response needs on a stream (section 18.3).
+    fn add_length<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        server: Option<ServerId>,
+        response: &Message<'_>,
+    ) {
+        let streams = server
+            .and_then(|server| s.layer.server_flow(server))
+            .is_some_and(|flow| flow.transport.is_reliable());
+        if streams && !response.has(HeaderName::ContentLength) {
+            self.splices.insert_with(response.headers_end(), |out| {
+                out.extend_from_slice(b"Content-Length: ");
+                sip::lex::push_number(out, response.body().len() as u64);
+                out.extend_from_slice(b"\r\n");
+            });
         }
     }
 
@@ -80,7 +119,8 @@ impl Proxy {
         let Some(context) = self.contexts.get(id) else {
             return;
         };
-        if context.is_final_sent {
+        // RFC 4320 section 4.1: no provisional response but 100 to a request other than INVITE.
+        if context.is_final_sent || !context.is_invite {
             return;
         }
         let (call, server) = (context.call, context.server);
@@ -107,33 +147,47 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
+        let branch = context.branch_of(client);
+        let is_repeated =
+            branch.is_none_or(|branch| std::mem::replace(&mut branch.is_answered, true));
         if let Some(branch) = context.branch_of(client) {
             branch.state = BranchState::Done;
         }
         if context.is_final_sent && !context.is_invite {
-            return;
+            return self.free(id);
         }
         let is_first = !context.is_final_sent;
         context.is_final_sent = true;
         context.next_target = context.targets.as_slice().len();
         let (call, server) = (context.call, context.server);
-        self.pass(s, server, response);
+        let is_passed = self.pass(s, server, response);
         if is_first {
             self.cancel_branches(s, id, ANSWERED_ELSEWHERE);
-            if let Some(call) = call {
-                self.answered(s, call);
-            }
+        }
+        match call {
+            Some(call) if is_first => self.settle_call(s, id, call),
+            Some(call) if is_passed && !is_repeated => self.calls.fork(call),
+            _ => {}
         }
         self.free(id);
+    }
+
+    /// A 2xx has come: to an INVITE it answers the call, to a BYE it ends it.
+    fn settle_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id, call: Id) {
+        match self
+            .contexts
+            .get(id)
+            .is_some_and(|context| context.is_invite)
+        {
+            true => self.answered(s, call),
+            false => self.end_call(s, call),
+        }
     }
 
     fn answered<N: Network>(&mut self, s: &mut Surroundings<'_, N>, call: Id) {
         self.stage(s, call, Stage::Answered);
         self.counters.calls_answered += 1;
-        // A full wheel leaves the call to its BYE.
-        let _ = self
-            .wheel
-            .insert(s.now.plus_ms(CALL_AGE_MS_MAX), call.to_bits() | CALL);
+        self.arm_sweep(s);
         self.note_call(s, call, CallNote::Answered);
     }
 
@@ -146,28 +200,18 @@ impl Proxy {
         }
     }
 
-    /// Sends `response` upstream with the changes noted in `self.splices`.
+    /// Sends `response` upstream with the changes noted in `self.splices`; gives whether it was sent.
     fn pass<N: Network>(
         &mut self,
         s: &mut Surroundings<'_, N>,
         server: Option<ServerId>,
         response: &Message<'_>,
-    ) {
+    ) -> bool {
         let Some(server) = server else {
             self.counters.strays += 1;
-            return;
+            return false;
         };
-        let streams = s
-            .layer
-            .server_flow(server)
-            .is_some_and(|flow| flow.transport.is_reliable());
-        if streams && !response.has(HeaderName::ContentLength) {
-            self.splices.insert_with(response.headers_end(), |out| {
-                out.extend_from_slice(b"Content-Length: ");
-                sip::lex::push_number(out, response.body().len() as u64);
-                out.extend_from_slice(b"\r\n");
-            });
-        }
+        self.add_length(s, Some(server), response);
         let splices = &self.splices;
         let sent = s
             .layer
@@ -175,6 +219,7 @@ impl Proxy {
                 splices.write_range(response.buffer(), response.extent(), out);
             });
         self.counters.responses += u64::from(sent);
+        sent
     }
 
     /// Notes that nothing more comes from a branch; `status`, if not 0, stands for its response.
@@ -197,9 +242,7 @@ impl Proxy {
         // Section 16.7 step 5: after a 6xx nobody else is asked, and those who ring are cancelled.
         if (600..700).contains(&context.best_status) && !context.is_final_sent {
             context.next_target = context.targets.as_slice().len();
-            if context.is_waiting() {
-                return self.cancel_branches(s, id, b"");
-            }
+            self.cancel_branches(s, id, b"");
         }
         self.go_on(s, id);
     }
@@ -222,17 +265,8 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
-        let first = context.next_target;
-        let count = first_group(&context.targets.as_slice()[first..]);
-        context.next_target += count;
         let start = context.branches.len();
-        for target in first..first + count {
-            context.branches.push(crate::context::Branch {
-                client: None,
-                state: BranchState::Starting,
-                target,
-            });
-        }
+        let count = context.open_group();
         self.arm_ring(s, id);
         for at in start..start + count {
             self.send_stored(s, (id, at), None);
@@ -251,33 +285,45 @@ impl Proxy {
             503 => 500,
             status => status,
         };
-        if context.is_cancelled && matches!(status, 408 | 502) {
+        if context.is_cancelled && (context.best.is_empty() || status == 408) {
             status = 487;
         }
         let (server, call, is_invite) = (context.server, context.call.take(), context.is_invite);
         let is_made_here = context.best.is_empty() || status != context.best_status;
-        if let Some(server) = server {
-            if !is_made_here {
+        match server {
+            None => {}
+            // RFC 4320 section 4.2: a 408 to a request other than INVITE comes too late for anybody.
+            Some(server) if status == 408 && !is_invite => s.layer.abandon_server(server),
+            Some(server) => {
                 let (best, challenges) = (&context.best, &context.challenges);
-                let split = sip_headers_end(best);
-                s.layer
-                    .respond_with(s.now, server, status, s.outbox, |out| {
-                        out.extend_from_slice(&best[..split]);
-                        out.extend_from_slice(challenges);
-                        out.extend_from_slice(&best[split..]);
-                    });
-            } else if status == 408 && !is_invite {
-                // RFC 4320 section 4.1: a 408 to a non-INVITE request comes too late for anybody.
-            } else {
-                s.layer
-                    .respond(s.now, server, status, status::reason(status), b"", s.outbox);
+                let sent = if is_made_here {
+                    let reason = status::reason(status);
+                    s.layer
+                        .respond(s.now, server, status, reason, b"", s.outbox)
+                } else {
+                    let split = sip_headers_end(best);
+                    s.layer
+                        .respond_with(s.now, server, status, s.outbox, |out| {
+                            out.extend_from_slice(&best[..split]);
+                            // Section 16.7 step 7.
+                            if matches!(status, 401 | 407) {
+                                out.extend_from_slice(challenges);
+                            }
+                            out.extend_from_slice(&best[split..]);
+                        })
+                };
+                self.counters.responses += u64::from(sent);
             }
-            self.counters.responses += 1;
         }
-        if let Some(call) = call {
-            self.counters.calls_failed += 1;
-            self.note_call(s, call, CallNote::Failed { status });
-            self.calls.end(call);
+        match call {
+            Some(call) if is_invite => {
+                self.counters.calls_failed += 1;
+                self.note_call(s, call, CallNote::Failed { status });
+                self.calls.end(call);
+            }
+            // A BYE that has to bring credentials comes again; any other refusal leaves no call behind.
+            Some(call) if !matches!(status, 401 | 407) => self.end_call(s, call),
+            _ => {}
         }
         self.free(id);
     }
@@ -302,16 +348,12 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
-        if !context.is_invite {
-            return;
-        }
+        let is_invite = context.is_invite;
         for branch in &mut context.branches {
             match (branch.state, branch.client) {
-                (BranchState::Pending, Some(client)) => {
-                    if s.layer.cancel_client(s.now, client, reason, s.outbox) != CancelOutcome::Over
-                    {
-                        self.counters.cancelled += 1;
-                    }
+                (BranchState::Pending, Some(client)) if is_invite => {
+                    let outcome = s.layer.cancel_client(s.now, client, reason, s.outbox);
+                    self.counters.cancelled += u64::from(outcome != CancelOutcome::Over);
                 }
                 (BranchState::Starting | BranchState::Resolving, _) => {
                     branch.state = BranchState::Done
@@ -332,12 +374,20 @@ impl Proxy {
             Fired::TimerC { client, .. } => {
                 s.layer.cancel_client(s.now, client, b"", s.outbox);
             }
-            Fired::ClientGone { user, .. } => {
+            Fired::ClientGone { client, user } => {
                 let id = Id::from_bits(user);
-                if let Some(context) = self.contexts.get_mut(id) {
-                    context.clients_live = context.clients_live.saturating_sub(1);
+                let Some(context) = self.contexts.get_mut(id) else {
+                    return;
+                };
+                context.clients_live = context.clients_live.saturating_sub(1);
+                // Whatever ended it, a branch without its transaction has nothing to wait for.
+                let is_open = |branch: &Branch| {
+                    branch.client == Some(client) && branch.state == BranchState::Pending
+                };
+                match context.branches.iter().position(is_open) {
+                    Some(at) => self.branch_done(s, (id, at), 408),
+                    None => self.free(id),
                 }
-                self.free(id);
             }
             Fired::ServerGone { server, user } => {
                 let id = Id::from_bits(user);
@@ -374,34 +424,62 @@ impl Proxy {
         if context.branches[at].state == BranchState::Done {
             return;
         }
-        let alternate = context
-            .alternates
-            .iter()
-            .position(|(branch, _)| *branch == at);
-        match alternate {
-            Some(place) if !context.is_cancelled && !context.is_final_sent => {
-                let (_, flow) = context.alternates.remove(place);
-                self.send_stored(s, (id, at), Some(flow));
-            }
-            _ => self.branch_done(s, (id, at), status),
+        if !self.try_alternate(s, (id, at)) {
+            self.branch_done(s, (id, at), status);
         }
+    }
+
+    /// Takes the news that nobody is to be reached where an INVITE is being answered: the branch is given
+    /// up and cancelled, and the next address or target gets its turn. Should it be answered all the
+    /// same before the caller has his answer, that counts.
+    pub fn client_lost<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        client: ClientId,
+        user: u64,
+    ) {
+        let outcome = s.layer.cancel_client(s.now, client, b"", s.outbox);
+        self.counters.cancelled += u64::from(outcome != CancelOutcome::Over);
+        self.client_failed(s, client, user, 503);
+    }
+
+    /// Sends a branch to the next address of its name (RFC 3263 section 4.3); gives whether there was one.
+    fn try_alternate<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        (id, at): (Id, usize),
+    ) -> bool {
+        let Some(context) = self.contexts.get_mut(id) else {
+            return false;
+        };
+        if context.is_cancelled || context.is_final_sent {
+            return false;
+        }
+        let mut alternates = context.alternates.iter();
+        let Some(place) = alternates.position(|(branch, _)| *branch == at) else {
+            return false;
+        };
+        let (_, flow) = context.alternates.remove(place);
+        self.send_stored(s, (id, at), Some(flow));
+        true
     }
 
     /// Does what is due: rings that last too long, calls that outlived everything.
     pub fn expire<N: Network>(&mut self, s: &mut Surroundings<'_, N>) {
         while let Some((_, key)) = self.wheel.pop(s.now) {
-            let id = Id::from_bits(key & !CALL);
-            if key & CALL != 0 {
-                self.end_call(s, id);
+            if key == SWEEP {
+                self.sweep_calls(s);
                 continue;
             }
+            let id = Id::from_bits(key);
             let Some(context) = self.contexts.get(id) else {
                 continue;
             };
-            if context.is_final_sent
-                || context.is_cancelled
-                || context.next_target >= context.targets.as_slice().len()
-            {
+            // An earlier group's entry says nothing about the one that rings now.
+            let is_stale = s.now < context.rings_until
+                || context.is_final_sent
+                || context.next_target >= context.targets.as_slice().len();
+            if is_stale {
                 continue;
             }
             // Their 487s or their silence come later; the next group does not wait for them.
@@ -410,37 +488,44 @@ impl Proxy {
         }
     }
 
+    /// Ends calls that outlived everything, a part of the table at a time.
+    fn sweep_calls<N: Network>(&mut self, s: &mut Surroundings<'_, N>) {
+        while let Some(id) = self.calls.sweep(s.now, CALL_AGE_MS_MAX) {
+            self.end_call(s, id);
+        }
+        self.is_sweeping = false;
+        self.arm_sweep(s);
+    }
+
+    /// Sees to it that calls are swept as long as there are any.
+    pub(crate) fn arm_sweep<N: Network>(&mut self, s: &mut Surroundings<'_, N>) {
+        if !self.is_sweeping && !self.calls.is_empty() {
+            let due = s.now.plus_ms(SWEEP_EVERY_MS);
+            self.is_sweeping = self.wheel.insert(due, SWEEP).is_ok();
+        }
+    }
+
     /// When [`Proxy::expire`] has something to do.
     pub fn next(&self, now: transaction::Time) -> Option<transaction::Time> {
         self.wheel.next(now)
     }
 
-    /// Notes a BYE that is being forwarded: the call that it belongs to is over.
-    pub fn bye<N: Network>(&mut self, s: &mut Surroundings<'_, N>, request: &Message<'_>) {
-        if request.method() != Some(Method::Bye) {
-            return;
+    /// The call that a BYE is about to end.
+    pub(crate) fn call_of_bye(&self, envelope: &Envelope<'_>) -> Option<Id> {
+        if envelope.cseq.method != Method::Bye {
+            return None;
         }
-        let tag = |party: Result<sip::NameAddr<'_>, _>| {
-            party
-                .ok()
-                .and_then(|party: sip::NameAddr<'_>| party.tag().map(<[u8]>::to_vec))
-        };
-        let (from, to) = (tag(request.from()), tag(request.to()));
-        let call_id = request.header(HeaderName::CallId).unwrap_or_default();
-        if let Some(id) =
-            self.calls
-                .find(call_id, &from.unwrap_or_default(), &to.unwrap_or_default())
-        {
-            self.end_call(s, id);
-        }
+        let (from, to) = (envelope.from_tag, envelope.to_tag);
+        self.calls.find(
+            envelope.call_id,
+            from.unwrap_or_default(),
+            to.unwrap_or_default(),
+        )
     }
 
     fn end_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
-        if self
-            .calls
-            .get(id)
-            .is_none_or(|call| call.stage != Stage::Answered)
-        {
+        // Of a forked call each answer is a dialog of its own, and the last one ends it.
+        if !self.calls.hang_up(id) {
             return;
         }
         self.note_call(s, id, CallNote::Ended);
@@ -459,17 +544,16 @@ impl Proxy {
     }
 }
 
-/// Keeps the challenges of a 401 or 407 for the response that goes upstream (section 16.7 step 7); those
-/// of the best response itself are in it already.
+/// Keeps the challenges of a 401 or 407 that is not the best response for the one that is (section 16.7
+/// step 7).
 fn collect_challenges(context: &mut Context, response: &Message<'_>) {
-    if !matches!(response.status(), 401 | 407) || context.branches.len() < 2 {
+    if !matches!(response.status(), 401 | 407) {
         return;
     }
-    let is_best = context.best_status == response.status() && context.challenges.is_empty();
     for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
         for field in response.fields(name) {
             let line = field.line.of(response.buffer());
-            if !is_best && context.challenges.len() + line.len() <= CHALLENGES_BYTES_MAX {
+            if context.challenges.len() + line.len() <= CHALLENGES_BYTES_MAX {
                 context.challenges.extend_from_slice(line);
             }
         }
