@@ -178,17 +178,18 @@ impl Edge {
         output: &mut Output,
     ) {
         self.counted.add(defect.label());
-        let Ok(via) = request.via() else { return };
-        build::stamp_via(request, &via, flow.remote, &mut self.splices);
+        let back = match request.via() {
+            Ok(via) => {
+                build::stamp_via(request, &via, flow.remote, &mut self.splices);
+                back(&via, flow)
+            }
+            // The Via itself is at fault: the sender is where this came from (RFC 4475 section 3.1.2.1).
+            Err(_) if request.has(HeaderName::Via) => flow,
+            Err(_) => return,
+        };
         let (status, reason) = defect.status();
         self.extra.clear();
-        self.answer(
-            request,
-            back(&via, flow),
-            status,
-            reason,
-            &mut output.outbox,
-        );
+        self.answer(request, back, status, reason, &mut output.outbox);
     }
 
     /// Answers without a transaction (section 8.2.7): what is refused must not cost memory. The tag is
