@@ -469,7 +469,7 @@ impl Link {
 }
 
 /// Takes the first whole message out of a stream.
-fn framed(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+pub(crate) fn framed(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     let blank = buffer
         .iter()
         .take_while(|byte| b"\r\n".contains(byte))
