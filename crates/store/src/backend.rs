@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row as _};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Either, Executor, Row as _};
 
 use crate::text;
 
@@ -246,8 +246,17 @@ impl Connection {
         let sql = sql.safe();
         match (self, args) {
             (Self::Sqlite(connection), Args::Sqlite(args)) => {
-                let done = sqlx::query_with(sql, args).execute(connection).await?;
-                Ok(done.rows_affected())
+                let mut answers = connection.fetch_many(sqlx::query_with(sql, args));
+                // The first answer that is no row says that all is done. Waiting for the end of the
+                // answers as well would cost another change of threads.
+                loop {
+                    match std::future::poll_fn(|cx| answers.as_mut().poll_next(cx)).await {
+                        Some(Ok(Either::Left(done))) => return Ok(done.rows_affected()),
+                        Some(Ok(Either::Right(_))) => {}
+                        Some(Err(error)) => return Err(error),
+                        None => return Ok(0),
+                    }
+                }
             }
             (Self::Postgres(connection), Args::Postgres(args)) => {
                 let done = sqlx::query_with(sql, args).execute(connection).await?;

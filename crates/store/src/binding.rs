@@ -163,24 +163,89 @@ impl BindingRefresh {
     }
 }
 
+/// A column, and what stands for a value where none of a group's rows has one: such a column takes no
+/// arguments, which are most of what a row costs.
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    /// Which bit of [`Named`] it goes by, and the SQL for "none".
+    none: Option<(u8, &'static str)>,
+}
+
+/// Columns that few phones fill.
+const RARE: u8 = 1;
+/// Columns of RFC 5626.
+const OUTBOUND: u8 = 2;
+
+impl Column {
+    const fn always(name: &'static str) -> Self {
+        Self { name, none: None }
+    }
+
+    const fn rare(name: &'static str, none: &'static str) -> Self {
+        let none = Some((RARE, none));
+        Self { name, none }
+    }
+
+    const fn outbound(name: &'static str, none: &'static str) -> Self {
+        let none = Some((OUTBOUND, none));
+        Self { name, none }
+    }
+
+    /// Its value in a row of a statement: an argument or "none".
+    pub(crate) fn value(&self, named: Named) -> &'static str {
+        match self.none {
+            Some((bit, none)) if named.0 & bit == 0 => none,
+            _ => "?",
+        }
+    }
+}
+
 /// The columns in the order in which [`BindingRow::bind`] and [`read`] take them.
-pub(crate) const COLUMNS: [&str; 15] = [
-    "id",
-    "aor",
-    "contact",
-    "received",
-    "flow",
-    "path",
-    "instance",
-    "reg_id",
-    "q_thousandths",
-    "expires_at",
-    "call_id",
-    "cseq",
-    "user_agent",
-    "methods",
-    "params",
+pub(crate) const COLUMNS: [Column; 15] = [
+    Column::always("id"),
+    Column::always("aor"),
+    Column::always("contact"),
+    Column::always("received"),
+    Column::always("flow"),
+    Column::rare("path", "''"),
+    Column::outbound("instance", "''"),
+    Column::outbound("reg_id", "NULL"),
+    Column::rare("q_thousandths", "NULL"),
+    Column::always("expires_at"),
+    Column::always("call_id"),
+    Column::always("cseq"),
+    Column::always("user_agent"),
+    Column::rare("methods", "''"),
+    Column::rare("params", "''"),
 ];
+
+/// Which columns a statement has arguments for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named(u8);
+
+impl Named {
+    pub(crate) const ALL: Self = Self(RARE | OUTBOUND);
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
+
+    /// Those that one of `rows` fills.
+    pub(crate) fn by<'a>(rows: impl Iterator<Item = &'a BindingRow>) -> Self {
+        Self(rows.fold(0, |bits, row| {
+            let rare = !(row.path.is_empty() && row.methods.is_empty() && row.params.is_empty())
+                || row.q_thousandths.is_some();
+            let outbound = !row.instance.is_empty() || row.reg_id.is_some();
+            bits | (u8::from(rare) * RARE) | (u8::from(outbound) * OUTBOUND)
+        }))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
 
 impl BindingRow {
     fn texts(&self) -> [&[u8]; 10] {
@@ -201,6 +266,7 @@ impl BindingRow {
     /// Adds the row's values to `args`, with a later refresh laid over them.
     pub(crate) fn bind(
         &self,
+        named: Named,
         refresh: Option<&Renewal<'_>>,
         args: &mut Args,
     ) -> Result<(), sqlx::Error> {
@@ -210,16 +276,25 @@ impl BindingRow {
         args.bytes(&self.contact)?;
         args.bytes(&self.received)?;
         args.bytes(&self.flow)?;
-        args.bytes(&self.path)?;
-        args.bytes(&self.instance)?;
-        args.int_or_null(self.reg_id.map(i64::from))?;
-        args.int_or_null(self.q_thousandths.map(i64::from))?;
+        if named.has(RARE) {
+            args.bytes(&self.path)?;
+        }
+        if named.has(OUTBOUND) {
+            args.bytes(&self.instance)?;
+            args.int_or_null(self.reg_id.map(i64::from))?;
+        }
+        if named.has(RARE) {
+            args.int_or_null(self.q_thousandths.map(i64::from))?;
+        }
         args.int(refresh.map_or(self.expires_at_unix_s, |refresh| refresh.expires_at_unix_s))?;
         args.bytes(call_id.unwrap_or(&self.call_id))?;
         args.int(refresh.map_or(self.cseq, |refresh| refresh.cseq).into())?;
         args.bytes(&self.user_agent)?;
-        args.bytes(&self.methods)?;
-        args.bytes(&self.params)
+        if named.has(RARE) {
+            args.bytes(&self.methods)?;
+            args.bytes(&self.params)?;
+        }
+        Ok(())
     }
 }
 
@@ -277,7 +352,7 @@ fn read(row: &Row) -> Result<BindingRow, StoreError> {
 fn bad(index: usize) -> StoreError {
     StoreError::BadRow {
         table: "binding",
-        column: COLUMNS[index],
+        column: COLUMNS[index].name,
     }
 }
 
@@ -292,8 +367,8 @@ impl Store {
         &self,
         mut visit: impl FnMut(BindingRow) + Send,
     ) -> Result<u64, StoreError> {
-        let columns = COLUMNS.join(", ");
-        let query = format!("SELECT {columns} FROM binding ORDER BY id");
+        let columns: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
+        let query = format!("SELECT {} FROM binding ORDER BY id", columns.join(", "));
         let mut unreadable = 0;
         self.scan("loading bindings", &query, &[], &mut |row| {
             match read(&row) {

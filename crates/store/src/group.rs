@@ -6,25 +6,39 @@
 //! neighbouring rows dirty a page once. Statements come in a few sizes, so that their text is
 //! prepared once per connection.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::backend::{Args, Connection, Dialect, Sql};
-use crate::binding::{BindingChange, BindingId, BindingRow, COLUMNS, DeferredChange, Renewal};
-
-/// Up to this many rows of one kind are one statement on SQLite, which is then a transaction of its
-/// own: each further statement costs two changes of threads, more than several rows do.
-const SQLITE_EXACT_MAX: usize = 64;
+use crate::binding::{
+    BindingChange, BindingId, BindingRow, COLUMNS, DeferredChange, Named, Renewal,
+};
 
 /// Rows per statement, largest first: a number of rows is made up of these. Servers keep every
-/// prepared statement in memory and are given fewer.
-fn sizes(dialect: Dialect) -> Vec<usize> {
+/// prepared statement in memory and are given few. SQLite leaves arguments that are not bound NULL and
+/// its statements pass over rows of these, so there a few rows less than a size take its statement:
+/// a single one is a transaction of its own, and each further one costs two changes of threads.
+fn sizes(dialect: Dialect) -> &'static [usize] {
     match dialect {
-        Dialect::Sqlite => [256, 128]
-            .into_iter()
-            .chain((1..=SQLITE_EXACT_MAX).rev())
-            .collect(),
-        Dialect::Postgres | Dialect::MySql => vec![256, 64, 16, 8, 4, 2, 1],
+        Dialect::Sqlite => &[
+            512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1,
+        ],
+        Dialect::Postgres | Dialect::MySql => &[256, 64, 16, 8, 4, 2, 1],
     }
+}
+
+/// The size of the statement for the next of so many rows, and how many of them it takes.
+fn next_piece(dialect: Dialect, rows: usize) -> Option<(usize, usize)> {
+    let sizes = sizes(dialect);
+    let mut largest_first = sizes.iter().copied();
+    let size = match dialect {
+        _ if rows == 0 => None,
+        Dialect::Sqlite => largest_first
+            .rfind(|size| *size >= rows)
+            .or(sizes.first().copied()),
+        Dialect::Postgres | Dialect::MySql => largest_first.find(|size| *size <= rows),
+    }?;
+    Some((size, size.min(rows)))
 }
 
 /// Arguments per row of a refresh.
@@ -129,62 +143,52 @@ fn merged<'a>(earlier: Option<Renewal<'a>>, later: Renewal<'a>) -> Renewal<'a> {
 /// The statements' texts for one dialect, made when first used.
 pub(crate) struct Statements {
     dialect: Dialect,
-    sizes: Vec<usize>,
-    put: Shapes,
+    /// By which columns they name.
+    puts: [Shapes; Named::COUNT],
     refresh: Shapes,
     delete: Shapes,
 }
 
 /// One kind of statement in every size.
-struct Shapes {
-    build: fn(Dialect, usize) -> String,
-    made: Vec<Option<Sql>>,
-}
+#[derive(Default)]
+struct Shapes(HashMap<usize, Sql>);
 
 impl Shapes {
-    fn of(&mut self, dialect: Dialect, rows: usize) -> Sql {
-        if self.made.len() <= rows {
-            self.made.resize(rows + 1, None);
-        }
-        let text = || Sql::new(dialect, &(self.build)(dialect, rows));
-        self.made[rows].get_or_insert_with(text).clone()
+    fn of(&mut self, dialect: Dialect, rows: usize, build: impl FnOnce() -> String) -> Sql {
+        let made = self.0.entry(rows);
+        made.or_insert_with(|| Sql::new(dialect, &build())).clone()
     }
 }
 
 impl Statements {
     pub(crate) fn new(dialect: Dialect) -> Self {
-        let sized = |build| Shapes {
-            build,
-            made: Vec::new(),
-        };
         Self {
             dialect,
-            sizes: sizes(dialect),
-            put: sized(put),
-            refresh: sized(refresh),
-            delete: sized(delete),
+            puts: Default::default(),
+            refresh: Shapes::default(),
+            delete: Shapes::default(),
         }
     }
 
     /// How many statements so many rows take.
     fn pieces(&self, mut rows: usize) -> usize {
         let mut count = 0;
-        for size in &self.sizes {
-            count += rows / size;
-            rows %= size;
+        while let Some((_, taken)) = next_piece(self.dialect, rows) {
+            count += 1;
+            rows -= taken;
         }
         count
     }
 }
 
-/// Cuts rows into pieces of the sizes that have statements.
-fn split<'a, T>(sizes: &[usize], rows: &'a [T]) -> impl Iterator<Item = &'a [T]> {
+/// Cuts rows into pieces, each with the size of its statement.
+fn split<T>(dialect: Dialect, rows: &[T]) -> impl Iterator<Item = (usize, &[T])> {
     let mut rest = rows;
     std::iter::from_fn(move || {
-        let size = sizes.iter().find(|size| **size <= rest.len())?;
-        let (piece, after) = rest.split_at(*size);
+        let (size, taken) = next_piece(dialect, rest.len())?;
+        let (piece, after) = rest.split_at(taken);
         rest = after;
-        Some(piece)
+        Some((size, piece))
     })
 }
 
@@ -192,23 +196,25 @@ fn repeated(item: &str, times: usize) -> String {
     vec![item; times].join(", ")
 }
 
-fn put(dialect: Dialect, rows: usize) -> String {
-    let row = format!("({})", repeated("?", COLUMNS.len()));
+fn put(dialect: Dialect, named: Named, rows: usize) -> String {
+    let values: Vec<_> = COLUMNS.iter().map(|column| column.value(named)).collect();
+    let rows = repeated(&format!("({})", values.join(", ")), rows);
     let (clause, from) = match dialect {
         Dialect::Sqlite | Dialect::Postgres => ("ON CONFLICT (id) DO UPDATE SET", "excluded."),
         Dialect::MySql => ("ON DUPLICATE KEY UPDATE", "VALUES("),
     };
     let close = if dialect == Dialect::MySql { ")" } else { "" };
-    let sets: Vec<_> = COLUMNS[1..]
+    let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
+    let sets: Vec<_> = names[1..]
         .iter()
-        .map(|column| format!("{column} = {from}{column}{close}"))
+        .map(|name| format!("{name} = {from}{name}{close}"))
         .collect();
-    format!(
-        "INSERT INTO binding ({}) VALUES {} {clause} {}",
-        COLUMNS.join(", "),
-        repeated(&row, rows),
-        sets.join(", ")
-    )
+    let source = match dialect {
+        Dialect::Sqlite => format!("SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"),
+        Dialect::Postgres | Dialect::MySql => format!("VALUES {rows}"),
+    };
+    let (names, sets) = (names.join(", "), sets.join(", "));
+    format!("INSERT INTO binding ({names}) {source} {clause} {sets}")
 }
 
 fn refresh(dialect: Dialect, rows: usize) -> String {
@@ -228,7 +234,7 @@ fn refresh(dialect: Dialect, rows: usize) -> String {
     )
 }
 
-fn delete(_: Dialect, rows: usize) -> String {
+fn delete(rows: usize) -> String {
     format!("DELETE FROM binding WHERE id IN ({})", repeated("?", rows))
 }
 
@@ -262,15 +268,21 @@ async fn write_rows(
     group: &Folded<'_>,
 ) -> Result<(), sqlx::Error> {
     let dialect = statements.dialect;
-    for rows in split(&statements.sizes, &group.puts) {
+    let named = match dialect {
+        Dialect::Sqlite => Named::by(group.puts.iter().map(|(row, _)| *row)),
+        // One statement of each size is prepared there.
+        Dialect::Postgres | Dialect::MySql => Named::ALL,
+    };
+    for (size, rows) in split(dialect, &group.puts) {
         let mut args = Args::new(dialect, rows.len() * COLUMNS.len());
         for (row, renewal) in rows {
-            row.bind(renewal.as_ref(), &mut args)?;
+            row.bind(named, renewal.as_ref(), &mut args)?;
         }
-        let sql = statements.put.of(dialect, rows.len());
+        let shapes = &mut statements.puts[named.index()];
+        let sql = shapes.of(dialect, size, || put(dialect, named, size));
         connection.execute(&sql, args).await?;
     }
-    for rows in split(&statements.sizes, &group.refreshes) {
+    for (size, rows) in split(dialect, &group.refreshes) {
         let mut args = Args::new(dialect, rows.len() * REFRESH_ARGS);
         for (id, renewal) in rows {
             args.int(id.0)?;
@@ -278,15 +290,17 @@ async fn write_rows(
             args.int(renewal.cseq.into())?;
             args.bytes_or_null(renewal.call_id)?;
         }
-        let sql = statements.refresh.of(dialect, rows.len());
+        let sql = statements
+            .refresh
+            .of(dialect, size, || refresh(dialect, size));
         connection.execute(&sql, args).await?;
     }
-    for rows in split(&statements.sizes, &group.deletes) {
+    for (size, rows) in split(dialect, &group.deletes) {
         let mut args = Args::new(dialect, rows.len());
         for id in rows {
             args.int(id.0)?;
         }
-        let sql = statements.delete.of(dialect, rows.len());
+        let sql = statements.delete.of(dialect, size, || delete(size));
         connection.execute(&sql, args).await?;
     }
     Ok(())
@@ -297,18 +311,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_cut_into_the_sizes_that_have_statements() {
+    fn rows_are_cut_into_pieces_that_fit_their_statements() {
         for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql] {
             let statements = Statements::new(dialect);
-            for count in 0..600 {
+            for count in 0..1200 {
                 let rows = vec![(); count];
-                let lens: Vec<_> = split(&statements.sizes, &rows).map(<[_]>::len).collect();
-                assert_eq!(lens.iter().sum::<usize>(), count);
-                assert_eq!(lens.len(), statements.pieces(count));
-                assert!(lens.iter().all(|len| statements.sizes.contains(len)));
+                let pieces: Vec<_> = split(dialect, &rows)
+                    .map(|(size, piece)| (size, piece.len()))
+                    .collect();
+                assert_eq!(pieces.iter().map(|(_, len)| len).sum::<usize>(), count);
+                assert_eq!(pieces.len(), statements.pieces(count));
+                for (size, len) in pieces {
+                    assert!(sizes(dialect).contains(&size));
+                    match dialect {
+                        Dialect::Sqlite => assert!(len <= size && size < 2 * len.max(1)),
+                        Dialect::Postgres | Dialect::MySql => assert_eq!(len, size),
+                    }
+                }
             }
         }
-        assert_eq!(Statements::new(Dialect::Sqlite).pieces(SQLITE_EXACT_MAX), 1);
+        assert_eq!(Statements::new(Dialect::Sqlite).pieces(512), 1);
     }
 
     #[test]

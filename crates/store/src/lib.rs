@@ -39,5 +39,5 @@ pub use store::{Store, StoreOptions};
 pub use users::{Credentials, Subscriber};
 pub use writer::{
     BindingWriter, CommitError, Completion, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, RejectReason,
-    Rejected, WRITE_QUEUE_MAX, WriterOptions,
+    Rejected, SPACING_ROWS_PER_S, WRITE_QUEUE_MAX, WriterOptions,
 };

@@ -38,14 +38,19 @@ pub const GROUP_CHANGES_MAX: usize = 4096;
 /// the refreshes of two million bindings.
 pub const DEFERRED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// The rate of rows at which the spacing of commits is the longest, in rows a second.
+pub const SPACING_ROWS_PER_S: u64 = 1000;
+
 /// How groups are formed.
 #[derive(Debug, Clone)]
 pub struct WriterOptions {
     /// How long a batch waits to be durable before it is answered with an error.
     pub commit_timeout: Duration,
     /// The least time from the start of a commit to the start of the next. A commit costs as much
-    /// CPU as tens of rows, so this is what a registration's CPU under load depends on most.
+    /// CPU as a hundred rows, so this is what a registration's CPU under load depends on most.
     pub commit_spacing: Duration,
+    /// What the spacing grows to, in proportion, as rows come at [`SPACING_ROWS_PER_S`] or faster.
+    pub commit_spacing_max: Duration,
     /// How long deferred changes wait and gather.
     pub defer: Duration,
     /// The first wait after a failed attempt; doubled up to `backoff_max`.
@@ -59,6 +64,8 @@ impl Default for WriterOptions {
         Self {
             commit_timeout: Duration::from_secs(2),
             commit_spacing: Duration::from_millis(10),
+            // A phone asks again after 500 ms (RFC 3261 timer E) and does not notice this.
+            commit_spacing_max: Duration::from_millis(50),
             defer: Duration::from_millis(500),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
@@ -66,8 +73,8 @@ impl Default for WriterOptions {
     }
 }
 
-/// Called once, on the writer's task, with what became of a batch. It must not block. If the
-/// runtime is torn down without [`BindingWriter::close`], it is dropped uncalled.
+/// Called once, on the writer's thread, with what became of a batch. It must not block. If the
+/// process ends without [`BindingWriter::close`], it is not called.
 pub type Completion = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
 
 /// Why a batch is not known to be durable.
@@ -150,13 +157,14 @@ pub struct BindingWriter {
 }
 
 impl BindingWriter {
-    /// Starts the engine on the current tokio runtime. It connects when there is something to write.
+    /// Starts the engine on a thread of its own. It connects when there is something to write. Must be
+    /// called in a tokio runtime, which takes the engine if the system has no thread for it.
     ///
     /// Start one writer per database: a second would not know the order of the first's changes.
     #[must_use]
     pub fn start(store: &Store, options: WriterOptions) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(engine::Engine::new(store.clone(), options, receiver).run());
+        start(engine::Engine::new(store.clone(), options, receiver));
         Self {
             jobs: sender,
             store: store.clone(),
@@ -255,6 +263,32 @@ impl BindingWriter {
         }
         Ok(())
     }
+}
+
+/// Runs the engine. A thread with a runtime of its own has one wake-up per commit and answer, where
+/// one of many tasks has several: with commits every few milliseconds that is what it costs.
+fn start(engine: engine::Engine) {
+    let shared = tokio::runtime::Handle::current();
+    let other = shared.clone();
+    // The engine goes through a channel, so that it is still here if there is no thread.
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("bindings".to_owned());
+    let spawned = thread.spawn(move || {
+        let Ok(engine) = receiver.recv() else { return };
+        let own = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match own {
+            Ok(own) => own.block_on(engine::Engine::run(engine)),
+            Err(_) => drop(other.spawn(engine::Engine::run(engine))),
+        }
+    });
+    if spawned.is_err() {
+        drop(shared.spawn(engine.run()));
+        return;
+    }
+    // It waits for nothing else, so it is there.
+    let _ = sender.send(engine);
 }
 
 /// What a number of changes counts for in the queue: an empty batch takes a place too.

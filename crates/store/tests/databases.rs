@@ -165,10 +165,14 @@ async fn a_refused_row_fails_its_own_batch_only() {
 
 #[tokio::test]
 async fn a_full_queue_gives_the_batch_back() {
+    use sqlx::{Connection, Executor};
     let folder = Folder::new();
     let store = open(&folder.sqlite_url()).await;
     let writer = BindingWriter::start(&store, quick());
-    // The engine does not run before this test awaits.
+    // Nothing is written while another has the file.
+    let other = sqlx::SqliteConnection::connect(&folder.sqlite_url()).await;
+    let mut other = other.expect("connected");
+    other.execute("BEGIN EXCLUSIVE").await.expect("locked");
     let batch = || {
         (0..4096)
             .map(|id| BindingChange::Delete(store::BindingId(id)))
@@ -188,6 +192,7 @@ async fn a_full_queue_gives_the_batch_back() {
     let rejected = writer.submit(vec![BindingChange::Put(large)], Box::new(|_| {}));
     let reason = rejected.expect_err("too large").reason;
     assert_eq!(reason, store::RejectReason::TooLarge);
+    other.execute("ROLLBACK").await.expect("unlocked");
     writer.close().await;
     assert_eq!(store.health().queued, 0);
 }

@@ -9,7 +9,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::deferred::Waiting;
 use super::{
-    Batch, CommitError, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, Job, WriterOptions, weight,
+    Batch, CommitError, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, Job, SPACING_ROWS_PER_S,
+    WriterOptions, weight,
 };
 use crate::backend::Connection;
 use crate::binding::{BindingChange, DeferredChange};
@@ -24,6 +25,9 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// On SQLite the engine waits less long for another process than the administration does, so that
 /// it sees deadlines pass; it tries again soon enough.
 const SQLITE_WAIT: &str = "PRAGMA busy_timeout = 250";
+
+/// Spacing is not for making groups larger than this.
+const SPACED_CHANGES_MAX: u64 = 1024;
 
 /// The shortest time that a server is given for a group.
 const ATTEMPT_MIN: Duration = Duration::from_millis(50);
@@ -48,6 +52,8 @@ pub(super) struct Engine {
     not_before: Option<Instant>,
     backoff: Duration,
     last_commit_began: Option<Instant>,
+    /// From the start of the last commit to that of the next.
+    spacing: Duration,
     closing_since: Option<Instant>,
 }
 
@@ -104,6 +110,7 @@ impl Engine {
     ) -> Self {
         Self {
             statements: Statements::new(store.dialect()),
+            spacing: options.commit_spacing,
             backoff: options.backoff_min,
             store,
             options,
@@ -130,8 +137,9 @@ impl Engine {
             }
             match self.idle_for(now) {
                 None => {
-                    self.last_commit_began = Some(now);
+                    let since = self.last_commit_began.replace(now).map(|began| now - began);
                     self.fill_group(now);
+                    self.spacing = spacing(&self.options, self.group.changes, since);
                     self.attempt().await;
                 }
                 // Only spacing or backoff holds the work back: what arrives meanwhile joins it.
@@ -228,7 +236,7 @@ impl Engine {
         }
         let spaced = self
             .last_commit_began
-            .map(|began| began + self.options.commit_spacing)
+            .map(|began| began + self.spacing)
             .filter(|_| self.closing_since.is_none());
         let pause = [spaced, self.not_before]
             .into_iter()
@@ -523,6 +531,9 @@ impl Engine {
     }
 
     async fn stop(mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
         let items = std::mem::take(&mut self.group.items);
         let mut lost = self.waiting.len();
         for item in items {
@@ -546,10 +557,23 @@ impl Engine {
             tracing::warn!(lost, "deferred changes of bindings were not written");
             self.count_dropped(lost);
         }
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
-        }
     }
+}
+
+/// How far apart commits are, `changes` having come in the time `since` the last one: the more of them
+/// come, the further, but not so far that a group of them gets too large.
+fn spacing(options: &WriterOptions, changes: usize, since: Option<Duration>) -> Duration {
+    let Some(since) = since else {
+        return options.commit_spacing;
+    };
+    let least = options.commit_spacing;
+    let micros = since.as_micros().max(1) as u64;
+    let rows_per_s = (changes as u64).saturating_mul(1_000_000) / micros;
+    let more = options.commit_spacing_max.saturating_sub(least);
+    let share = rows_per_s.min(SPACING_ROWS_PER_S) as u32;
+    let wanted = least + more * share / SPACING_ROWS_PER_S as u32;
+    let full = Duration::from_micros(SPACED_CHANGES_MAX * 1_000_000 / rows_per_s.max(1));
+    wanted.min(full.max(least))
 }
 
 /// Whether a connection can go on after this result: yes, unless something other than a refused
@@ -558,5 +582,34 @@ fn usable(result: &Result<(), sqlx::Error>) -> bool {
     match result {
         Ok(()) => true,
         Err(error) => fault(error) == Fault::Rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_spaced_by_the_rate_of_rows() {
+        let options = WriterOptions::default();
+        let spaced = |changes, since_ms| {
+            let since = Some(Duration::from_millis(since_ms));
+            spacing(&options, changes, since).as_millis() as u64
+        };
+        let (least, most) = (10, 50);
+        assert_eq!(
+            spacing(&options, 1, None),
+            options.commit_spacing,
+            "nothing is known yet"
+        );
+        assert_eq!(spaced(1, 60_000), least);
+        assert_eq!(spaced(5, 10), 30, "half the rate, half of the way");
+        assert_eq!(spaced(100, 50), most);
+        assert_eq!(spaced(1000, 50), most);
+        assert!(
+            spaced(4096, 50) < 15,
+            "a group is not made larger than is of use"
+        );
+        assert_eq!(spaced(4096, 0), least);
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn quick() -> WriterOptions {
     WriterOptions {
         commit_timeout: Duration::from_secs(20),
         commit_spacing: Duration::ZERO,
+        commit_spacing_max: Duration::ZERO,
         defer: Duration::from_millis(100),
         backoff_max: Duration::from_millis(200),
         ..WriterOptions::default()
@@ -358,12 +359,19 @@ pub(crate) async fn any_bytes_survive_in_a_binding(url: String) {
 pub(crate) async fn changes_of_a_row_keep_their_order_in_a_group(url: String) {
     let store = open(&url).await;
     assert_eq!(store.next_binding_id().await.expect("asked"), BindingId(1));
-    let writer = BindingWriter::start(&store, quick());
+    let options = WriterOptions {
+        commit_spacing: Duration::from_millis(500),
+        ..quick()
+    };
+    let writer = BindingWriter::start(&store, options);
+    commit(&writer, vec![BindingChange::Delete(BindingId(1))])
+        .await
+        .expect("committed");
     let delete = |id| BindingChange::Delete(BindingId(id));
     let renew = |id, cseq| BindingChange::Refresh(refresh(id, cseq));
     let mut other = row(4);
     other.contact = b"sip:elsewhere@192.0.2.9".to_vec();
-    // Handed over without a pause, so all of these share a group.
+    // Handed over in the pause after a commit, so all of these share a group.
     let done = [
         submit(&writer, vec![put(1), put(2), put(3), put(4)]),
         submit(&writer, vec![delete(1), renew(2, 7)]),
@@ -387,7 +395,7 @@ pub(crate) async fn changes_of_a_row_keep_their_order_in_a_group(url: String) {
         (row(2).call_id, 9)
     );
     assert_eq!(rows[&4], other);
-    assert_eq!(store.health().commits, 1);
+    assert_eq!(store.health().commits, 2);
     assert_eq!(store.next_binding_id().await.expect("asked"), BindingId(5));
 }
 
