@@ -51,6 +51,11 @@ pub enum StoreError {
         /// How many.
         users: u64,
     },
+    /// More users at once than a transaction takes.
+    TooManyUsers {
+        /// The most.
+        users_max: usize,
+    },
     /// A name is empty or longer than the column that would hold it.
     NameLength {
         /// Which name.
@@ -92,6 +97,9 @@ impl fmt::Display for StoreError {
                     f,
                     "the domain still has {users} users: delete them or move them first"
                 )
+            }
+            Self::TooManyUsers { users_max } => {
+                write!(f, "more than {users_max} users at once")
             }
             Self::NameLength { field, bytes_max } => {
                 write!(f, "a {field} has between 1 and {bytes_max} bytes")

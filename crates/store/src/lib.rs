@@ -36,7 +36,7 @@ pub use error::StoreError;
 pub use health::StoreHealth;
 pub use schema::SCHEMA_VERSION;
 pub use store::{Store, StoreOptions};
-pub use users::{Credentials, Subscriber};
+pub use users::{Credentials, NewSubscriber, Subscriber, USERS_ADDED_MAX, UsersAdded};
 pub use writer::{
     BindingWriter, CommitError, Completion, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, RejectReason,
     Rejected, SPACING_ROWS_PER_S, WRITE_QUEUE_MAX, WriterOptions,

@@ -177,21 +177,37 @@ impl Store {
         let dialect = self.dialect();
         let args = bound(dialect, values).map_err(|source| self.failed(operation, source))?;
         let sql = Sql::new(dialect, text);
+        self.transaction(operation, async |connection| {
+            let changed = connection.execute(&sql, args).await?;
+            Ok((changed > 0, changed))
+        })
+        .await
+    }
+
+    /// Runs `work` in a transaction. If it says that it changed something, the revision is raised in
+    /// the same transaction and all is committed; else, and on an error, nothing is.
+    pub(crate) async fn transaction<T>(
+        &self,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<(bool, T), sqlx::Error>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.take(operation).await?;
-        let work = async {
+        let all = async {
             connection.begin().await?;
-            let changed = connection.execute(&sql, args).await;
-            match changed {
-                Ok(0) | Err(_) => connection.run("ROLLBACK").await?,
-                Ok(_) => {
+            match work(&mut connection).await {
+                Ok((true, value)) => {
                     let raise = "UPDATE revision SET number = number + 1 WHERE id = 1";
                     connection.run(raise).await?;
                     connection.run("COMMIT").await?;
+                    Ok(value)
+                }
+                other => {
+                    connection.run("ROLLBACK").await?;
+                    other.map(|(_, value)| value)
                 }
             }
-            changed
         };
-        let done = self.limited(operation, work).await;
+        let done = self.limited(operation, all).await;
         self.give_back(connection, &done).await;
         done
     }

@@ -1,9 +1,10 @@
 //! Domains, users and their credentials.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use crate::backend::{Row, Sql};
+use crate::backend::{Args, Connection, Dialect, Row, Sql};
 use crate::error::StoreError;
 use crate::schema::NAME_CHARS_MAX;
 use crate::store::{Store, Value, name_column, now_unix_s};
@@ -46,6 +47,37 @@ impl fmt::Debug for Subscriber {
     }
 }
 
+/// A user to be added with many others.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewSubscriber {
+    /// As in [`Subscriber::username`].
+    pub username: String,
+    /// The domain, in lower case.
+    pub domain: String,
+    /// The credentials.
+    pub credentials: Credentials,
+}
+
+impl fmt::Debug for NewSubscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewSubscriber(hidden)")
+    }
+}
+
+/// What became of many users added at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsersAdded {
+    /// How many are new.
+    pub added: u64,
+    /// How many were there already (or came before in the same call) and have new credentials now.
+    pub replaced: u64,
+    /// How many were there already, or came before in the same call, and were left alone.
+    pub there: u64,
+}
+
+/// The most users that one call adds: a transaction that others wait for.
+pub const USERS_ADDED_MAX: usize = 10_000;
+
 const SUBSCRIBER: &str = "SELECT username, domain, ha1_md5, ha1_sha256, ha1_sha512_256, created_at
     FROM subscriber";
 
@@ -77,6 +109,50 @@ impl Store {
         ];
         let added = self.change("adding a user", text, &values).await;
         unless_there(added, StoreError::UserExists)
+    }
+
+    /// Adds many users in one transaction: all of them, or on an error none. Those that are there
+    /// already are left alone, or get the new credentials if `replace` says so.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyUsers`] for more than [`USERS_ADDED_MAX`], [`StoreError::NameLength`] (see
+    /// [`NewSubscriber::check`]), and the database's own.
+    pub async fn users_add(
+        &self,
+        users: &[NewSubscriber],
+        replace: bool,
+    ) -> Result<UsersAdded, StoreError> {
+        if users.len() > USERS_ADDED_MAX {
+            let users_max = USERS_ADDED_MAX;
+            return Err(StoreError::TooManyUsers { users_max });
+        }
+        users.iter().try_for_each(NewSubscriber::check)?;
+        let rows = Rows {
+            dialect: self.dialect(),
+            now_unix_s: now_unix_s(),
+        };
+        let in_one = async |connection: &mut Connection| {
+            let mut all: Vec<_> = users.iter().collect();
+            let added = rows.write(connection, &all, Existing::Stay).await?;
+            let rest = users.len() as u64 - added;
+            if replace && rest > 0 {
+                // PostgreSQL does not take a row twice in a statement; the last one counts.
+                let mut last = HashMap::new();
+                for user in users {
+                    last.insert((&user.domain, &user.username), user);
+                }
+                all = last.into_values().collect();
+                rows.write(connection, &all, Existing::Replace).await?;
+            }
+            let (replaced, there) = if replace { (rest, 0) } else { (0, rest) };
+            let done = UsersAdded {
+                added,
+                replaced,
+                there,
+            };
+            Ok((added + replaced > 0, done))
+        };
+        self.transaction("adding users", in_one).await
     }
 
     /// Replaces all of a user's credentials.
@@ -231,6 +307,86 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         })
         .await
+    }
+}
+
+impl NewSubscriber {
+    /// Whether it can be stored.
+    ///
+    /// # Errors
+    /// [`StoreError::NameLength`]
+    pub fn check(&self) -> Result<(), StoreError> {
+        checked_name("domain", &self.domain)?;
+        checked_name("username", &self.username)
+    }
+}
+
+/// What becomes of users that are there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Stay,
+    Replace,
+}
+
+/// Writes users by statements of many rows.
+struct Rows {
+    dialect: Dialect,
+    now_unix_s: i64,
+}
+
+/// Rows per statement, so that few statements are prepared.
+const ROWS: [usize; 3] = [512, 32, 1];
+
+impl Rows {
+    /// Returns how many rows the database counts as changed: with [`Existing::Stay`], those added.
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        users: &[&NewSubscriber],
+        existing: Existing,
+    ) -> Result<u64, sqlx::Error> {
+        let mut rest = users;
+        let mut changed = 0;
+        while let Some(size) = ROWS.into_iter().find(|size| *size <= rest.len()) {
+            let (piece, after) = rest.split_at(size);
+            rest = after;
+            let mut args = Args::new(self.dialect, size * 6);
+            for user in piece {
+                let [md5, sha256, sha512_256] = hex(&user.credentials);
+                args.bytes(user.username.as_bytes())?;
+                args.bytes(user.domain.to_ascii_lowercase().as_bytes())?;
+                args.text_or_null(md5.as_deref())?;
+                args.text_or_null(sha256.as_deref())?;
+                args.text_or_null(sha512_256.as_deref())?;
+                args.int(self.now_unix_s)?;
+            }
+            let sql = Sql::new(self.dialect, &self.statement(size, existing));
+            changed += connection.execute(&sql, args).await?;
+        }
+        Ok(changed)
+    }
+
+    fn statement(&self, rows: usize, existing: Existing) -> String {
+        let rows = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+        let (ignore, clause) = match (self.dialect, existing) {
+            (Dialect::MySql, Existing::Stay) => (" IGNORE", ""),
+            (Dialect::MySql, Existing::Replace) => (
+                "",
+                "ON DUPLICATE KEY UPDATE ha1_md5 = VALUES(ha1_md5),
+                    ha1_sha256 = VALUES(ha1_sha256), ha1_sha512_256 = VALUES(ha1_sha512_256)",
+            ),
+            (_, Existing::Stay) => ("", "ON CONFLICT (domain, username) DO NOTHING"),
+            (_, Existing::Replace) => (
+                "",
+                "ON CONFLICT (domain, username) DO UPDATE SET ha1_md5 = excluded.ha1_md5,
+                    ha1_sha256 = excluded.ha1_sha256, ha1_sha512_256 = excluded.ha1_sha512_256",
+            ),
+        };
+        format!(
+            "INSERT{ignore} INTO subscriber
+                (username, domain, ha1_md5, ha1_sha256, ha1_sha512_256, created_at)
+                VALUES {rows} {clause}"
+        )
     }
 }
 

@@ -41,6 +41,7 @@ macro_rules! claims {
 claims!(
     a_user_comes_back_with_the_credentials_that_were_given,
     a_user_is_added_once_and_deleted_once,
+    many_users_are_added_at_once_and_those_there_are_told,
     users_pass_one_by_one_in_order_until_enough,
     a_domain_with_users_is_not_deleted,
     the_revision_rises_with_each_change_and_only_then,

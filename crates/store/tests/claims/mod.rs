@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use store::{
     BindingChange, BindingId, BindingRefresh, BindingRow, BindingWriter, CommitError, Credentials,
-    DeferredChange, SCHEMA_VERSION, Store, StoreError, StoreOptions, WriterOptions,
+    DeferredChange, NewSubscriber, SCHEMA_VERSION, Store, StoreError, StoreOptions, UsersAdded,
+    WriterOptions,
 };
 use tokio::sync::oneshot;
 
@@ -193,6 +194,59 @@ pub(crate) async fn a_user_is_added_once_and_deleted_once(url: String) {
         .user_add(&"é".repeat(255), &"d".repeat(255), &credentials(1))
         .await
         .expect("fits");
+}
+
+pub(crate) async fn many_users_are_added_at_once_and_those_there_are_told(url: String) {
+    let store = open(&url).await;
+    let user = |number: usize, byte| NewSubscriber {
+        username: format!("user{number}"),
+        domain: "example.org".to_owned(),
+        credentials: Credentials {
+            ha1_md5: Some([byte; 16]),
+            ..Credentials::default()
+        },
+    };
+    let added = |added, replaced, there| UsersAdded {
+        added,
+        replaced,
+        there,
+    };
+    let first: Vec<_> = (0..600).map(|number| user(number, 1)).collect();
+    let done = store.users_add(&first, false).await.expect("added");
+    assert_eq!(done, added(600, 0, 0));
+    let revision = store.revision().await.expect("read");
+    // Half of them are there; one comes twice.
+    let mut second: Vec<_> = (300..900).map(|number| user(number, 2)).collect();
+    second.push(user(899, 3));
+    let done = store.users_add(&second, false).await.expect("added");
+    assert_eq!(done, added(300, 0, 301));
+    let again = store.users_add(&second, false).await.expect("none");
+    assert_eq!(again, added(0, 0, 601));
+    assert_eq!(store.revision().await.expect("read"), revision + 1);
+    let md5 = async |name: &str| {
+        let user = store.user(name, "example.org").await.expect("asked");
+        user.expect("there").credentials.ha1_md5
+    };
+    assert_eq!(md5("user300").await, Some([1; 16]));
+    assert_eq!(md5("user899").await, Some([2; 16]));
+    let done = store.users_add(&second, true).await.expect("replaced");
+    assert_eq!(done, added(0, 601, 0));
+    assert_eq!(md5("user300").await, Some([2; 16]));
+    assert_eq!(md5("user899").await, Some([3; 16]));
+    // One that cannot be stored: none is.
+    let bad = NewSubscriber {
+        username: String::new(),
+        ..user(0, 1)
+    };
+    let refused = store.users_add(&[user(1000, 1), bad], true).await;
+    assert!(matches!(refused, Err(StoreError::NameLength { .. })));
+    assert!(
+        store
+            .user("user1000", "example.org")
+            .await
+            .expect("asked")
+            .is_none()
+    );
 }
 
 pub(crate) async fn users_pass_one_by_one_in_order_until_enough(url: String) {
