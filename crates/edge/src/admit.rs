@@ -44,10 +44,6 @@ impl Edge {
         if matches!(uri.scheme, Scheme::Other | Scheme::Sips) {
             return self.refuse(input, 416, &mut output.outbox);
         }
-        if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {
-            self.counted.add("max-forwards");
-            return self.refuse(input, 483, &mut output.outbox);
-        }
         if self.refuses_extension(input, output) {
             return;
         }
@@ -62,6 +58,11 @@ impl Edge {
         }
         if destination == Destination::Edge {
             return self.answer_for_edge(input, output);
+        }
+        // Section 16.3 step 3 is about forwarding: what is asked of us may have come this far.
+        if request.number(HeaderName::MaxForwards, 255) == Ok(Some(0)) {
+            self.counted.add("max-forwards");
+            return self.refuse(input, 483, &mut output.outbox);
         }
         let loop_part =
             loops::loop_part(input.settings.proxy.cookie_secret, request, input.envelope);
@@ -147,38 +148,41 @@ impl Edge {
         if input.settings.is_trusted(input.flow.remote.ip()) {
             return true;
         }
-        let mut claimed = Vec::new();
-        let domain = auth::our_aor(input.settings, &input.envelope.from, &mut claimed);
+        let mut claimed = std::mem::take(&mut self.claimed);
+        let is_let_through = self.is_authentic(input, destination, &mut claimed, directory, output);
+        self.claimed = claimed;
+        is_let_through
+    }
+
+    fn is_authentic<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        destination: Destination,
+        claimed: &mut Vec<u8>,
+        directory: &mut D,
+        output: &mut Output,
+    ) -> bool {
+        let domain = auth::our_aor(input.settings, &input.envelope.from, claimed);
+        let is_anonymous = auth::is_anonymous(&input.envelope.from);
         // A stranger may try to be one of our users; he may not have us speak to the rest of the world.
-        if domain.is_none() && destination == Destination::Uri {
+        if domain.is_none() && destination == Destination::Uri && !is_anonymous {
             self.counted.add("relay-denied");
             self.refuse_with(input, 403, "Relaying Denied", &mut output.outbox);
             return false;
         }
-        let first = input
-            .settings
-            .proxy
-            .domains
-            .first()
-            .map(|domain| domain.to_vec())
-            .unwrap_or_default();
-        let realm = domain.map_or(first, |at| claimed[at..].to_vec());
-        let place = auth::PROXY;
-        let party = (&realm[..], &claimed[..]);
-        match auth::check(
-            input.settings,
-            input.now,
-            input.request,
-            place,
-            party,
-            directory,
-        ) {
-            Ok(()) => {
-                auth::strip_credentials(input.request, &realm, &mut self.splices);
-                true
-            }
+        let first = input.settings.proxy.domains.first();
+        let (claimed, realm) = match domain {
+            Some(at) => (Some(&claimed[..]), &claimed[at..]),
+            // Whoever hides his name has to be somebody here all the same (RFC 3323 section 4.1.1.3).
+            None if is_anonymous => (None, first.map_or(&b""[..], |domain| domain)),
+            None => (Some(&b""[..]), first.map_or(&b""[..], |domain| domain)),
+        };
+        let party = (realm, claimed);
+        let (settings, request) = (input.settings, input.request);
+        match auth::check(settings, input.now, request, auth::PROXY, party, directory) {
+            Ok(()) => true,
             Err(refusal) => {
-                self.challenge(input, place, &realm, refusal, directory, output);
+                self.challenge(input, auth::PROXY, realm, refusal, directory, output);
                 false
             }
         }
@@ -242,6 +246,7 @@ impl Edge {
             let is_known = directory.has_user(&self.aor);
             return self.refuse(input, if is_known { 480 } else { 404 }, &mut output.outbox);
         }
+        auth::strip_credentials(input.settings, request, &mut self.splices);
         let server = self
             .layer
             .begin_server(key, request, &self.splices, input.back, u64::MAX);
@@ -256,6 +261,7 @@ impl Edge {
             let (time, outbox) = (input.now.time, &mut output.outbox);
             self.layer
                 .respond(time, server, 100, "Trying", &self.extra, outbox);
+            self.extra.clear();
         }
         let forward = Forward {
             request,
@@ -332,8 +338,7 @@ impl Edge {
                 break 'forwarded "request-uri";
             };
             // The ACK of what was refused here without a transaction ends here too.
-            let is_stray =
-                !input.settings.is_trusted(input.flow.remote.ip()) || self.is_of_refusal(input);
+            let is_stray = !self.may_acknowledge(input) || self.is_of_refusal(input);
             if routes.dialog.is_none() && is_stray {
                 break 'forwarded "stray-ack";
             }
@@ -349,6 +354,7 @@ impl Edge {
             if !self.find_targets(input, &routes, &uri, destination, directory) {
                 break 'forwarded "stray-ack";
             }
+            auth::strip_credentials(input.settings, request, &mut self.splices);
             let forward = ForwardAck {
                 request,
                 routes: &routes,
@@ -373,6 +379,15 @@ impl Edge {
             }
         };
         self.counted.add(dropped);
+    }
+
+    /// Whether an ACK that brings no cookie may pass. Nobody can be asked for credentials, but one may know
+    /// the call: its sender uses the edge as outbound proxy though no route was recorded.
+    fn may_acknowledge(&self, input: &Input<'_, '_>) -> bool {
+        let envelope = input.envelope;
+        let from_tag = envelope.from_tag.unwrap_or_default();
+        input.settings.is_trusted(input.flow.remote.ip())
+            || envelope.to_tag.is_some() && self.proxy.calls.is_known(envelope.call_id, from_tag)
     }
 
     /// Takes a CANCEL (section 16.10, 9.2): answered here, and everything that rings is cancelled. One

@@ -43,13 +43,14 @@ pub(crate) const REGISTRAR: Place = Place {
     status: 401,
 };
 
-/// Checks the credentials for `realm` that a request brought against the user of `claimed`.
+/// Checks the credentials for `realm` that a request brought against the user of `claimed`, if it claims
+/// to be anybody.
 pub(crate) fn check<D: Directory>(
     settings: &Settings,
     now: Now,
     request: &Message<'_>,
     place: Place,
-    (realm, claimed): (&[u8], &[u8]),
+    (realm, claimed): (&[u8], Option<&[u8]>),
     directory: &mut D,
 ) -> Result<(), Refusal> {
     let mut refusal = Refusal::Challenge { stale: false };
@@ -84,10 +85,11 @@ pub(crate) fn check<D: Directory>(
             |nonce, count| directory.borrow_mut().admit_nonce(nonce, count),
         );
         match outcome {
-            Outcome::Authentic if is_user(&credentials.username().unescaped(), realm, claimed) => {
-                return Ok(());
+            Outcome::Authentic => {
+                let user = credentials.username().unescaped();
+                let is_himself = claimed.is_none_or(|claimed| is_user(&user, realm, claimed));
+                return is_himself.then_some(()).ok_or(Refusal::Forbidden);
             }
-            Outcome::Authentic => return Err(Refusal::Forbidden),
             outcome => {
                 refusal = Refusal::Challenge {
                     stale: outcome.challenge_is_stale(),
@@ -125,14 +127,24 @@ pub(crate) fn push_challenge<D: Directory>(
     challenge.write_lines(place.challenge, &settings.auth.algorithms, out);
 }
 
-/// Takes credentials for our own realm out of what is forwarded: they were meant for us
+/// Takes credentials for our own realms out of what is forwarded: they were meant for us
 /// (section 22.3).
-pub(crate) fn strip_credentials(request: &Message<'_>, realm: &[u8], splices: &mut Splices) {
+pub(crate) fn strip_credentials(settings: &Settings, request: &Message<'_>, splices: &mut Splices) {
     for field in request.fields(HeaderName::ProxyAuthorization) {
-        if Credentials::parse(field.value).is_ok_and(|credentials| credentials.realm().is(realm)) {
+        let is_ours = |credentials: Credentials<'_>| {
+            let mut domains = settings.proxy.domains.iter();
+            domains.any(|domain| credentials.realm().is(domain))
+        };
+        if Credentials::parse(field.value).is_ok_and(is_ours) {
             splices.remove(field.line);
         }
     }
+}
+
+/// Whether a From says that its sender does not want to be known (RFC 3323 section 4.1.1.3).
+pub(crate) fn is_anonymous(from: &NameAddr<'_>) -> bool {
+    let uri = from.parse_uri();
+    uri.is_ok_and(|uri| uri.host.bytes.eq_ignore_ascii_case(b"anonymous.invalid"))
 }
 
 /// The address-of-record and the domain of a From or To, if its domain is ours: appended to `out`, which

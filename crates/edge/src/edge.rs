@@ -27,6 +27,8 @@ pub struct Edge {
     pub(crate) extra: Vec<u8>,
     pub(crate) head: Vec<u8>,
     pub(crate) aor: Vec<u8>,
+    /// Who the sender of a request says he is.
+    pub(crate) claimed: Vec<u8>,
     pub(crate) counted: Counted,
     pub(crate) is_draining: bool,
     index: Index,
@@ -69,6 +71,7 @@ impl Edge {
             extra: Vec::new(),
             head: Vec::new(),
             aor: Vec::new(),
+            claimed: Vec::new(),
             counted: Counted::default(),
             is_draining: false,
             index: Index::new(),

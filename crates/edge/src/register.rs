@@ -38,7 +38,7 @@ impl Edge {
             None => self.refuse(input, 404, &mut output.outbox),
             Some(domain) => {
                 let place = auth::REGISTRAR;
-                let party = (&aor[domain..], &aor[..]);
+                let party = (&aor[domain..], Some(&aor[..]));
                 match auth::check(input.settings, input.now, request, place, party, directory) {
                     Ok(()) => self.bind(input, key, &aor, directory, output),
                     Err(refusal) => {

@@ -178,6 +178,11 @@ impl Calls {
         None
     }
 
+    /// Whether there is a call with this Call-ID and caller's tag.
+    pub fn is_known(&self, call_id: &[u8], tag: &[u8]) -> bool {
+        self.find_hash(self.hash(call_id, tag)).is_some()
+    }
+
     /// Takes a call out.
     pub fn end(&mut self, id: Id) -> Option<Call> {
         let call = self.calls.remove(id)?;

@@ -14,9 +14,9 @@ const MAX_FORWARDS: u32 = 70;
 /// Notes the changes that are the same for every branch: Route values of ours off, Max-Forwards one
 /// less. Max-Forwards was checked to be above zero.
 pub fn common_edits(request: &Message<'_>, routes: &Preprocessed<'_>, splices: &mut Splices) {
-    splices.remove_first_values(request, HeaderName::Route, routes.popped);
-    if let Some(span) = routes.last_route {
-        remove_value(request, span, splices);
+    match routes.last_route {
+        None => splices.remove_first_values(request, HeaderName::Route, routes.popped),
+        Some(last) => rewrite_routes(request, routes.popped, last, splices),
     }
     match request.fields(HeaderName::MaxForwards).next() {
         Some(field) => {
@@ -30,33 +30,20 @@ pub fn common_edits(request: &Message<'_>, routes: &Preprocessed<'_>, splices: &
     }
 }
 
-/// Takes the last Route value out: its line if it stands alone, else with the comma before it.
-fn remove_value(request: &Message<'_>, span: Span, splices: &mut Splices) {
-    let Some(field) = request
-        .fields(HeaderName::Route)
-        .find(|field| field.line.start <= span.start && span.end <= field.line.end)
-    else {
-        return;
-    };
-    let value = Span::within(request.buffer(), field.value);
-    if value.start == span.start {
+/// Writes the Route values anew without the first `popped` ones and without `last`, which became the
+/// Request-URI (section 16.4).
+fn rewrite_routes(request: &Message<'_>, popped: usize, last: Span, splices: &mut Splices) {
+    for field in request.fields(HeaderName::Route) {
         splices.remove(field.line);
-        return;
     }
-    let before = Span {
-        start: value.start,
-        end: span.start,
+    let kept = request.values(HeaderName::Route).skip(popped);
+    for value in kept.take_while(|value| value.span != last) {
+        splices.insert_with(request.headers_end(), |out| {
+            out.extend_from_slice(b"Route: ");
+            out.extend_from_slice(value.bytes);
+            out.extend_from_slice(b"\r\n");
+        });
     }
-    .of(request.buffer());
-    let comma = memchr_last_comma(before).unwrap_or(before.len());
-    splices.remove(Span {
-        start: value.start + comma as u32,
-        end: span.end,
-    });
-}
-
-fn memchr_last_comma(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().rposition(|&byte| byte == b',')
 }
 
 /// One branch of a request.
@@ -170,24 +157,9 @@ fn push_record_route(
 }
 
 /// Section 16.6 step 6: the next hop routes strictly, so it gets its own URI as Request-URI and the
-/// true one at the end of Route.
+/// true one at the end of Route. Values of ours are off already.
 fn strict_route(request: &Message<'_>, branch: &Branch<'_>, splices: &mut Splices) {
-    let Some(route) = branch.next_route else {
-        return;
-    };
-    let span = Span::within(request.buffer(), route.uri);
-    let mut before = 0;
-    for value in request.values(HeaderName::Route) {
-        if value.span.start <= span.start && span.end <= value.span.end {
-            break;
-        }
-        before += 1;
-    }
-    if before == 0 {
-        splices.remove_first_values(request, HeaderName::Route, 1);
-    } else if let Some(value) = request.values(HeaderName::Route).nth(before) {
-        remove_value(request, value.span, splices);
-    }
+    splices.remove_first_values(request, HeaderName::Route, 1);
     splices.insert_with(request.headers_end(), |out| {
         out.extend_from_slice(b"Route: <");
         out.extend_from_slice(branch.uri);

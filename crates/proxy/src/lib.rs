@@ -10,6 +10,7 @@
 //!
 //! Not attempted: recursion on 3xx (the caller is told), stateless proxying of requests other than ACK.
 
+mod ack;
 pub mod calls;
 mod context;
 pub mod cookie;

@@ -6,6 +6,7 @@ use sip::{Envelope, HeaderName, Index, Limits, Message, Method, NameAddr, Splice
 use transaction::layer::Id;
 use transaction::{Flow, Layer, Outbox, ServerId, Slab, Time, Transport, Wheel};
 
+use crate::ack::HeldAck;
 use crate::calls::Calls;
 use crate::context::{BranchState, Context};
 use crate::cookie::Ends;
@@ -82,6 +83,14 @@ pub struct ForwardAck<'a> {
     pub loop_part: u64,
 }
 
+/// Who waits for a name.
+pub(crate) enum Lookup {
+    /// A branch of a context.
+    Branch(Id, usize),
+    /// An ACK, which has no context.
+    Ack(Box<HeldAck>),
+}
+
 /// The wheel's key for the sweep of the calls; the others are contexts that ring.
 pub(crate) const SWEEP: u64 = u64::MAX;
 
@@ -89,7 +98,7 @@ pub(crate) const SWEEP: u64 = u64::MAX;
 pub(crate) const SWEEP_EVERY_MS: u64 = 60_000;
 
 /// For requests that were taken here already.
-const STORED: Limits = Limits {
+pub(crate) const STORED: Limits = Limits {
     size_bytes_max: u32::MAX,
     headers_max: u16::MAX,
 };
@@ -107,10 +116,10 @@ pub struct Proxy {
     pub(crate) wheel: Wheel<u64>,
     /// Whether the wheel holds the sweep.
     pub(crate) is_sweeping: bool,
-    /// Names being resolved: the context and its branch.
-    pub(crate) lookups: Slab<(Id, usize)>,
+    /// Names being resolved.
+    pub(crate) lookups: Slab<Lookup>,
     pub(crate) splices: Splices,
-    index: Index,
+    pub(crate) index: Index,
     /// Calls in progress.
     pub calls: Calls,
     /// What was counted.
@@ -197,13 +206,18 @@ impl Proxy {
             context.targets.push(uri, path, target.flow, target.q);
         }
         let group = context.open_group();
-        if group < targets.as_slice().len() {
+        let is_strict = is_strict(forward.routes.next_route);
+        if is_strict || group < targets.as_slice().len() {
             splices.write_range(request.buffer(), request.extent(), &mut context.request);
         }
         let id = self.contexts.insert(context);
         s.layer.set_server_user(forward.server, id.to_bits());
         self.arm_ring(s, id);
         for at in 0..group {
+            if is_strict {
+                self.send_stored(s, (id, at), None);
+                continue;
+            }
             if at + 1 == group {
                 std::mem::swap(&mut self.splices, splices);
             } else {
@@ -271,7 +285,7 @@ impl Proxy {
                 port,
                 transport,
             }) => {
-                let token = self.lookups.insert((id, at)).to_bits();
+                let token = self.lookups.insert(Lookup::Branch(id, at)).to_bits();
                 context.branches[at].state = BranchState::Resolving;
                 if context.request.is_empty() {
                     let splices = &self.splices;
@@ -343,46 +357,6 @@ impl Proxy {
         Ok(())
     }
 
-    /// Forwards an ACK, which has no transaction (section 16.6, 17.1.1.3): the same branch whenever the
-    /// same ACK comes again (section 16.11).
-    pub fn forward_ack<N: Network>(
-        &mut self,
-        s: &mut Surroundings<'_, N>,
-        forward: &ForwardAck<'_>,
-        targets: &Targets,
-        splices: &mut Splices,
-    ) -> bool {
-        let Some(target) = targets.as_slice().first() else {
-            return false;
-        };
-        let next_route = forward.routes.next_route;
-        let flow = match hop(targets, target, next_route) {
-            Ok(NextHop::Flow(flow)) => Some(flow),
-            Ok(NextHop::Address(transport, remote)) => s.network.flow_to(transport, remote),
-            Ok(NextHop::Name { .. }) | Err(_) => None,
-        };
-        let Some(flow) = flow else { return false };
-        common_edits(forward.request, forward.routes, splices);
-        let via = forward.request.header(HeaderName::Via).unwrap_or_default();
-        let branch = forward::Branch {
-            branch: s.layer.hash(|hasher| hasher.write(via)),
-            loop_part: forward.loop_part,
-            uri: targets.uri(target),
-            path: targets.path(target),
-            from: forward.from,
-            to: flow,
-            next_route,
-            record: None,
-            max_breadth: None,
-        };
-        branch_edits(s.settings, forward.request, &branch, splices);
-        s.outbox.send(flow, |out| {
-            splices.write_range(forward.request.buffer(), forward.request.extent(), out)
-        });
-        self.counters.forwarded += 1;
-        true
-    }
-
     /// Takes the answer to a [`Resolve`]: addresses in the order in which they are to be tried, none if
     /// the name leads nowhere.
     pub fn resolved<N: Network>(
@@ -391,8 +365,10 @@ impl Proxy {
         token: u64,
         addresses: &[(Transport, SocketAddr)],
     ) {
-        let Some((id, at)) = self.lookups.remove(Id::from_bits(token)) else {
-            return;
+        let (id, at) = match self.lookups.remove(Id::from_bits(token)) {
+            Some(Lookup::Branch(id, at)) => (id, at),
+            Some(Lookup::Ack(ack)) => return self.ack_resolved(s, &ack, addresses),
+            None => return,
         };
         let Some(context) = self.contexts.get_mut(id) else {
             return;
@@ -461,8 +437,14 @@ impl Proxy {
     }
 }
 
+/// Whether the next hop routes strictly (section 16.6 step 6): it gets a request whose Route headers are
+/// changed twice, so that the second change has to see what the first one made.
+pub(crate) fn is_strict(next_route: Option<NameAddr<'_>>) -> bool {
+    next_route.is_some_and(|route| route.parse_uri().is_ok_and(|uri| !uri.params.has(b"lr")))
+}
+
 /// Where a target leads: Path before Route before its flow before its URI.
-fn hop<'a>(
+pub(crate) fn hop<'a>(
     targets: &'a Targets,
     target: &Target,
     next_route: Option<NameAddr<'a>>,
