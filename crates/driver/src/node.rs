@@ -130,6 +130,19 @@ fn random() -> Result<[u64; 6], StartError> {
     Ok(words)
 }
 
+/// Finds the addresses of names. A domain that prefers TLS is asked for what it offers without.
+fn resolver(settings: &Settings) -> Result<Resolver, StartError> {
+    let options = ResolverOptions {
+        name_servers: settings.name_servers.clone(),
+        transports: vec![net::resolve::Transport::Udp, net::resolve::Transport::Tcp],
+        ..ResolverOptions::default()
+    };
+    Resolver::new(&options).map_err(|error| StartError::System {
+        what: "a resolver",
+        error,
+    })
+}
+
 impl Node {
     /// Opens the sockets, loads users and bindings, and takes messages from then on. Runs on the current
     /// tokio runtime and threads of its own.
@@ -177,17 +190,7 @@ impl Node {
             inboxes,
             first_id,
         ));
-        // A domain that prefers TLS is asked for what it offers without.
-        let options = ResolverOptions {
-            name_servers: settings.name_servers.clone(),
-            transports: vec![net::resolve::Transport::Udp, net::resolve::Transport::Tcp],
-            ..ResolverOptions::default()
-        };
-        let resolver = Resolver::new(&options).map_err(|error| StartError::System {
-            what: "a resolver",
-            error,
-        })?;
-        let tasks = Tasks::new(Handle::current(), resolver, words[5]);
+        let tasks = Tasks::new(Handle::current(), resolver(&settings)?, words[5]);
         let node = Arc::new(Node {
             shared: shared.clone(),
             store,
