@@ -18,8 +18,8 @@ mod serve;
 pub use guard::Access;
 pub use metrics::{CONTENT_TYPE, MetricFamily, MetricKind, Sample, encode};
 pub use model::{
-    Binding, Call, CallState, Credential, Domain, Event, Health, NewUser, Page, Password, Query,
-    Reloaded, Stamped, State, Status, User,
+    Binding, Call, CallState, Credential, Domain, Event, Health, ImportMistake, Imported, NewUser,
+    Page, Password, Query, Reloaded, Stamped, State, Status, User, UserImport,
 };
 pub use platform::{Answer, Platform, Refusal};
 pub use serve::{

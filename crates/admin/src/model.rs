@@ -199,6 +199,39 @@ pub struct NewUser {
     pub later: bool,
 }
 
+/// Many users to add.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UserImport {
+    /// The users.
+    pub users: Vec<NewUser>,
+    /// Gives those that are there already the new credentials.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// What became of many users.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// How many are new.
+    pub added: u64,
+    /// How many were there and have new credentials.
+    pub replaced: u64,
+    /// How many were there and were left alone.
+    pub there: u64,
+    /// Those that are not valid; they were passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<ImportMistake>,
+}
+
+/// A user that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportMistake {
+    /// Which one of [`UserImport::users`], from 0.
+    pub index: usize,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
 /// Which items of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {

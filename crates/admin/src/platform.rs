@@ -8,8 +8,8 @@ use tokio::sync::broadcast;
 
 use crate::metrics::MetricFamily;
 use crate::model::{
-    Binding, Call, Credential, Domain, Health, NewUser, Page, Query, Reloaded, Stamped, Status,
-    User,
+    Binding, Call, Credential, Domain, Health, Imported, NewUser, Page, Query, Reloaded, Stamped,
+    Status, User, UserImport,
 };
 
 /// What a question to the node becomes.
@@ -32,6 +32,8 @@ pub trait Platform: Send + Sync + 'static {
     fn users(&self, query: Query) -> Answer<'_, Page<User>>;
     /// Adds a user; the node knows him when this returns.
     fn add_user(&self, user: NewUser) -> Answer<'_, ()>;
+    /// Adds many users, all valid ones or on an error none; the node knows them within seconds.
+    fn import_users(&self, import: UserImport) -> Answer<'_, Imported>;
     /// Deletes a user and his bindings.
     fn delete_user(&self, aor: String) -> Answer<'_, ()>;
     /// Replaces a user's credentials.

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use crate::guard::Access;
 use crate::metrics;
-use crate::model::{Credential, Event, Health, NewUser, Query, Stamped};
+use crate::model::{Credential, Event, Health, NewUser, Query, Stamped, UserImport};
 use crate::platform::{Platform, Refusal};
 
 /// The most connections at once; further ones wait to be accepted.
@@ -85,6 +85,7 @@ fn router(api: Api) -> Router {
         .route("/api/registrations", get(registrations))
         .route("/api/calls", get(calls))
         .route("/api/users", get(users).post(add_user))
+        .route("/api/users/import", post(import_users))
         .route("/api/users/{aor}", delete(delete_user))
         .route("/api/users/{aor}/password", put(set_credential))
         .route("/api/domains", get(domains).post(add_domain))
@@ -261,6 +262,12 @@ async fn add_user(State(api): State<Api>, body: Bytes) -> Result<Response, BadBo
         r#"{"aor": "USER@DOMAIN", "password": "..."} or {"aor": ..., "ha1": {"MD5": "..."}}"#;
     let user = read::<NewUser>(&body, want)?;
     Ok(done(api.platform.add_user(user).await, StatusCode::CREATED))
+}
+
+async fn import_users(State(api): State<Api>, body: Bytes) -> Result<Response, BadBody> {
+    let want = r#"{"users": [{"aor": "USER@DOMAIN", "password": "..."}, ...], "replace": false}"#;
+    let import = read::<UserImport>(&body, want)?;
+    Ok(answered(api.platform.import_users(import).await))
 }
 
 async fn delete_user(State(api): State<Api>, Path(aor): Path<String>) -> Response {

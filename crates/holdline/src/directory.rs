@@ -3,9 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use admin::{Credential, NewUser, Page, Query, Refusal, User};
+use admin::{Credential, ImportMistake, Imported, NewUser, Page, Query, Refusal, User};
 use sip::digest::{Algorithm, Ha1};
-use store::{Credentials, Store, StoreError};
+use store::{Credentials, NewSubscriber, Store, StoreError};
 
 use crate::config;
 
@@ -83,6 +83,33 @@ impl Directory {
             .user_add(&aor.user, &aor.domain, &credentials)
             .await;
         added.map_err(|error| refusal(error, &aor.to_string()))
+    }
+
+    /// Adds many users in one transaction: all that are valid, or on an error none. Those that are
+    /// there already are left alone, or get the new credentials if `replace` says so.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn import_users(&self, new: &[NewUser], replace: bool) -> Result<Imported, Refusal> {
+        let mut users = Vec::with_capacity(new.len());
+        let mut mistakes = Vec::new();
+        for (index, user) in new.iter().enumerate() {
+            match subscriber(user) {
+                Ok(user) => users.push(user),
+                Err(refusal) => mistakes.push(ImportMistake {
+                    index,
+                    what: refusal.to_string(),
+                }),
+            }
+        }
+        let added = self.store.users_add(&users, replace).await;
+        let added = added.map_err(|error| refusal(error, ""))?;
+        Ok(Imported {
+            added: added.added,
+            replaced: added.replaced,
+            there: added.there,
+            mistakes,
+        })
     }
 
     /// Deletes a user.
@@ -180,6 +207,18 @@ impl Directory {
     }
 }
 
+fn subscriber(new: &NewUser) -> Result<NewSubscriber, Refusal> {
+    let aor = Aor::parse(&new.aor)?;
+    let credentials = credentials(&aor, &new.credential)?;
+    let user = NewSubscriber {
+        username: aor.user,
+        domain: aor.domain,
+        credentials,
+    };
+    user.check().map_err(|error| refusal(error, &new.aor))?;
+    Ok(user)
+}
+
 /// HA1 for every algorithm, the domain as realm, so that the configuration
 /// may change the algorithms it offers.
 fn credentials(aor: &Aor, credential: &Credential) -> Result<Credentials, Refusal> {
@@ -260,6 +299,10 @@ fn refusal(error: StoreError, name: &str) -> Refusal {
         StoreError::NameLength { field, bytes_max } => Refusal::Invalid {
             what: format!("the {field} is empty or too long"),
             want: format!("use 1 to {bytes_max} bytes"),
+        },
+        StoreError::TooManyUsers { users_max } => Refusal::Invalid {
+            what: "too many users at once".to_owned(),
+            want: format!("send at most {users_max}"),
         },
         StoreError::TimedOut { .. } => Refusal::Unavailable {
             reason: error.to_string(),

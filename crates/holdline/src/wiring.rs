@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
-    Answer, Binding, Call, CallState, Credential, Domain, Event, Health, MetricFamily, MetricKind,
-    NewUser, Page, Platform, Query, Refusal, Reloaded, Stamped, State, Status, User,
+    Answer, Binding, Call, CallState, Credential, Domain, Event, Health, Imported, MetricFamily,
+    MetricKind, NewUser, Page, Platform, Query, Refusal, Reloaded, Stamped, State, Status, User,
+    UserImport,
 };
 use driver::{CallRow, Node, Registration, Snapshot, StartError};
 use proxy::{CallNote, Stage};
@@ -344,6 +345,16 @@ impl Platform for Wired {
             } else {
                 self.refresh().await
             }
+        })
+    }
+
+    fn import_users(&self, import: UserImport) -> Answer<'_, Imported> {
+        Box::pin(async move {
+            let UserImport { users, replace } = import;
+            let imported = self.directory.import_users(&users, replace).await?;
+            let (added, replaced) = (imported.added, imported.replaced);
+            tracing::info!(added, replaced, "users imported");
+            Ok(imported)
         })
     }
 

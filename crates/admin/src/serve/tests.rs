@@ -84,6 +84,20 @@ impl Platform for Fake {
         users.push((user.aor, user.credential));
         ready(Ok(()))
     }
+    fn import_users(&self, import: UserImport) -> Answer<'_, Imported> {
+        let mut users = self.users.lock().expect("no test panics with it");
+        let added = import.users.len() as u64;
+        users.extend(
+            import
+                .users
+                .into_iter()
+                .map(|user| (user.aor, user.credential)),
+        );
+        ready(Ok(Imported {
+            added,
+            ..Imported::default()
+        }))
+    }
     fn delete_user(&self, aor: String) -> Answer<'_, ()> {
         let mut users = self.users.lock().expect("no test panics with it");
         let before = users.len();

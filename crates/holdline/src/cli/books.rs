@@ -1,11 +1,11 @@
 //! Users and domains from the command line: through the node when one runs,
 //! else straight in the store.
 
-use admin::{Credential, Domain, NewUser, Page, Password, Query, Refusal, User};
+use admin::{BODY_BYTES_MAX, Credential, Domain, Imported, NewUser, Page, Password, Query, User};
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::client::{Client, ClientError, escaped};
+use crate::client::{Client, escaped};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::lifecycle::{StartError, open_store};
@@ -72,6 +72,17 @@ impl Books {
             }
         }
         Ok(())
+    }
+
+    /// Adds many users: in one transaction straight in the store, in as many as there are
+    /// requests through a node.
+    pub(crate) fn import_users(&self, new: &[NewUser], replace: bool) -> Result<Imported, Failure> {
+        match self {
+            Books::Node(client) => import_through(client, new, replace),
+            Books::Store {
+                runtime, directory, ..
+            } => Ok(runtime.block_on(directory.import_users(new, replace))?),
+        }
     }
 
     pub(crate) fn delete_user(&self, aor: &str) -> Result<(), Failure> {
@@ -188,13 +199,47 @@ fn credential_body(credential: &Credential) -> Value {
     }
 }
 
-/// Whether a failure says that the thing is there already.
-pub(crate) fn is_there(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::Refused(Refusal::Exists { .. })
-            | Failure::Client(ClientError::Refused { status: 409, .. })
-    )
+/// Sends users in requests that the node takes.
+fn import_through(client: &Client, new: &[NewUser], replace: bool) -> Result<Imported, Failure> {
+    /// What a request has beside its users.
+    const FRAME_BYTES: usize = 64;
+    let mut all = Imported::default();
+    let mut users = Vec::new();
+    let (mut first, mut size_bytes) = (0, FRAME_BYTES);
+    for (index, user) in new.iter().enumerate() {
+        let mut body = credential_body(&user.credential);
+        body["aor"] = json!(user.aor);
+        let body_bytes = body.to_string().len() + 1;
+        if size_bytes + body_bytes > BODY_BYTES_MAX && !users.is_empty() {
+            send(client, std::mem::take(&mut users), replace, first, &mut all)?;
+            (first, size_bytes) = (index, FRAME_BYTES);
+        }
+        size_bytes += body_bytes;
+        users.push(body);
+    }
+    if !users.is_empty() {
+        send(client, users, replace, first, &mut all)?;
+    }
+    Ok(all)
+}
+
+fn send(
+    client: &Client,
+    users: Vec<Value>,
+    replace: bool,
+    first: usize,
+    all: &mut Imported,
+) -> Result<(), Failure> {
+    let body = json!({ "users": users, "replace": replace });
+    let part: Imported = client.post("/api/users/import", &body)?;
+    all.added += part.added;
+    all.replaced += part.replaced;
+    all.there += part.there;
+    for mut mistake in part.mistakes {
+        mistake.index += first;
+        all.mistakes.push(mistake);
+    }
+    Ok(())
 }
 
 /// A password as a credential.

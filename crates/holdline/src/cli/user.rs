@@ -1,7 +1,8 @@
 //! `holdline user`: add, delete, list, change passwords, import.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+mod import;
+
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,13 +10,8 @@ use admin::{Credential, NewUser};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::books::{Books, is_there, password};
-use super::{EXIT_FAILED, Failure, Output, Target, table};
-
-/// The longest line of an import, in bytes.
-const IMPORT_LINE_BYTES_MAX: usize = 4096;
-/// How many bad lines an import names before it gives up.
-const IMPORT_MISTAKES_MAX: usize = 100;
+use super::books::{Books, password};
+use super::{Failure, Output, Target, table};
 
 /// Arguments of `holdline user`.
 #[derive(Debug, Args)]
@@ -44,9 +40,10 @@ enum Verb {
     Passwd(Named),
     /// Add many users from a file
     ///
-    /// One user a line: `USER@DOMAIN,PASSWORD`, or a JSON object
+    /// One user a line: `USER@DOMAIN,PASSWORD` or `USER,DOMAIN,PASSWORD`, or a JSON object
     /// `{"aor": "USER@DOMAIN", "ha1": {"MD5": "HEX"}}` as moved from another registrar whose
-    /// realm is the domain. Empty lines and lines that begin with # are passed over.
+    /// realm is the domain. Empty lines and lines that begin with # are passed over. Users are
+    /// stored thousands at a time, each time all or none; a running node knows them within seconds.
     Import {
         /// The file, or - for standard input
         file: PathBuf,
@@ -142,7 +139,7 @@ impl User {
                 file,
                 replace,
                 asked,
-            } => import(out, file, *replace, asked),
+            } => import::run(out, file, *replace, asked),
         }
     }
 }
@@ -201,142 +198,4 @@ fn list(out: &mut impl Write, asked: &Asked) -> Result<ExitCode, Failure> {
         writeln!(out, "]}}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// How an import went.
-#[derive(Debug, Default)]
-struct Imported {
-    added: u64,
-    replaced: u64,
-    there: u64,
-    mistakes: Vec<String>,
-}
-
-fn import(
-    out: &mut impl Write,
-    file: &PathBuf,
-    replace: bool,
-    asked: &Asked,
-) -> Result<ExitCode, Failure> {
-    let books = asked.target.books()?;
-    let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(File::open(file).map_err(|error| {
-            Failure::File {
-                path: file.clone(),
-                error,
-            }
-        })?))
-    };
-    let name = match file.as_os_str() == "-" {
-        true => "standard input".to_owned(),
-        false => file.display().to_string(),
-    };
-    let mut done = Imported::default();
-    for (index, line) in reader.lines().enumerate() {
-        let line = line.map_err(Failure::Input)?;
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Err(what) = import_line(&books, line, replace, &mut done) {
-            done.mistakes.push(format!("{name}:{}: {what}", index + 1));
-            if done.mistakes.len() >= IMPORT_MISTAKES_MAX {
-                break;
-            }
-        }
-    }
-    let ok = done.mistakes.is_empty();
-    if asked.output.json {
-        let answer = json!({
-            "ok": ok, "added": done.added, "replaced": done.replaced, "there": done.there,
-            "mistakes": done.mistakes,
-        });
-        writeln!(out, "{answer}")?;
-    } else {
-        for mistake in &done.mistakes {
-            let _ = writeln!(std::io::stderr(), "{mistake}");
-        }
-        writeln!(
-            out,
-            "{} added, {} replaced, {} there already, {} bad lines",
-            done.added,
-            done.replaced,
-            done.there,
-            done.mistakes.len()
-        )?;
-    }
-    Ok(if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_FAILED)
-    })
-}
-
-fn import_line(
-    books: &Books,
-    line: &str,
-    replace: bool,
-    done: &mut Imported,
-) -> Result<(), String> {
-    if line.len() > IMPORT_LINE_BYTES_MAX {
-        return Err(format!(
-            "the line is longer than {IMPORT_LINE_BYTES_MAX} bytes"
-        ));
-    }
-    let user = NewUser {
-        later: true,
-        ..parse_line(line)?
-    };
-    match books.add_user(&user) {
-        Ok(()) => done.added += 1,
-        Err(failure) if is_there(&failure) && replace => {
-            let set = books.set_credential(&user.aor, &user.credential);
-            set.map_err(|failure| failure.to_string())?;
-            done.replaced += 1;
-        }
-        Err(failure) if is_there(&failure) => done.there += 1,
-        Err(failure) => return Err(failure.to_string()),
-    }
-    Ok(())
-}
-
-/// A line of an import. What is wrong is said without repeating the line,
-/// which may hold a password.
-fn parse_line(line: &str) -> Result<NewUser, String> {
-    if line.starts_with('{') {
-        return serde_json::from_str(line).map_err(|_| {
-            r#"not of the form {"aor": "USER@DOMAIN", "password": "..."} or {"aor": ..., "ha1": {"MD5": "..."}}"#
-                .to_owned()
-        });
-    }
-    let (aor, text) = line
-        .split_once(',')
-        .ok_or_else(|| "not of the form USER@DOMAIN,PASSWORD".to_owned())?;
-    Ok(NewUser {
-        aor: aor.trim().to_owned(),
-        credential: password(text.trim().to_owned()),
-        later: true,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_an_import_is_read_in_both_forms_and_never_repeated() {
-        let user = parse_line("alice@example.org, won,der").expect("valid");
-        assert_eq!(user.aor, "alice@example.org");
-        assert_eq!(user.credential, password("won,der".into()));
-        let moved = parse_line(r#"{"aor":"a@b","ha1":{"MD5":"00"}}"#).expect("valid");
-        assert!(matches!(moved.credential, Credential::Ha1(_)));
-        for bad in [
-            "alice@example.org hunter2",
-            r#"{"aor":"a@b","pass":"hunter2"}"#,
-        ] {
-            assert!(!parse_line(bad).expect_err("bad").contains("hunter2"));
-        }
-    }
 }
