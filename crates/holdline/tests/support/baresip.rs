@@ -1,1 +1,133 @@
+//! baresip, a softphone, without a screen and steered over its control port.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Ending, PATIENCE, free_port, program, wait_until};
+
+/// The Debian package.
+const PACKAGE: &str = "baresip-core";
+
+/// A softphone of one user.
+#[derive(Debug)]
+pub(crate) struct Baresip {
+    /// Dropped last but one: its end closes the rest.
+    _process: Ending,
+    control: TcpStream,
+    unread: Vec<u8>,
+    folder: PathBuf,
+    user: String,
+}
+
+impl Baresip {
+    /// Starts one that registers at once. `domain` is that of the user, with the port.
+    pub(crate) fn start(
+        folder: &Path,
+        (user, domain, password): (&str, &str, &str),
+        transport: &str,
+    ) -> Baresip {
+        let program = program("baresip", PACKAGE);
+        let folder = folder.join(format!("baresip-{user}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let control = free_port();
+        let config = format!(
+            "poll_method epoll\nsip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\n\
+             audio_source aubridge,{user}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n\
+             module_path {}\nmodule g711.so\nmodule aubridge.so\n\
+             module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
+             ctrl_tcp_listen 127.0.0.1:{control}\n",
+            modules().display()
+        );
+        let account = format!(
+            "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=600\n"
+        );
+        fs::write(folder.join("config"), config).expect("written");
+        fs::write(folder.join("accounts"), account).expect("written");
+        fs::write(folder.join("contacts"), "").expect("written");
+        let out = fs::File::create(folder.join("out")).expect("made");
+        let process = Command::new(program)
+            .arg("-f")
+            .arg(&folder)
+            .args(["-s", "-v"])
+            .current_dir(&folder)
+            .env("HOME", &folder)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a handle"))
+            .stderr(out)
+            .spawn();
+        let process = Ending(process.expect("it is there"));
+        let control = wait_until("baresip's control port", || {
+            TcpStream::connect(("127.0.0.1", control)).ok()
+        });
+        Baresip {
+            _process: process,
+            control,
+            unread: Vec::new(),
+            folder,
+            user: user.to_owned(),
+        }
+    }
+
+    /// Gives a command, such as `dial`.
+    pub(crate) fn command(&mut self, command: &str, parameters: &str) {
+        let text = json!({ "command": command, "params": parameters }).to_string();
+        let netstring = format!("{}:{text},", text.len());
+        self.control.write_all(netstring.as_bytes()).expect("open");
+    }
+
+    /// Waits for an event of this type, such as `CALL_ESTABLISHED`; others are passed over.
+    pub(crate) fn sees(&mut self, kind: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            while let Some(message) = self.netstring() {
+                let event: Value = serde_json::from_slice(&message).expect("JSON");
+                if event["type"] == kind {
+                    return event;
+                }
+            }
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let rest = rest.max(Duration::from_millis(1));
+            self.control
+                .set_read_timeout(Some(rest))
+                .expect("an option");
+            let mut bytes = [0; 4096];
+            match self.control.read(&mut bytes) {
+                Ok(size) if size > 0 => self.unread.extend_from_slice(&bytes[..size]),
+                _ => panic!("{} did not see {kind}:\n{}", self.user, self.said()),
+            }
+        }
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("out")).unwrap_or_default()).into_owned()
+    }
+
+    /// Takes `LENGTH:BYTES,` out of what came.
+    fn netstring(&mut self) -> Option<Vec<u8>> {
+        let colon = self.unread.iter().position(|&byte| byte == b':')?;
+        let length = std::str::from_utf8(&self.unread[..colon]).expect("digits");
+        let end = colon + 1 + length.parse::<usize>().expect("a length");
+        if self.unread.len() <= end {
+            return None;
+        }
+        let message = self.unread[colon + 1..end].to_vec();
+        self.unread.drain(..=end);
+        Some(message)
+    }
+}
+
+/// Where its modules are: Debian puts them into one of these.
+fn modules() -> PathBuf {
+    let libraries = fs::read_dir("/usr/lib").expect("readable").flatten();
+    let nested = libraries.map(|entry| entry.path().join("baresip/modules"));
+    std::iter::once(PathBuf::from("/usr/lib/baresip/modules"))
+        .chain(nested)
+        .find(|path| path.join("ctrl_tcp.so").is_file())
+        .unwrap_or_else(|| panic!("baresip's modules are missing: apt-get install {PACKAGE}"))
+}
