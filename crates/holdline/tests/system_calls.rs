@@ -27,10 +27,10 @@ fn sipp_call(
     Phone::udp(&node, "bob").registers_at(&contact);
     let callee = Sipp::waits(&node, callee, (callee_over, port), &words);
     let caller = Sipp::calls(&node, caller, caller_over, &words);
-    let heard = match (caller.end(), callee.end()) {
-        (Ok(caller), Ok(callee)) => (caller, callee),
-        (caller, callee) => panic!("{}\n{}", side(caller), side(callee)),
-    };
+    let (caller, callee) = (caller.end(), callee.end());
+    let went = caller.is_ok() && callee.is_ok();
+    let heard = (side(caller), side(callee));
+    assert!(went, "{}\n{}", heard.0, heard.1);
     node.wait_for(|node| node.metric("holdline_calls") == 0.0);
     (node, heard.0, heard.1)
 }

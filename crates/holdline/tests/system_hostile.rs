@@ -175,9 +175,10 @@ fn each_message_of_the_corpus_gets_what_its_manifest_says_over_udp() {
         .enumerate()
     {
         let status = judged(&socket, node.address(), &case.bytes);
-        let answers_to = Message::new(&case.bytes);
-        let is_told_elsewhere = answers_to.header("Via").contains(':');
-        if !case.allows(status) && !(status.is_none() && is_told_elsewhere) {
+        // A Via with a port of its own may send the answer there.
+        let via = Message::new(&case.bytes);
+        let is_elsewhere = status.is_none() && via.header("Via").contains(':');
+        if !is_elsewhere && !case.allows(status) {
             wrong.insert(case.file, (case.verdict, status));
         }
         if count % 25 == 0 {

@@ -4,6 +4,7 @@
     unused_imports,
     reason = "each file of tests uses a part of it"
 )]
+#![allow(clippy::panic, reason = "this is how a test fails")]
 
 pub(crate) mod baresip;
 pub(crate) mod message;
