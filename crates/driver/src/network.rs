@@ -68,6 +68,17 @@ impl proxy::Network for Surface<'_> {
             local,
         })
     }
+
+    fn is_open(&mut self, flow: &Flow) -> bool {
+        flow.transport == Transport::Udp || self.has_stream_to(flow.remote)
+    }
+}
+
+impl Surface<'_> {
+    fn has_stream_to(&self, peer: SocketAddr) -> bool {
+        let streams = self.shared.streams.get();
+        streams.is_some_and(|streams| streams.is_connected(peer))
+    }
 }
 
 impl Directory for Surface<'_> {

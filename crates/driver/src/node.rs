@@ -203,6 +203,7 @@ impl Node {
         node.load_users().await?;
         node.load_bindings().await?;
         // The hub gives messages away only from here on, when everything is there to take them.
+        let _ = shared.streams.set(node.streams.clone());
         let _ = sink.shared.set(shared);
         node.listen_streams()?;
         node.start_workers(pollers, all_ports, &tasks, words[4])?;

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use net::tcp::Streams;
 use registrar::Location;
 use sip::digest::{Algorithm, FreshNonce, Ha1, NonceSource, Replay, ReplayFilter};
 use store::BindingWriter;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) writer: BindingWriter,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inbox_overflows: AtomicU64,
+    /// Set once, before the first worker runs.
+    pub(crate) streams: OnceLock<Streams>,
 }
 
 impl Shared {
@@ -71,6 +74,7 @@ impl Shared {
             writer,
             events: broadcast::channel(1_024).0,
             inbox_overflows: AtomicU64::new(0),
+            streams: OnceLock::new(),
         }
     }
 

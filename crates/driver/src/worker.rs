@@ -175,6 +175,9 @@ impl Worker {
             self.hand_over(now, &mut turn);
             self.pace(now, &mut turn);
         }
+        // What was being gathered is not lost.
+        turn.gathers = false;
+        self.hand_over(Instant::now() + DEFER_SPACING, &mut turn);
     }
 
     /// Sleeps until there is something to do. A busy worker sleeps a fixed moment instead, so that what
@@ -196,7 +199,7 @@ impl Worker {
                 pause_max.min(Duration::from_millis(next.ms_since(now)))
             })
         };
-        if turn.gathers && turn.counters.turns % 8 != 0 {
+        if turn.gathers && !turn.counters.turns.is_multiple_of(8) {
             // Only errors and room to send are left to hear of; they can wait a few turns.
             return;
         }

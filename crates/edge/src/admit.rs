@@ -2,6 +2,7 @@
 
 use proxy::{Forward, ForwardAck, Preprocessed, loops, preprocess};
 use sip::{HeaderName, Method, Scheme, Uri};
+use transaction::Flow;
 use transaction::layer::ServerKey;
 
 use crate::auth::{self, Refusal};
@@ -303,6 +304,12 @@ impl Edge {
                 let flow = routes
                     .dialog
                     .and_then(|(ends, direction)| ends.towards(direction));
+                let flow = match flow {
+                    Some(flow) if !directory.is_open(&flow) => {
+                        reconnected(input, uri, &mut self.aor, directory)
+                    }
+                    flow => flow,
+                };
                 targets.push(uri.bytes, b"", flow, 1_000);
             }
             Destination::User => {
@@ -315,6 +322,7 @@ impl Edge {
                         }
                     });
                 });
+                targets.close_flows(|flow| !directory.is_open(flow));
                 targets.sort();
             }
         }
@@ -421,4 +429,25 @@ impl Edge {
         );
         self.proxy.cancel(&mut surroundings, user, reason);
     }
+}
+
+/// The flow of a phone whose stream in the dialog's cookie is closed and that has registered the same
+/// contact again since (RFC 5626 section 5.3).
+fn reconnected<D: Directory>(
+    input: &Input<'_, '_>,
+    uri: &Uri<'_>,
+    aor: &mut Vec<u8>,
+    directory: &mut D,
+) -> Option<Flow> {
+    auth::our_aor(input.settings, &input.envelope.to, aor)?;
+    let now_s = input.now.unix_s();
+    let flow = directory.location(aor, |location, _| {
+        let mut bindings = location.lookup(aor, now_s);
+        let same = bindings.find(|binding| {
+            let contact = Uri::parse(binding.contact());
+            binding.use_flow() && contact.is_ok_and(|contact| contact.equivalent(uri))
+        });
+        same.map(|binding| binding.flow())
+    })?;
+    directory.is_open(&flow).then_some(flow)
 }

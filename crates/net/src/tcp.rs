@@ -306,6 +306,11 @@ impl Streams {
             .is_some_and(|link| link.command(Command::IdleTimeout(timeout)))
     }
 
+    /// Whether there is a connection to this peer, or one being made.
+    pub fn is_connected(&self, peer: SocketAddr) -> bool {
+        self.hub.table().by_peer(canonical(peer)).is_some()
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> StreamCounters {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -20,6 +20,13 @@ use crate::target::{NextHop, Target, Targets};
 pub trait Network {
     /// The flow on which a peer is reached: which of our addresses and, for streams, whether at all.
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow>;
+
+    /// Whether a flow can be sent on as it is: always over UDP; a stream has to be open, since only the
+    /// phone could open it again.
+    fn is_open(&mut self, flow: &Flow) -> bool {
+        let _ = flow;
+        true
+    }
 }
 
 /// A name to be resolved (RFC 3263); the answer comes back by [`Proxy::resolved`].

@@ -55,6 +55,13 @@ impl Targets {
         });
     }
 
+    /// Takes the flow off those for which `is_closed` says so; their URI decides then.
+    pub fn close_flows(&mut self, mut is_closed: impl FnMut(&Flow) -> bool) {
+        for target in &mut self.list {
+            target.flow = target.flow.filter(|flow| !is_closed(flow));
+        }
+    }
+
     /// Sorts by falling q; equals stay in order.
     pub fn sort(&mut self) {
         self.list.sort_by_key(|target| std::cmp::Reverse(target.q));
