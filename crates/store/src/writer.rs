@@ -88,6 +88,8 @@ pub enum CommitError {
         /// What the database said.
         reason: String,
     },
+    /// A deferred change was dropped: too many waited, or the database refused it.
+    Dropped,
     /// The writer was closed first.
     Closed,
 }
@@ -97,6 +99,7 @@ impl fmt::Display for CommitError {
         match self {
             Self::TimedOut => f.write_str("the database did not answer in time"),
             Self::Refused { reason } => write!(f, "the database refused the rows: {reason}"),
+            Self::Dropped => f.write_str("a deferred change was dropped"),
             Self::Closed => f.write_str("the writer is closed"),
         }
     }
@@ -136,7 +139,7 @@ impl fmt::Debug for Rejected {
 /// What travels to the engine.
 enum Job {
     Durable(Batch),
-    Deferred(Vec<DeferredChange>),
+    Deferred(Vec<DeferredChange>, Option<Completion>),
     Close,
 }
 
@@ -216,13 +219,35 @@ impl BindingWriter {
     /// # Errors
     /// The reason, when they were not taken.
     pub fn defer(&self, changes: Vec<DeferredChange>) -> Result<(), RejectReason> {
+        self.defer_then(changes, None)
+    }
+
+    /// As [`BindingWriter::defer`], and has `completion` called once all of the changes, or later ones
+    /// of the same rows, are durable. An error says that at least one deferred change was dropped and
+    /// nobody knows whether it was one of these. It is cheap: calls are answered a flush at a time.
+    ///
+    /// # Errors
+    /// The reason, when they were not taken; the completion is dropped uncalled.
+    pub fn defer_with(
+        &self,
+        changes: Vec<DeferredChange>,
+        completion: Completion,
+    ) -> Result<(), RejectReason> {
+        self.defer_then(changes, Some(completion))
+    }
+
+    fn defer_then(
+        &self,
+        changes: Vec<DeferredChange>,
+        completion: Option<Completion>,
+    ) -> Result<(), RejectReason> {
         let too_large = changes.len() > GROUP_CHANGES_MAX
             || changes
                 .iter()
                 .any(|change| change.text_bytes() > ROW_BYTES_MAX);
         self.admit(changes.len(), too_large)?;
         self.jobs
-            .send(Job::Deferred(changes))
+            .send(Job::Deferred(changes, completion))
             .map_err(|_| RejectReason::Closed)
     }
 

@@ -49,6 +49,7 @@ claims!(
     changes_of_a_row_keep_their_order_in_a_group,
     groups_of_every_size_are_written_whole,
     deferred_refreshes_are_merged_and_written_within_a_second,
+    who_defers_hears_when_it_is_durable,
     a_deferred_refresh_comes_before_a_later_durable_change_of_its_row,
     closing_writes_what_is_queued_and_deferred,
     programs_that_start_together_migrate_once,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
+use super::{CommitError, Completion};
 use crate::binding::{BindingId, DeferredChange};
 
 /// What one waiting change counts for, its texts apart.
@@ -15,7 +16,8 @@ pub(super) struct Waiting {
     changes: BTreeMap<BindingId, DeferredChange>,
     size_bytes: usize,
     size_bytes_max: usize,
-    /// Where the last slice ended: the next begins after it, so that none waits for ever.
+    /// Where the last slice of a flush ended: the next goes on after it, so that rows that change all
+    /// the time do not keep others waiting.
     last: Option<BindingId>,
 }
 
@@ -81,21 +83,65 @@ impl Waiting {
         Some(change)
     }
 
-    /// Takes up to `count` changes out, neighbours first, each slice going on where the last ended.
-    pub(super) fn slice(&mut self, count: usize) -> Vec<DeferredChange> {
+    /// Takes the next up to `count` changes of a flush out, in rising order, and says whether the flush
+    /// has come to the end: then everything that waited when it began has been taken.
+    pub(super) fn slice(&mut self, count: usize) -> (Vec<DeferredChange>, bool) {
         let start = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut ids: Vec<_> = self
-            .changes
-            .range((start, Bound::Unbounded))
-            .take(count)
-            .map(|(id, _)| *id)
-            .collect();
-        let missing = count - ids.len();
-        if let (true, Some(last)) = (missing > 0, self.last) {
-            ids.extend(self.changes.range(..=last).take(missing).map(|(id, _)| *id));
+        let range = self.changes.range((start, Bound::Unbounded));
+        let ids: Vec<_> = range.take(count).map(|(id, _)| *id).collect();
+        let is_last = ids.len() < count;
+        self.last = ids.last().copied().filter(|_| !is_last);
+        let slice = ids.into_iter().filter_map(|id| self.remove(id)).collect();
+        (slice, is_last)
+    }
+
+    /// Lets the next slice begin at the lowest row.
+    pub(super) fn restart(&mut self) {
+        self.last = None;
+    }
+}
+
+/// Who is told when deferred changes are durable.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Their changes wait for the next flush.
+    next: Vec<Completion>,
+    /// Their changes are written by the end of the flush under way.
+    now: Vec<Completion>,
+}
+
+impl Told {
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.is_empty() && self.now.is_empty()
+    }
+
+    pub(super) fn add(&mut self, completion: Option<Completion>) {
+        self.next.extend(completion);
+    }
+
+    /// A flush of all that waits begins.
+    pub(super) fn begin(&mut self) {
+        self.now.append(&mut self.next);
+    }
+
+    /// The flush under way has to be begun again.
+    pub(super) fn again(&mut self) {
+        self.now.append(&mut self.next);
+        self.next = std::mem::take(&mut self.now);
+    }
+
+    /// Everything of the flush is durable.
+    pub(super) fn durable(&mut self) {
+        for completion in self.now.drain(..) {
+            completion(Ok(()));
         }
-        self.last = ids.last().copied();
-        ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    /// Some change, nobody knows whose, is not going to be written.
+    pub(super) fn fail(&mut self, error: &CommitError) {
+        for completion in self.now.drain(..).chain(self.next.drain(..)) {
+            completion(Err(error.clone()));
+        }
     }
 }
 
@@ -134,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn slices_go_round_and_leave_nobody_out() {
+    fn the_slices_of_a_flush_leave_nobody_out() {
         let mut waiting = Waiting::new(100_000);
         for id in 0..10 {
             assert!(waiting.add(refresh(id, 1, None)));
         }
         let mut ids = Vec::new();
         for _ in 0..4 {
-            let slice = waiting.slice(4);
+            let (slice, _) = waiting.slice(4);
             ids.extend(slice.iter().map(|change| change.id().0));
             // The lowest come again at once and must not push the highest out.
             assert!(waiting.add(refresh(0, 2, None)));
@@ -150,7 +196,9 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen, (0..10).collect::<Vec<_>>());
-        waiting.slice(100);
+        waiting.restart();
+        let (_, is_last) = waiting.slice(100);
+        assert!(is_last);
         assert_eq!((waiting.len(), waiting.size_bytes), (0, 0));
     }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::deferred::Waiting;
+use super::deferred::{Told, Waiting};
 use super::{
-    Batch, CommitError, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, Job, SPACING_ROWS_PER_S,
+    Batch, CommitError, Completion, DEFERRED_BYTES_MAX, GROUP_CHANGES_MAX, Job, SPACING_ROWS_PER_S,
     WriterOptions, weight,
 };
 use crate::backend::Connection;
@@ -46,8 +46,10 @@ pub(super) struct Engine {
     waiting: Waiting,
     /// When the oldest of `waiting` came.
     waiting_since: Option<Instant>,
-    /// How many of `waiting` the flush that is under way still has to write.
-    flush_left: usize,
+    /// Whether a flush of `waiting` is under way: it takes more than one group.
+    is_flushing: bool,
+    /// Who hears when it is done.
+    told: Told,
     /// No attempt before this.
     not_before: Option<Instant>,
     backoff: Duration,
@@ -62,6 +64,8 @@ pub(super) struct Engine {
 struct Group {
     items: Vec<Item>,
     changes: usize,
+    /// Whether a flush of what waits is done once this is written.
+    ends_flush: bool,
 }
 
 enum Item {
@@ -120,7 +124,8 @@ impl Engine {
             group: Group::default(),
             waiting: Waiting::new(DEFERRED_BYTES_MAX),
             waiting_since: None,
-            flush_left: 0,
+            is_flushing: false,
+            told: Told::default(),
             not_before: None,
             last_commit_began: None,
             closing_since: None,
@@ -174,17 +179,20 @@ impl Engine {
                 self.closing_since.get_or_insert_with(Instant::now);
             }
             // Nothing durable is ahead of it: it can wait with the others, merged.
-            Job::Deferred(changes) if self.pending.is_empty() => self.absorb(changes),
+            Job::Deferred(changes, completion) if self.pending.is_empty() => {
+                self.absorb(changes, completion);
+            }
             job => self.pending.push_back(job),
         }
     }
 
     /// Lets deferred changes wait, merged with others of the same row.
-    fn absorb(&mut self, changes: Vec<DeferredChange>) {
+    fn absorb(&mut self, changes: Vec<DeferredChange>, completion: Option<Completion>) {
         let health = self.store.counters();
         health
             .queued
             .fetch_sub(weight(changes.len()), Ordering::Relaxed);
+        self.told.add(completion);
         let total = changes.len();
         let kept = changes
             .into_iter()
@@ -193,7 +201,7 @@ impl Engine {
         if kept < total {
             self.count_dropped(total - kept);
         }
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || !self.told.is_empty() {
             self.waiting_since.get_or_insert_with(Instant::now);
         }
         self.count_waiting();
@@ -208,7 +216,8 @@ impl Engine {
         counters.deferred.store(waiting, Ordering::Relaxed);
     }
 
-    fn count_dropped(&self, count: usize) {
+    fn count_dropped(&mut self, count: usize) {
+        self.told.fail(&CommitError::Dropped);
         let dropped = &self.store.counters().deferred_dropped;
         if dropped.load(Ordering::Relaxed) == 0 {
             tracing::warn!("deferred changes of bindings are being dropped: too many wait");
@@ -217,7 +226,7 @@ impl Engine {
     }
 
     fn flush_due(&self, now: Instant) -> bool {
-        self.flush_left > 0
+        self.is_flushing
             || self.waiting_since.is_some_and(|since| {
                 self.closing_since.is_some() || now - since >= self.options.defer
             })
@@ -281,7 +290,7 @@ impl Engine {
                     }
                     self.group.push(Item::Durable(batch));
                 }
-                Job::Deferred(changes) => self.absorb(changes),
+                Job::Deferred(changes, completion) => self.absorb(changes, completion),
                 Job::Close => {}
             }
         }
@@ -290,19 +299,18 @@ impl Engine {
 
     /// Takes the next slice of a flush of all that waits.
     fn fill_from_waiting(&mut self, now: Instant) {
-        if self.flush_left == 0 {
-            self.flush_left = self.waiting.len();
+        if !self.is_flushing {
+            self.is_flushing = true;
+            self.told.begin();
         }
-        let slice = self.waiting.slice(self.flush_left.min(GROUP_CHANGES_MAX));
-        self.flush_left -= slice.len().min(self.flush_left);
+        let (slice, is_last) = self.waiting.slice(GROUP_CHANGES_MAX);
         for change in slice {
             self.group.push(Item::Deferred(change));
         }
-        if self.waiting.is_empty() {
-            self.flush_left = 0;
-            self.waiting_since = None;
-        } else if self.flush_left == 0 {
-            self.waiting_since = Some(now);
+        if is_last {
+            self.is_flushing = false;
+            self.group.ends_flush = true;
+            self.waiting_since = (!self.waiting.is_empty()).then_some(now);
         }
     }
 
@@ -397,6 +405,9 @@ impl Engine {
                 self.answer(batch, Ok(()));
             }
         }
+        if std::mem::take(&mut self.group.ends_flush) {
+            self.told.durable();
+        }
     }
 
     fn answer(&self, batch: Batch, result: Result<(), CommitError>) {
@@ -436,8 +447,12 @@ impl Engine {
         if dropped > 0 {
             self.count_dropped(dropped);
         }
-        self.flush_left = 0;
-        if !self.waiting.is_empty() {
+        // What is back may be behind the place where the flush was.
+        self.is_flushing = false;
+        self.group.ends_flush = false;
+        self.waiting.restart();
+        self.told.again();
+        if !self.waiting.is_empty() || !self.told.is_empty() {
             self.waiting_since.get_or_insert_with(Instant::now);
         }
         self.count_waiting();
@@ -449,6 +464,7 @@ impl Engine {
         tracing::warn!(error = %refusal, "database refused a row; writing the group one by one");
         let mut rest = std::mem::take(&mut self.group.items).into_iter();
         self.group.changes = 0;
+        let ends_flush = std::mem::take(&mut self.group.ends_flush);
         while let Some(item) = rest.next() {
             self.group.push(item);
             let result = match self.connected().await {
@@ -462,9 +478,13 @@ impl Engine {
                     for item in rest.by_ref() {
                         self.group.push(item);
                     }
-                    self.database_failed("writing bindings", &error);
+                    self.group.ends_flush = ends_flush;
+                    return self.database_failed("writing bindings", &error);
                 }
             }
+        }
+        if ends_flush {
+            self.told.durable();
         }
     }
 
@@ -511,7 +531,7 @@ impl Engine {
                 Some(Job::Durable(batch)) if late(&batch) => {
                     self.answer(batch, Err(CommitError::TimedOut));
                 }
-                Some(Job::Deferred(changes)) => self.absorb(changes),
+                Some(Job::Deferred(changes, completion)) => self.absorb(changes, completion),
                 Some(job) => {
                     self.pending.push_front(job);
                     break;
@@ -524,8 +544,10 @@ impl Engine {
     /// Closing, and there is nothing left or no hope.
     fn finished(&self, now: Instant) -> bool {
         self.closing_since.is_some_and(|since| {
-            let idle =
-                self.group.items.is_empty() && self.pending.is_empty() && self.waiting.is_empty();
+            let idle = self.group.items.is_empty()
+                && self.pending.is_empty()
+                && self.waiting.is_empty()
+                && self.told.is_empty();
             idle || now - since >= self.options.commit_timeout
         })
     }
@@ -549,10 +571,14 @@ impl Engine {
         for job in std::mem::take(&mut self.pending) {
             match job {
                 Job::Durable(batch) => self.answer(batch, Err(CommitError::Closed)),
-                Job::Deferred(changes) => lost += changes.len(),
+                Job::Deferred(changes, completion) => {
+                    lost += changes.len();
+                    self.told.add(completion);
+                }
                 Job::Close => {}
             }
         }
+        self.told.fail(&CommitError::Closed);
         if lost > 0 {
             tracing::warn!(lost, "deferred changes of bindings were not written");
             self.count_dropped(lost);

@@ -512,6 +512,49 @@ pub(crate) async fn deferred_refreshes_are_merged_and_written_within_a_second(ur
     assert_eq!((after.queued, after.deferred), (0, 0));
 }
 
+pub(crate) async fn who_defers_hears_when_it_is_durable(url: String) {
+    let store = open(&url).await;
+    let writer = BindingWriter::start(&store, quick());
+    // More than fit a group, so that a flush takes several.
+    const ROWS: i64 = 9_000;
+    for first in (1..=ROWS).step_by(3_000) {
+        let rows = (first..first + 3_000).map(put).collect();
+        commit(&writer, rows).await.expect("put");
+    }
+    let mut done = Vec::new();
+    for cseq in 2..=4 {
+        for first in (1..=ROWS).step_by(3_000) {
+            let changes = (first..first + 3_000)
+                .map(|id| DeferredChange::Refresh(refresh(id, cseq)))
+                .collect();
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let completion = Box::new(move |result| drop(sender.send(result)));
+            writer
+                .defer_with(changes, completion)
+                .expect("there is room");
+            done.push((first, cseq, receiver));
+        }
+    }
+    for (first, cseq, receiver) in done {
+        assert_eq!(receiver.await, Ok(Ok(())));
+        let rows = table(&store).await;
+        let written = (first..first + 3_000).all(|id| rows[&id].cseq >= cseq);
+        assert!(written, "{first} {cseq}");
+    }
+    // Taken along by a durable change: told all the same.
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let completion = Box::new(move |result| drop(sender.send(result)));
+    let change = DeferredChange::Refresh(refresh(1, 9));
+    writer
+        .defer_with(vec![change], completion)
+        .expect("there is room");
+    commit(&writer, vec![BindingChange::Delete(BindingId(1))])
+        .await
+        .expect("deleted");
+    writer.close().await;
+    assert_eq!(receiver.await, Ok(Ok(())));
+}
+
 pub(crate) async fn a_deferred_refresh_comes_before_a_later_durable_change_of_its_row(url: String) {
     let store = open(&url).await;
     let writer = BindingWriter::start(&store, quick());
