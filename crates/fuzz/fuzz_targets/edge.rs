@@ -337,7 +337,7 @@ impl Directory for Users {
     }
 
     fn has_user(&mut self, aor: &[u8]) -> bool {
-        aor.len() % 2 == 0
+        aor.len().is_multiple_of(2)
     }
 
     fn location<R>(

@@ -9,6 +9,10 @@ use transaction::{Slab, Time};
 /// Most calls tracked on one thread; further ones go on untracked and are counted.
 pub const CALLS_MAX: usize = 1_000_000;
 
+/// Most calls kept for use again, and the longest texts of one, in bytes.
+const SPARE_MAX: usize = 4_096;
+const SPARE_BYTES_MAX: usize = 1_024;
+
 /// In how many parts the table is swept, one at a time.
 const SWEEP_PARTS: usize = 64;
 
@@ -28,11 +32,11 @@ pub enum Stage {
 pub struct Call {
     hash: u64,
     /// The Call-ID.
-    pub call_id: Box<[u8]>,
+    pub call_id: Vec<u8>,
     /// The URI in From.
-    pub from: Box<[u8]>,
+    pub from: Vec<u8>,
     /// The URI in To.
-    pub to: Box<[u8]>,
+    pub to: Vec<u8>,
     /// How far it is.
     pub stage: Stage,
     /// When its INVITE arrived.
@@ -43,10 +47,39 @@ pub struct Call {
     forks: u16,
 }
 
+impl Call {
+    fn new(now: Time) -> Call {
+        Call {
+            hash: 0,
+            call_id: Vec::new(),
+            from: Vec::new(),
+            to: Vec::new(),
+            stage: Stage::Calling,
+            started: now,
+            answered: None,
+            forks: 0,
+        }
+    }
+
+    /// Makes another call of this one, with the memory of its texts.
+    fn begin(&mut self, now: Time, hash: u64) {
+        self.hash = hash;
+        self.call_id.clear();
+        self.from.clear();
+        self.to.clear();
+        self.stage = Stage::Calling;
+        self.started = now;
+        self.answered = None;
+        self.forks = 0;
+    }
+}
+
 /// The calls of one thread, by Call-ID and the caller's tag.
 #[derive(Debug)]
 pub struct Calls {
     calls: Slab<Call>,
+    /// Calls that are over, for their memory.
+    spare: Vec<Call>,
     by_hash: HashTable<Id>,
     secret: (u64, u64),
     /// Where the sweep goes on.
@@ -60,6 +93,7 @@ impl Calls {
     pub fn new(secret: (u64, u64)) -> Calls {
         Calls {
             calls: Slab::default(),
+            spare: Vec::new(),
             by_hash: HashTable::new(),
             secret,
             cursor: 0,
@@ -110,16 +144,12 @@ impl Calls {
             self.untracked += 1;
             return None;
         }
-        let id = self.calls.insert(Call {
-            hash,
-            call_id: call_id.into(),
-            from: from.into(),
-            to: to.into(),
-            stage: Stage::Calling,
-            started: now,
-            answered: None,
-            forks: 0,
-        });
+        let mut call = self.spare.pop().unwrap_or_else(|| Call::new(now));
+        call.begin(now, hash);
+        call.call_id.extend_from_slice(call_id);
+        call.from.extend_from_slice(from);
+        call.to.extend_from_slice(to);
+        let id = self.calls.insert(call);
         let calls = &self.calls;
         self.by_hash
             .insert_unique(hash, id, |id| calls.get(*id).map_or(0, |call| call.hash));
@@ -184,12 +214,17 @@ impl Calls {
     }
 
     /// Takes a call out.
-    pub fn end(&mut self, id: Id) -> Option<Call> {
-        let call = self.calls.remove(id)?;
+    pub fn end(&mut self, id: Id) {
+        let Some(call) = self.calls.remove(id) else {
+            return;
+        };
         if let Ok(entry) = self.by_hash.find_entry(call.hash, |other| *other == id) {
             entry.remove();
         }
-        Some(call)
+        let size_bytes = call.call_id.capacity() + call.from.capacity() + call.to.capacity();
+        if self.spare.len() < SPARE_MAX && size_bytes <= SPARE_BYTES_MAX {
+            self.spare.push(call);
+        }
     }
 
     fn find_hash(&self, hash: u64) -> Option<Id> {

@@ -259,11 +259,16 @@ impl Rig {
         self.settle();
     }
 
-    fn settle(&mut self) {
+    /// Takes what was sent out of the output.
+    pub fn collect(&mut self) {
         for (bytes, flow) in self.output.outbox.iter() {
             self.sent.push(Sip::read(bytes, *flow));
         }
         self.output.outbox.clear();
+    }
+
+    fn settle(&mut self) {
+        self.collect();
         for proxy::Event::Call { call, note } in self.output.calls.drain(..) {
             self.calls.push(format!("{note:?}"));
             assert!(!call.call_id.is_empty());
@@ -287,10 +292,7 @@ impl Rig {
                 &mut self.output,
             );
         }
-        for (bytes, flow) in self.output.outbox.iter() {
-            self.sent.push(Sip::read(bytes, *flow));
-        }
-        self.output.outbox.clear();
+        self.collect();
     }
 
     /// Answers the look-up of `host` with addresses.
