@@ -16,6 +16,15 @@ fn sipp_call(
     (callee, callee_over): (&str, Over),
     status: &str,
 ) -> (Node, String, String) {
+    sipp_calls((caller, caller_over), (callee, callee_over), status, 1)
+}
+
+fn sipp_calls(
+    (caller, caller_over): (&str, Over),
+    (callee, callee_over): (&str, Over),
+    status: &str,
+    count: usize,
+) -> (Node, String, String) {
     let node = Node::with_users("", "", &["alice", "bob"]);
     let port = free_port();
     let words = [
@@ -25,8 +34,8 @@ fn sipp_call(
     ];
     let contact = format!("<sip:bob@127.0.0.1:{port}{}>", callee_over.parameter());
     Phone::udp(&node, "bob").registers_at(&contact);
-    let callee = Sipp::waits(&node, callee, (callee_over, port), &words);
-    let caller = Sipp::calls(&node, caller, caller_over, &words);
+    let callee = Sipp::waits(&node, callee, (callee_over, port), &words, count);
+    let caller = Sipp::calls(&node, caller, caller_over, &words, count);
     let (caller, callee) = (caller.end(), callee.end());
     let went = caller.is_ok() && callee.is_ok();
     let heard = (side(caller), side(callee));
@@ -66,6 +75,16 @@ fn sipp_calls_from_udp_to_tcp() {
 #[test]
 fn sipp_calls_from_tcp_to_udp() {
     a_whole_call(Over::Tcp, Over::Udp);
+}
+
+#[test]
+fn a_hundred_calls_at_once_are_all_answered_and_all_ended() {
+    for (caller, callee) in [(Over::Udp, Over::Udp), (Over::Tcp, Over::Udp)] {
+        let (node, ..) = sipp_calls(("caller", caller), ("callee", callee), "", 100);
+        assert_eq!(node.metric("holdline_calls_answered_total"), 100.0);
+        assert_eq!(node.metric("holdline_calls_ended_total"), 100.0);
+        assert_eq!(node.metric("holdline_calls_failed_total"), 0.0);
+    }
 }
 
 #[test]

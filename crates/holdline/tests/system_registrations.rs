@@ -24,7 +24,7 @@ fn sipp_registers_refreshes_and_leaves_over_udp_and_tcp() {
     let node = Node::with_users("", "", &["alice"]);
     let words = [("PASSWORD", &password_of("alice")[..])];
     for over in [Over::Udp, Over::Tcp] {
-        let register = Sipp::calls(&node, "register", over, &words);
+        let register = Sipp::calls(&node, "register", over, &words, 1);
         register.end().unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(node.metric("holdline_bindings"), 0.0);
     }

@@ -41,9 +41,15 @@ pub(crate) struct Sipp {
 }
 
 impl Sipp {
-    /// Starts a scenario of the folder `scenarios`, with these words in place of those in it, as a
-    /// caller of `user`.
-    pub(crate) fn calls(node: &Node, scenario: &str, over: Over, words: &[(&str, &str)]) -> Sipp {
+    /// Starts `count` calls within a second by a scenario of the folder `scenarios`, with these words
+    /// in place of those in it.
+    pub(crate) fn calls(
+        node: &Node,
+        scenario: &str,
+        over: Over,
+        words: &[(&str, &str)],
+        count: usize,
+    ) -> Sipp {
         let port = super::free_port();
         Sipp::start(
             node.path(),
@@ -51,17 +57,19 @@ impl Sipp {
             (over, port),
             words,
             Some(node.address()),
+            count,
         )
     }
 
-    /// Starts a scenario that waits for one call at `port`.
+    /// Starts a scenario that waits for `count` calls at `port`.
     pub(crate) fn waits(
         node: &Node,
         scenario: &str,
         (over, port): (Over, u16),
         words: &[(&str, &str)],
+        count: usize,
     ) -> Sipp {
-        let sipp = Sipp::start(node.path(), scenario, (over, port), words, None);
+        let sipp = Sipp::start(node.path(), scenario, (over, port), words, None, count);
         super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
         sipp
     }
@@ -72,6 +80,7 @@ impl Sipp {
         (over, port): (Over, u16),
         words: &[(&str, &str)],
         remote: Option<SocketAddr>,
+        count: usize,
     ) -> Sipp {
         let folder = folder.join(format!("sipp-{port}"));
         fs::create_dir_all(&folder).expect("a folder");
@@ -94,7 +103,8 @@ impl Sipp {
                 "-p",
                 &port.to_string(),
             ])
-            .args(["-t", over.option(), "-m", "1", "-l", "1", "-nostdin"])
+            .args(["-t", over.option(), "-nostdin"])
+            .args(["-m", &count.to_string(), "-r", &count.to_string()])
             .args(["-timeout", "15s", "-timeout_error", "-recv_timeout", "9000"])
             .args(["-trace_err", "-error_file", "errors"])
             .args(["-trace_msg", "-message_file", "messages"])
