@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use edge::Renewals;
 use net::resolve::{Query, Resolver};
 use proxy::Resolve;
 use registrar::Change;
@@ -58,10 +59,36 @@ impl Tasks {
         }
     }
 
-    /// Has changes written soon; empties the list.
-    pub(crate) fn defer(&self, shared: &Shared, changes: &mut Vec<Change>) {
+    /// Has changes written soon; empties the list. The location table hears when `renewals`, which are
+    /// among them, are durable: then the next refresh of these bindings need not be waited for either.
+    pub(crate) fn defer(
+        &self,
+        shared: &Arc<Shared>,
+        changes: &mut Vec<Change>,
+        renewals: Renewals,
+    ) {
         let changes: Vec<DeferredChange> = changes.drain(..).filter_map(rows::deferred).collect();
-        if let Err(reason) = shared.writer.defer(changes) {
+        let deferred = if renewals.is_empty() {
+            shared.writer.defer(changes)
+        } else {
+            let then = shared.clone();
+            let completion = Box::new(move |result: Result<(), store::CommitError>| {
+                if result.is_ok() {
+                    for (aor, id, expires_at_unix_s) in renewals.iter() {
+                        let mut location = then.location(aor);
+                        // One that was made to end earlier since then has been written so already.
+                        let stands = location.lookup(aor, 0).any(|binding| {
+                            binding.id() == id && binding.expires_at_unix_s() >= expires_at_unix_s
+                        });
+                        if stands {
+                            location.committed(aor, id, expires_at_unix_s);
+                        }
+                    }
+                }
+            });
+            shared.writer.defer_with(changes, completion)
+        };
+        if let Err(reason) = deferred {
             // The bindings stay in memory; their next refresh is written.
             tracing::warn!(
                 ?reason,

@@ -501,7 +501,9 @@ impl Worker {
         let defers = since_defer >= DEFER_SPACING || output.deferred.len() >= SUBMIT_CHANGES_MAX;
         if defers && !output.deferred.is_empty() {
             turn.deferred = now;
-            self.tasks.defer(&self.shared, &mut output.deferred);
+            let renewals = std::mem::take(&mut output.renewals);
+            self.tasks
+                .defer(&self.shared, &mut output.deferred, renewals);
         }
     }
 

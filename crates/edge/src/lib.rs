@@ -21,5 +21,5 @@ mod timers;
 
 pub use directory::Directory;
 pub use edge::{Edge, Tables};
-pub use output::{BindingNote, Counted, Now, Output};
+pub use output::{BindingNote, Counted, Now, Output, Renewals};
 pub use settings::{AuthSettings, Settings};

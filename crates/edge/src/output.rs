@@ -31,6 +31,9 @@ pub struct Output {
     pub commits: Vec<u64>,
     /// Changes that may be written within a second.
     pub deferred: Vec<Change>,
+    /// Whose ends `deferred` writes: once it is durable, [`registrar::Location::committed`] is to hear of
+    /// each, so that the next refresh need not be waited for.
+    pub renewals: Renewals,
     /// Names to be resolved.
     pub resolves: Vec<Resolve>,
     /// What happened to calls.
@@ -39,6 +42,45 @@ pub struct Output {
     pub bindings: Vec<BindingNote>,
     /// Whether anybody listens to events.
     pub is_watched: bool,
+}
+
+/// Bindings with the ends that a write gives them, in two buffers whatever their number.
+#[derive(Debug, Default)]
+pub struct Renewals {
+    aors: Vec<u8>,
+    /// Where its address of record ends in `aors`, its number, its end in seconds since 1970.
+    entries: Vec<(usize, u64, u64)>,
+}
+
+impl Renewals {
+    /// Adds the binding `id` of `aor`, which ends at `expires_at_unix_s`.
+    pub fn push(&mut self, aor: &[u8], id: u64, expires_at_unix_s: u64) {
+        self.aors.extend_from_slice(aor);
+        self.entries.push((self.aors.len(), id, expires_at_unix_s));
+    }
+
+    /// Address of record, number and end of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64, u64)> {
+        let mut start = 0;
+        self.entries
+            .iter()
+            .map(move |&(end, id, expires_at_unix_s)| {
+                let aor = &self.aors[start..end];
+                start = end;
+                (aor, id, expires_at_unix_s)
+            })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.aors.clear();
+        self.entries.clear();
+    }
 }
 
 /// Something that happened to a binding.

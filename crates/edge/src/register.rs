@@ -96,6 +96,9 @@ impl Edge {
             output.durable.append(&mut reply.changes);
             output.commits.push(self.held.insert(held).to_bits());
         } else {
+            for (id, expires_at_unix_s) in reply.changes.iter().filter_map(end_of) {
+                output.renewals.push(aor, id, expires_at_unix_s);
+            }
             output.deferred.append(&mut reply.changes);
             self.layer.respond(
                 input.now.time,

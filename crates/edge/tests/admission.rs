@@ -375,6 +375,8 @@ fn a_refresh_does_not_wait_for_the_store() {
         (rig.output.deferred.len(), rig.output.durable.len()),
         (1, 0)
     );
+    let renewals: Vec<_> = rig.output.renewals.iter().map(|(aor, ..)| aor).collect();
+    assert_eq!(renewals, [b"alice@example.org"], "the registrar is to hear");
     rig.forgets();
 }
 

@@ -283,6 +283,7 @@ impl Rig {
         let now = self.now();
         self.output.durable.clear();
         self.output.deferred.clear();
+        self.output.renewals.clear();
         for token in std::mem::take(&mut self.output.commits) {
             self.edge.stored(
                 &self.settings,
