@@ -505,3 +505,48 @@ fn timer_c_gives_the_next_phone_its_turn() {
     rig.wait(300_000);
     rig.forgets();
 }
+
+#[test]
+fn more_breadth_than_is_allowed_is_cut_down() {
+    let mut rig = rig(&[(BOB, 1_000), (CAROL, 1_000)]);
+    invite(&mut rig, &["Max-Breadth: 60000"]);
+    for phone in [BOB, CAROL] {
+        assert_eq!(rig.to(phone).headers("Max-Breadth"), ["30"]);
+    }
+    rig.forgets();
+}
+
+#[test]
+fn what_a_lost_phone_answers_to_its_cancel_is_not_the_callers_answer() {
+    let mut rig = rig(&[(BOB, 1_000), (CAROL, 1_000)]);
+    invite(&mut rig, &[]);
+    let (bob, carol) = (rig.to(BOB), rig.to(CAROL));
+    answers(&mut rig, BOB, &bob, 180, &[]);
+    rig.to(ALICE);
+    rig.break_flow(BOB);
+    is_cancelled(&mut rig, BOB, &bob);
+    rig.quiet();
+    answers(&mut rig, CAROL, &carol, 503, &[]);
+    assert_eq!(rig.to(ALICE).status(), 500);
+    rig.forgets();
+}
+
+#[test]
+fn a_phone_that_was_lost_and_answers_after_all_has_the_call() {
+    let mut rig = rig(&[(BOB, 900), (CAROL, 500)]);
+    invite(&mut rig, &[]);
+    let bob = rig.to(BOB);
+    answers(&mut rig, BOB, &bob, 180, &[]);
+    rig.take();
+    rig.break_flow(BOB);
+    assert_eq!(rig.to(BOB).method(), "CANCEL");
+    let carol = rig.to(CAROL);
+    answers(&mut rig, CAROL, &carol, 180, &[]);
+    rig.take();
+    answers(&mut rig, BOB, &bob, 200, &[]);
+    assert_eq!(rig.to(ALICE).status(), 200);
+    is_cancelled(&mut rig, CAROL, &carol);
+    rig.wait(40_000);
+    rig.take();
+    hang_up(rig, 1);
+}

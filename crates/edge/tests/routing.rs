@@ -917,3 +917,146 @@ fn a_draining_edge_takes_nothing_new_and_ends_what_there_is() {
     assert_eq!(rig.to(BOB).method(), "MESSAGE");
     rig.forgets();
 }
+
+#[test]
+fn compact_forms_folds_and_lists_are_read() {
+    let mut rig = Rig::with_bob();
+    let text = "MESSAGE sip:bob@example.org SIP/2.0\r\n\
+                v: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK-1 ,\r\n SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK-0\r\n\
+                f: <sip:alice@example.org>;tag=a\r\nt:\r\n <sip:bob@example.org>\r\ni: 1\r\n\
+                CSeq: 1\r\n MESSAGE\r\nl: 0\r\n\r\n";
+    rig.feed(ALICE, text);
+    let sent = rig.to(BOB);
+    assert!(
+        sent.text.contains("branch=z9hG4bK-1;received=")
+            || sent.text.contains("branch=z9hG4bK-1 ,")
+    );
+    let ours = sent.the("Via").to_owned();
+    // The callee puts all of them into one line.
+    let response = format!(
+        "SIP/2.0 200 OK\r\nVia: {ours}, SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK-1, SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK-0\r\n\
+         f: <sip:alice@example.org>;tag=a\r\nt: <sip:bob@example.org>;tag=b\r\ni: 1\r\nCSeq: 1 MESSAGE\r\nl: 0\r\n\r\n"
+    );
+    rig.feed(BOB, &response);
+    let back = rig.to(ALICE);
+    let vias =
+        "SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK-1, SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK-0";
+    assert_eq!(back.headers("Via"), [vias]);
+    rig.forgets();
+}
+
+#[test]
+fn several_contacts_in_an_invite_are_the_callees_matter() {
+    let mut rig = Rig::with_bob();
+    let contacts = "Contact: <sip:alice@192.0.2.10:5060>, <sip:alice@10.0.0.1>";
+    let sent = rig.invite(&request("INVITE", TO_BOB, VIA, &[contacts]));
+    assert!(sent.text.contains(contacts));
+    rig.feed(BOB, &answer(&sent, 400, "b", &[]));
+    assert_eq!(rig.to(BOB).method(), "ACK");
+    assert_eq!(rig.to(ALICE).status(), 400);
+    rig.forgets();
+}
+
+#[test]
+fn a_request_without_a_readable_header_is_refused_or_dropped() {
+    let mut rig = Rig::with_bob();
+    let good = message(TO_BOB, &[]);
+    for (from, to, status) in [
+        ("Call-ID: call-1", "Call-ID:", 400),
+        ("CSeq: 1 MESSAGE", "CSeq: one MESSAGE", 400),
+        ("CSeq: 1 MESSAGE", "CSeq: 1 INVITE", 400),
+        ("SIP/2.0\r\nVia", "SIP/3.0\r\nVia", 505),
+    ] {
+        refused(&mut rig, &good.replacen(from, to, 1), status);
+    }
+    for text in [
+        good.replacen("Via: SIP", "Via: ", 1),
+        "MESSAGE sip:a SIP/2.0\r\n\r\n".to_owned(),
+    ] {
+        rig.feed(ALICE, &text);
+        assert!(rig.take().iter().all(|sent| sent.status() == 400));
+    }
+    // An ACK is never answered.
+    rig.feed(
+        ALICE,
+        &good
+            .replace("MESSAGE", "ACK")
+            .replacen("Call-ID: call-1", "Call-ID:", 1),
+    );
+    rig.quiet();
+    rig.forgets();
+}
+
+#[test]
+fn prack_and_update_travel_before_the_answer() {
+    let mut rig = Rig::with_bob();
+    let sent = rig.invite(&request("INVITE", TO_BOB, VIA, &["Supported: 100rel"]));
+    rig.feed(
+        BOB,
+        &answer(&sent, 183, "b", &["RSeq: 1", "Require: 100rel"]),
+    );
+    let early = rig.to(ALICE);
+    let (route, to) = (
+        format!("Route: {}", early.the("Record-Route")),
+        format!("To: {}", early.the("To")),
+    );
+    for (method, cseq) in [("PRACK", "CSeq: 2 PRACK"), ("UPDATE", "CSeq: 3 UPDATE")] {
+        let via = format!("192.0.2.10:5060;branch=z9hG4bK-{method}");
+        rig.feed(
+            ALICE,
+            &request(
+                method,
+                "sip:bob@192.0.2.20:5060",
+                &via,
+                &[&route, &to, cseq],
+            ),
+        );
+        let sent = rig.to(BOB);
+        assert_eq!((sent.method(), sent.header("Route")), (method, None));
+        rig.feed(BOB, &answer(&sent, 200, "b", &[]));
+        assert_eq!(rig.to(ALICE).status(), 200);
+    }
+    rig.feed(BOB, &answer(&sent, 486, "b", &[]));
+    assert_eq!(rig.calls, ["Started", "Ringing", "Failed { status: 486 }"]);
+    rig.forgets();
+}
+
+#[test]
+fn a_notify_finds_its_subscriber_behind_nat() {
+    let mut rig = Rig::with_bob();
+    let alice = "192.0.2.10:40000";
+    let contact = "Contact: <sip:alice@10.0.0.1:5060>";
+    rig.feed(
+        alice,
+        &request(
+            "SUBSCRIBE",
+            TO_BOB,
+            "10.0.0.1:5060;branch=z9hG4bK-s",
+            &[contact],
+        ),
+    );
+    let sent = rig.to(BOB);
+    let route = format!("Route: {}", sent.the("Record-Route"));
+    // It may overtake the 200.
+    let lines = [
+        "From: <sip:bob@example.org>;tag=b",
+        "To: <sip:alice@example.org>;tag=a",
+        &route,
+    ];
+    rig.feed(
+        BOB,
+        &request(
+            "NOTIFY",
+            "sip:alice@10.0.0.1:5060",
+            "192.0.2.20:5060;branch=z9hG4bK-n",
+            &lines,
+        ),
+    );
+    let notify = rig.to(alice);
+    assert_eq!((notify.method(), notify.header("Route")), ("NOTIFY", None));
+    rig.feed(alice, &answer(&notify, 200, "a", &[]));
+    assert_eq!(rig.to(BOB).status(), 200);
+    rig.feed(BOB, &answer(&sent, 200, "b", &[]));
+    assert_eq!(rig.to(alice).status(), 200);
+    rig.forgets();
+}

@@ -196,7 +196,9 @@ impl Proxy {
             .ok()
             .flatten();
         context.breadth_given = breadth.is_some();
-        context.breadth = breadth.map_or(s.settings.max_breadth, |breadth| breadth as u16);
+        // RFC 5393 section 5.3.3: more than we would allow ourselves is cut down to that.
+        let breadth_max = s.settings.max_breadth;
+        context.breadth = breadth.map_or(breadth_max, |breadth| breadth_max.min(breadth as u16));
         let to_tag = forward.envelope.to_tag;
         let forms_dialog = matches!(
             request.method(),

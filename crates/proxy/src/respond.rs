@@ -56,7 +56,9 @@ impl Proxy {
             101..=199 => self.provisional(s, id, response),
             200..=299 => self.success(s, id, client, response),
             _ => {
-                let Some(at) = at else { return };
+                // What comes of a branch that was given up as lost says nothing any more.
+                let is_open = |at: &usize| context.branches[*at].state != BranchState::Done;
+                let Some(at) = at.filter(is_open) else { return };
                 self.keep_if_better(s, id, response);
                 // RFC 3263 section 4.3: a 503 is a reason to try the next address.
                 let is_failure = status == 503;
