@@ -91,6 +91,7 @@ section "clippy" count_failure cargo clippy --workspace --all-targets --locked -
 section "tests" nextest
 section "doc tests" doc_tests
 section "fuzzing" count_failure scripts/fuzz.sh "$FUZZ_SECONDS"
+section "instructions" count_failure cargo xtask instructions
 section "docs" count_failure docs
 
 printf '\n==== summary ====\n'

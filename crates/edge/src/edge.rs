@@ -3,7 +3,8 @@
 use proxy::{Proxy, Surroundings};
 use registrar::Reply;
 use sip::{
-    Defect, Envelope, HeaderName, Index, Message, Method, ParseError, Splices, Via, build, status,
+    Defect, Envelope, HeaderName, Index, Message, Method, ParseError, Splices, Via, build, check,
+    status,
 };
 use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
 
@@ -107,11 +108,10 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
-        let envelope = match Envelope::read(response) {
-            Ok(envelope) => envelope,
+        let (via, cseq) = match check::response_route(response) {
+            Ok(route) => route,
             Err(defect) => return self.counted.add(defect.label()),
         };
-        let (via, cseq) = (envelope.via, envelope.cseq);
         let number = via
             .branch()
             .and_then(proxy::loops::read_branch)

@@ -65,6 +65,18 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// What takes a response to its transaction (section 17.1.3): the topmost Via and CSeq. What else is in
+/// it is for the one who asked.
+///
+/// # Errors
+/// The first thing that is wrong with these fields, what the index found included.
+pub fn response_route<'a>(response: &Message<'a>) -> Result<(Via<'a>, CSeq<'a>), Defect> {
+    match response.defect() {
+        Some(defect) => Err(defect),
+        None => Ok((response.via()?, response.cseq()?)),
+    }
+}
+
 /// Checks a message: what the index found, the mandatory headers (section 8.1.1) and the fields that
 /// routing depends on.
 ///

@@ -96,7 +96,8 @@ impl<'a> Params<'a> {
 }
 
 fn param(bytes: &[u8]) -> Param<'_> {
-    match memchr::memchr(b'=', bytes) {
+    // Short, so a loop is quicker than a search that has to set up.
+    match bytes.iter().position(|&byte| byte == b'=') {
         Some(at) => Param {
             name: lex::trim_end(&bytes[..at]),
             value: Some(lex::trim_start(&bytes[at + 1..])),

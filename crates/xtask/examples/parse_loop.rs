@@ -4,8 +4,8 @@
 
 use std::process::ExitCode;
 
-use sip::check::check;
-use sip::{HeaderName, Index, Limits, Requirement, Span, Splices, build};
+use sip::check::response_route;
+use sip::{Envelope, HeaderName, Index, Limits, Span, Splices, build};
 
 /// An INVITE as phones send it, about 600 bytes with its body.
 const INVITE: &[u8] = b"INVITE sip:bob@example.org SIP/2.0\r\n\
@@ -43,11 +43,11 @@ m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
 enum Work {
     /// The INVITE is indexed.
     Indexed,
-    /// And checked for a proxy.
+    /// And its mandatory fields read.
     Checked,
     /// And edited and written as a proxy forwards it.
     Forwarded,
-    /// The 200 is indexed, checked and written without its topmost Via.
+    /// The 200 is indexed, routed and written without its topmost Via.
     Answered,
 }
 
@@ -62,13 +62,13 @@ fn forward(tools: &mut Tools) -> usize {
     let Ok(message) = tools.index.parse(INVITE, &Limits::default()) else {
         return 0;
     };
-    let (Ok(()), Ok(via)) = (check(&message, Requirement::Proxy), message.via()) else {
+    let Ok(envelope) = Envelope::read(&message) else {
         return 0;
     };
     let splices = &mut tools.splices;
     splices.clear();
     let source = std::net::SocketAddr::from(([192, 0, 2, 33], 5062));
-    build::stamp_via(&message, &via, source, splices);
+    build::stamp_via(&message, &envelope.via, source, splices);
     let at = message.headers_start();
     splices.insert(
         at,
@@ -89,9 +89,9 @@ fn answer(tools: &mut Tools) -> usize {
     let Ok(message) = tools.index.parse(OK, &Limits::default()) else {
         return 0;
     };
-    let (Ok(()), Ok(_)) = (check(&message, Requirement::Proxy), message.via()) else {
+    if response_route(&message).is_err() {
         return 0;
-    };
+    }
     tools.splices.clear();
     tools
         .splices
@@ -114,9 +114,7 @@ fn once(work: Work, tools: &mut Tools) -> usize {
         }
         Work::Checked => {
             let message = tools.index.parse(std::hint::black_box(INVITE), &limits);
-            message.map_or(0, |message| {
-                usize::from(check(&message, Requirement::Proxy).is_ok())
-            })
+            message.map_or(0, |message| usize::from(Envelope::read(&message).is_ok()))
         }
         Work::Forwarded => forward(tools),
         Work::Answered => answer(tools),
