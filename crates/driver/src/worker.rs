@@ -334,6 +334,9 @@ impl Worker {
         now: Instant,
         turn: &mut Turn,
     ) {
+        if !turn.edge.may_wait_for(remote) {
+            return;
+        }
         let mut surface = surface(
             &self.shared,
             &self.listeners,

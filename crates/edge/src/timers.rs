@@ -80,6 +80,12 @@ impl Edge {
         }
     }
 
+    /// Whether anything may wait for an answer of a peer; if not, [`Edge::flow_failed`] has nothing to do
+    /// for it. Connections come and go far more often than while a call is being set up over them.
+    pub fn may_wait_for(&self, peer: SocketAddr) -> bool {
+        self.layer.may_have_clients_to(peer)
+    }
+
     /// Takes note that nothing can be sent on a flow any more: what waits for an answer on it fails.
     pub fn flow_failed<D: Directory>(
         &mut self,

@@ -92,6 +92,8 @@ pub struct Layer {
     clients: Slab<ClientTransaction>,
     by_key: HashTable<u32>,
     by_branch: HashTable<u32>,
+    /// How many client transactions there are to the peers of each bucket.
+    by_peer: Vec<u32>,
     wheel: Wheel<u64>,
     pub(crate) buffers: Buffers,
     secret: (u64, u64),
@@ -110,6 +112,9 @@ const TIMERS_PER_TRANSACTION: u32 = 8;
 /// would leave an entry behind for minutes after most calls. A little over 64*T1, so that no other
 /// timer at its default needs two entries.
 const ARM_AHEAD_MAX_MS: u64 = 33_000;
+
+/// In how many buckets peers are counted, a power of two.
+const PEER_BUCKETS: usize = 4_096;
 
 /// For messages that were made or taken here already.
 const OWN: sip::Limits = sip::Limits {
@@ -131,6 +136,7 @@ impl Layer {
             clients: Slab::default(),
             by_key: HashTable::new(),
             by_branch: HashTable::new(),
+            by_peer: vec![0; PEER_BUCKETS],
             wheel: Wheel::new(
                 now,
                 transactions_max.saturating_mul(2 * TIMERS_PER_TRANSACTION),
@@ -235,6 +241,16 @@ impl Layer {
             }
         }
     }
+}
+
+/// The bucket of a peer. Nobody gains by making peers fall together: it costs what no index would.
+fn peer_bucket(peer: std::net::SocketAddr) -> usize {
+    let address = match peer.ip() {
+        std::net::IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        std::net::IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+    };
+    let mixed = (address << 16 ^ u64::from(peer.port())).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 52) as usize % PEER_BUCKETS
 }
 
 /// The roles that are due, each with its deadline taken away, in the order retransmit, timeout, linger.

@@ -337,6 +337,7 @@ impl Rig {
     pub fn break_flow(&mut self, remote: &str) {
         let remote: SocketAddr = remote.parse().expect("an address");
         let now = self.now();
+        assert!(self.edge.may_wait_for(remote));
         self.edge.flow_failed(
             &self.settings,
             now,
@@ -398,6 +399,9 @@ impl Rig {
         assert_eq!(self.edge.tables(), edge::Tables::default());
         assert_eq!(self.edge.calls().len(), 0, "calls");
         assert!(self.edge.is_idle());
+        for peer in [ALICE, BOB, CAROL, DAVE, STRANGER] {
+            assert!(!self.edge.may_wait_for(peer.parse().expect("an address")));
+        }
         let counters = self.edge.counters();
         assert_eq!(
             counters.calls_started,

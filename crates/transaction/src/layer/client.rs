@@ -4,7 +4,7 @@ use sip::build;
 use sip::{Message, Method};
 
 use super::server::role_of;
-use super::{ClientId, Deadlines, Fired, Id, Layer, OWN, due, start_timer};
+use super::{ClientId, Deadlines, Fired, Id, Layer, OWN, due, peer_bucket, start_timer};
 use crate::flow::{Flow, Outbox};
 use crate::machine::{Action, Event, Kind, State, start, step};
 use crate::time::Time;
@@ -103,6 +103,7 @@ impl Layer {
             cancel_reason: Vec::new(),
             user,
         });
+        self.by_peer[peer_bucket(flow.remote)] += 1;
         let clients = &self.clients;
         self.by_branch.insert_unique(branch, id.slot(), |&slot| {
             clients.at(slot).map_or(0, |(_, client)| client.branch)
@@ -240,6 +241,12 @@ impl Layer {
         (was_pending && user != NOBODY && !self.client_is_pending(id)).then_some(user)
     }
 
+    /// Whether there may be client transactions to a peer. Mostly there are none, and `false` spares
+    /// [`Layer::clients_of`] its look at all of them.
+    pub fn may_have_clients_to(&self, peer: std::net::SocketAddr) -> bool {
+        self.by_peer[peer_bucket(peer)] > 0
+    }
+
     /// The client transactions that wait for an answer over `flow`, which broke.
     pub fn clients_of(&self, failed: impl Fn(&Flow) -> bool, found: &mut Vec<ClientId>) {
         let waiting = self.clients.iter().filter(|(_, client)| {
@@ -343,6 +350,7 @@ impl Layer {
             entry.remove();
         }
         if let Some(mut client) = self.clients.remove(id) {
+            self.by_peer[peer_bucket(client.flow.remote)] -= 1;
             self.buffers.release_from(&mut client.request);
             self.buffers.release_from(&mut client.cancel_reason);
             if client.user != NOBODY {
