@@ -1060,3 +1060,64 @@ fn a_notify_finds_its_subscriber_behind_nat() {
     assert_eq!(rig.to(alice).status(), 200);
     rig.forgets();
 }
+
+#[test]
+fn a_phone_whose_stream_closed_is_tried_where_its_contact_says() {
+    for is_closed in [false, true] {
+        let mut rig = Rig::new();
+        let stream = "192.0.2.20:49152";
+        let contact = "sip:bob@192.0.2.20:5060;transport=tcp";
+        rig.bind("bob", contact, 1_000, Some(rig::tcp(stream)), "");
+        if is_closed {
+            rig.users.closed.insert(stream.parse().expect("an address"));
+        }
+        rig.feed(ALICE, &message(TO_BOB, &[]));
+        let sent = rig.to(if is_closed { BOB } else { stream });
+        assert!(sent.flow.transport.is_reliable());
+        rig.feed_on(sent.flow, &answer(&sent, 200, "b", &[]));
+        assert_eq!(rig.to(ALICE).status(), 200);
+        rig.forgets();
+    }
+}
+
+#[test]
+fn a_dialog_follows_its_phone_to_another_stream() {
+    let mut rig = Rig::with_bob();
+    let (before, after) = ("192.0.2.10:49152", "192.0.2.10:50000");
+    let uri = "sip:alice@10.0.0.1:5060;transport=tcp";
+    let text = request(
+        "INVITE",
+        TO_BOB,
+        "10.0.0.1:5060;branch=z9hG4bK-t",
+        &[&format!("Contact: <{uri}>")],
+    );
+    rig.feed_on(
+        rig::tcp(before),
+        &text.replace("SIP/2.0/UDP", "SIP/2.0/TCP"),
+    );
+    rig.to(before);
+    let sent = rig.to(BOB);
+    rig.feed(BOB, &answer(&sent, 200, "b", &[]));
+    rig.take();
+    rig.users.closed.insert(before.parse().expect("an address"));
+    rig.bind("alice", uri, 1_000, Some(rig::tcp(after)), "");
+    let routes: Vec<_> = sent
+        .headers("Record-Route")
+        .iter()
+        .map(|route| format!("Route: {route}"))
+        .collect();
+    let mut lines = vec![
+        "From: <sip:bob@example.org>;tag=b",
+        "To: <sip:alice@example.org>;tag=a",
+    ];
+    lines.extend(routes.iter().map(String::as_str));
+    rig.feed(
+        BOB,
+        &request("BYE", uri, "192.0.2.20:5060;branch=z9hG4bK-b", &lines),
+    );
+    let bye = rig.to(after);
+    assert_eq!((bye.method(), bye.header("Route")), ("BYE", None));
+    rig.feed_on(rig::tcp(after), &answer(&bye, 200, "a", &[]));
+    assert_eq!(rig.to(BOB).status(), 200);
+    rig.forgets();
+}

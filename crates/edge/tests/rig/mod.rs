@@ -52,6 +52,8 @@ pub struct Users {
     pub passwords: HashMap<&'static str, &'static str>,
     pub location: Location,
     pub unreachable: HashSet<SocketAddr>,
+    /// Peers whose streams are closed.
+    pub closed: HashSet<SocketAddr>,
     ids: u64,
     uniques: u64,
     replay: ReplayFilter,
@@ -67,6 +69,10 @@ impl Network for Users {
             remote,
             local: EDGE.parse().expect("an address"),
         })
+    }
+
+    fn is_open(&mut self, flow: &Flow) -> bool {
+        flow.transport == Transport::Udp || !self.closed.contains(&flow.remote)
     }
 }
 
@@ -166,6 +172,7 @@ impl Rig {
                 passwords: [("alice", "a"), ("bob", "b"), ("carol", "c"), ("dave", "d")].into(),
                 location: Location::new((3, 4)),
                 unreachable: HashSet::new(),
+                closed: HashSet::new(),
                 ids: 0,
                 uniques: 0,
                 replay: ReplayFilter::new(1_024),
