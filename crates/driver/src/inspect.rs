@@ -149,6 +149,12 @@ impl Snapshot {
         self.is_idle &= worker.is_idle;
     }
 
+    /// Notes a worker that did not answer: nobody knows what waits there.
+    pub(crate) fn miss(&mut self) {
+        self.silent_workers += 1;
+        self.is_idle = false;
+    }
+
     fn add_proxy(&mut self, counters: Counters) {
         let total = &mut self.proxy;
         total.forwarded += counters.forwarded;
@@ -263,5 +269,21 @@ impl Shared {
             .iter()
             .map(lock)
             .fold((0, 0), |(aors, bindings), (a, b)| (aors + a, bindings + b))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_with_a_worker_that_is_silent_is_not_idle() {
+        let mut snapshot = Snapshot {
+            is_idle: true,
+            ..Snapshot::default()
+        };
+        snapshot.miss();
+        assert!(!snapshot.is_idle);
+        assert_eq!(snapshot.silent_workers, 1);
     }
 }

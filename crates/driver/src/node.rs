@@ -428,7 +428,7 @@ impl Node {
         for _ in &self.shared.inboxes {
             match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(worker) => snapshot.add(worker),
-                Err(_) => snapshot.silent_workers += 1,
+                Err(_) => snapshot.miss(),
             }
         }
         snapshot
