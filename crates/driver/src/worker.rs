@@ -189,11 +189,7 @@ impl Worker {
             Duration::ZERO
         } else {
             let now = self.shared.clock.now().time;
-            let pause_max = if turn.output.deferred.is_empty() {
-                PAUSE_MAX
-            } else {
-                DEFER_SPACING
-            };
+            let pause_max = pause_max(&turn.output);
             let next = turn.edge.next(now);
             next.map_or(pause_max, |next| {
                 pause_max.min(Duration::from_millis(next.ms_since(now)))
@@ -601,6 +597,18 @@ impl Worker {
     }
 }
 
+/// How long a worker may sleep on what it has not handed over yet. Changes that phones wait for are left
+/// behind when a busy worker has just become a quiet one.
+fn pause_max(output: &Output) -> Duration {
+    if !output.commits.is_empty() || !output.durable.is_empty() {
+        SUBMIT_SPACING
+    } else if !output.deferred.is_empty() {
+        DEFER_SPACING
+    } else {
+        PAUSE_MAX
+    }
+}
+
 fn port_fd(port: &Port) -> &UdpSocket {
     &port.socket
 }
@@ -656,4 +664,19 @@ pub(crate) fn open_ports(
         Ok(Port::new(socket))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_does_not_sleep_on_what_waits_to_be_stored() {
+        let mut output = Output::default();
+        assert_eq!(pause_max(&output), PAUSE_MAX);
+        output.deferred.push(registrar::Change::Delete { id: 1 });
+        assert_eq!(pause_max(&output), DEFER_SPACING);
+        output.commits.push(1);
+        assert_eq!(pause_max(&output), SUBMIT_SPACING);
+    }
 }
