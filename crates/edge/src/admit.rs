@@ -312,6 +312,8 @@ impl Edge {
                 };
                 targets.push(uri.bytes, b"", flow, 1_000);
             }
+            // Bindings may outlive their user, whom somebody else may have deleted in the store.
+            Destination::User if !directory.has_user(&self.aor) => {}
             Destination::User => {
                 let now_s = input.now.unix_s();
                 let aor = &self.aor;

@@ -2,7 +2,9 @@
 
 mod rig;
 
-use rig::{BOB, EDGE, Rig, STRANGER, Sip, answer, credentials, credentials_counted, request};
+use rig::{
+    ALICE, BOB, EDGE, Rig, STRANGER, Sip, answer, credentials, credentials_counted, request,
+};
 
 const TO_BOB: &str = "sip:bob@example.org";
 const BRANCH: &str = "198.51.100.7:5060;branch=z9hG4bK-";
@@ -439,5 +441,18 @@ fn what_is_asked_of_the_edge_by_its_address_is_answered() {
     let uri = format!("sip:{EDGE}");
     let answer = ask(&mut rig, &text("OPTIONS", &uri, 1, &[]));
     assert_eq!(answer.status(), 200);
+    rig.forgets();
+}
+
+#[test]
+fn a_user_who_was_deleted_is_called_no_more_though_bindings_are_left() {
+    let mut rig = Rig::with_bob();
+    rig.users.passwords.remove("bob");
+    rig.feed(
+        ALICE,
+        &request("MESSAGE", TO_BOB, "192.0.2.10;branch=z9hG4bK-a", &[]),
+    );
+    assert_eq!(rig.to(ALICE).status(), 404);
+    rig.quiet();
     rig.forgets();
 }

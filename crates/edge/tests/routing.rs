@@ -102,6 +102,7 @@ fn an_unknown_user_gets_404_and_an_absent_one_480() {
 #[test]
 fn a_telephone_number_is_a_user_of_the_first_domain() {
     let mut rig = Rig::new();
+    rig.users.passwords.insert("+15551234", "");
     rig.bind("+15551234", "sip:x@192.0.2.40:5060", 1_000, None, "");
     let sent = to_dave(&mut rig, &message("tel:+1-555-1234", &[]));
     assert_eq!(sent.uri(), "sip:x@192.0.2.40:5060");
