@@ -1,6 +1,6 @@
 //! Which requests are let in, and where they go (RFC 3261 sections 16.3 to 16.5).
 
-use proxy::{Forward, ForwardAck, Preprocessed, loops, preprocess};
+use proxy::{Forward, ForwardAck, Preprocessed, Targets, loops, preprocess};
 use sip::{HeaderName, Method, Scheme, Uri};
 use transaction::Flow;
 use transaction::layer::ServerKey;
@@ -316,14 +316,7 @@ impl Edge {
             Destination::User if !directory.has_user(&self.aor) => {}
             Destination::User => {
                 let now_s = input.now.unix_s();
-                let aor = &self.aor;
-                directory.location(aor, |location, _| {
-                    registrar::targets(location, aor, now_s, |target| {
-                        if !target.alternate {
-                            targets.push(target.uri, target.path, target.flow, target.q);
-                        }
-                    });
-                });
+                push_targets(&self.aor, now_s, targets, directory);
                 targets.close_flows(|flow| !directory.is_open(flow));
                 targets.sort();
             }
@@ -431,6 +424,38 @@ impl Edge {
         );
         self.proxy.cancel(&mut surroundings, user, reason);
     }
+}
+
+/// Adds the contacts of a user. A phone with several flows is tried on one that is open (RFC 5626
+/// section 5.3).
+fn push_targets<D: Directory>(aor: &[u8], now_s: u64, targets: &mut Targets, directory: &mut D) {
+    let mut flows = Vec::new();
+    let has_alternates = directory.location(aor, |location, _| {
+        let mut has_alternates = false;
+        registrar::targets(location, aor, now_s, |target| {
+            has_alternates |= target.alternate;
+            if !target.alternate {
+                targets.push(target.uri, target.path, target.flow, target.q);
+            }
+        });
+        if has_alternates {
+            registrar::targets(location, aor, now_s, |target| flows.extend(target.flow));
+        }
+        has_alternates
+    });
+    flows.retain(|flow| !directory.is_open(flow));
+    if !has_alternates || flows.is_empty() {
+        return;
+    }
+    targets.clear();
+    directory.location(aor, |location, _| {
+        let is_open = |flow: &Flow| !flows.contains(flow);
+        registrar::targets_over(location, aor, now_s, is_open, |target| {
+            if !target.alternate {
+                targets.push(target.uri, target.path, target.flow, target.q);
+            }
+        });
+    });
 }
 
 /// The flow of a phone whose stream in the dialog's cookie is closed and that has registered the same

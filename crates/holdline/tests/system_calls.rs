@@ -305,3 +305,52 @@ fn a_callee_that_loses_the_callers_via_does_not_leave_the_caller_waiting() {
     alice.refused(&call, 502);
     node.wait_for(|node| node.metric("holdline_calls") == 0.0);
 }
+
+#[test]
+fn nothing_is_left_of_calls_that_are_over() {
+    let timers = "[edge.timers]\nt1_ms = 30\nt2_ms = 60\nt4_ms = 60\n";
+    let node = Node::with_users("", timers, &["alice", "bob"]);
+    let mut alice = Phone::tcp(&node, "alice");
+    let (mut desk, mut pocket) = (Phone::udp(&node, "bob"), Phone::udp(&node, "bob"));
+    desk.registers(600);
+    pocket.registers(600);
+    // Answered by one, with another that never says anything again.
+    let mut call = alice.calls("bob");
+    let invite = desk.rings();
+    pocket.rings();
+    alice.response(180);
+    alice.response(180);
+    desk.answers(&invite);
+    alice.answered(&mut call);
+    let mut at_desk = desk.is_acknowledged(&invite);
+    pocket.request("CANCEL");
+    end((&mut desk, &mut at_desk), &mut alice);
+    // Cancelled, and neither of them says that it has ended.
+    let call = alice.calls("bob");
+    desk.rings();
+    pocket.rings();
+    alice.response(180);
+    alice.response(180);
+    alice.cancels(&call);
+    alice.response(200);
+    desk.request("CANCEL");
+    pocket.request("CANCEL");
+    alice.refused(&call, 487);
+    // Answered and never acknowledged, nor ended.
+    let call = alice.calls("bob");
+    let invite = desk.rings();
+    desk.answers(&invite);
+    alice.response(180);
+    alice.response(200);
+    drop((alice, call));
+    node.wait_for(|node| {
+        let (_, metrics) = node.http("GET /metrics");
+        let mut lines = metrics.lines();
+        !lines.any(|line| line.starts_with("holdline_transactions{") && !line.ends_with(" 0"))
+    });
+    assert_eq!(
+        node.metric("holdline_calls"),
+        1.0,
+        "its BYE may come in an hour"
+    );
+}

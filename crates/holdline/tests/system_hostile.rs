@@ -19,7 +19,8 @@ const HOSTILE: &str = "127.0.0.77:5060";
 /// One worker keeps the order of answers. The senders are trusted, so that a message is judged for
 /// what is wrong with it, and names lead nowhere.
 const EDGE: &str = "workers = 1\ntrusted = [\"127.0.0.77/32\"]";
-const MORE: &str = "[dns]\nnameservers = [\"127.0.0.1:9\"]\n[edge.timers]\nt1_ms = 100\n";
+const MORE: &str =
+    "[dns]\nnameservers = [\"127.0.0.1:9\"]\n[edge.timers]\nt1_ms = 10\nt2_ms = 20\nt4_ms = 50\n";
 
 /// A message of the corpus, and what a proxy is to do with it.
 struct Case {
@@ -96,10 +97,6 @@ struct Talk {
 impl Talk {
     fn begin(node: &Node) -> Talk {
         node.add_users(&["alice", "bob"]);
-        Talk::of(node)
-    }
-
-    fn of(node: &Node) -> Talk {
         let (mut alice, mut bob) = (Phone::udp(node, "alice"), Phone::tcp(node, "bob"));
         assert_eq!(alice.registers(600).status(), 200);
         assert_eq!(bob.registers(600).status(), 200);
@@ -122,8 +119,18 @@ impl Talk {
         let (mut call, _) = connect(&mut self.alice, &mut self.bob);
         end((&mut self.alice, &mut call), &mut self.bob);
         assert_eq!(node.http("GET /healthz").0, 200);
+        is_empty(node);
         assert!(!node.log().contains("panicked"), "{}", node.log());
     }
+}
+
+/// Waits until the node has forgotten everything that was in progress.
+fn is_empty(node: &Node) {
+    node.wait_for(|node| {
+        let sides = ["client", "server"];
+        let open = sides.map(|side| format!("holdline_transactions{{side=\"{side}\"}}"));
+        node.metric("holdline_calls") == 0.0 && open.iter().all(|name| node.metric(name) == 0.0)
+    });
 }
 
 fn options(from: SocketAddr, transport: &str, call_id: &str) -> String {
@@ -312,8 +319,8 @@ fn mutilated_messages_and_noise_leave_the_node_as_it_was() {
 #[test]
 fn a_source_that_opens_connections_without_end_is_cut_off_and_others_are_not() {
     let limits = "[edge.limits]\ntcp_connections_max = 40\ntcp_connections_per_source_max = 30\n";
-    let node = Node::with_users("", limits, &["alice", "bob"]);
-    let mut talk = Talk::of(&node);
+    let node = Node::start_edge("", &format!("{MORE}{limits}"));
+    let mut talk = Talk::begin(&node);
     let opened: Vec<_> = (0..60)
         .filter_map(|_| TcpStream::connect(node.address()).ok())
         .collect();

@@ -219,15 +219,14 @@ fn a_phone_behind_another_proxy_is_reached_by_its_path() {
     assert_eq!(invite.uri(), "sip:bob@10.1.1.1:5060");
 }
 
-#[test]
-fn one_phone_with_two_flows_rings_once() {
-    let node = Node::with_users("", "", &["alice", "bob"]);
-    let mut alice = Phone::udp(&node, "alice");
-    let (mut first, mut second) = (Phone::tcp(&node, "bob"), Phone::tcp(&node, "bob"));
-    for (phone, number) in [(&mut first, 1), (&mut second, 2)] {
+/// A phone of bob's with two connections to the node (RFC 5626).
+fn two_flows(node: &Node) -> [Phone; 2] {
+    let mut flows = [(); 2].map(|()| Phone::tcp(node, "bob"));
+    for (phone, number) in flows.iter_mut().zip(1..) {
+        let instance = "\"<urn:uuid:00000000-0000-1000-8000-000000000001>\"";
         let lines = format!(
             "Supported: outbound, path\r\n\
-             Contact: <{}>;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000000000001>\";reg-id={number}\r\n",
+             Contact: <{}>;+sip.instance={instance};reg-id={number}\r\n",
             phone.contact
         );
         let answer = phone.registers_with(&lines);
@@ -235,10 +234,62 @@ fn one_phone_with_two_flows_rings_once() {
         assert!(answer.header("Require").contains("outbound"), "{answer:?}");
     }
     assert_eq!(node.items("registrations").len(), 2);
+    flows
+}
+
+#[test]
+fn one_phone_with_two_flows_rings_once() {
+    let node = Node::with_users("", "", &["alice", "bob"]);
+    let mut alice = Phone::udp(&node, "alice");
+    let mut flows = two_flows(&node);
     alice.calls("bob");
-    let rings = [&mut first, &mut second]
+    let mut rings = flows
+        .iter_mut()
         .map(|phone| phone.receive_within(Duration::from_millis(500)).is_some());
-    assert_eq!(rings.iter().filter(|&&rang| rang).count(), 1, "{rings:?}");
+    assert!(rings.next() != rings.next());
+}
+
+#[test]
+fn a_phone_that_lost_one_of_its_flows_is_reached_over_the_other() {
+    let node = Node::with_users("", "", &["alice", "bob"]);
+    let mut alice = Phone::udp(&node, "alice");
+    for lost in [0, 1] {
+        let mut flows = two_flows(&node).map(Some);
+        flows[lost] = None;
+        node.wait_for(|node| node.metric("holdline_tcp_connections") == 1.0);
+        let mut left = flows.into_iter().flatten().next().expect("one of two");
+        let mut call = alice.calls("bob");
+        let invite = left.rings();
+        alice.response(180);
+        left.answers(&invite);
+        alice.answered(&mut call);
+        left.is_acknowledged(&invite);
+        end((&mut alice, &mut call), &mut left);
+        left.registers_with("Contact: *\r\nExpires: 0\r\n");
+    }
+}
+
+#[test]
+fn calls_are_carried_between_both_families() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("NOT TESTED: this machine has no IPv6");
+        return;
+    }
+    let node = Node::start_on(&["127.0.0.1", "[::1]"], "", "");
+    node.add_users(&["alice", "bob"]);
+    let there = SocketAddr::new("::1".parse().expect("an address"), node.sip);
+    let (mut alice, mut bob) = (Phone::tcp(&node, "alice"), Phone::udp_to(there, "bob"));
+    assert_eq!(bob.registers(600).status(), 200);
+    let (call, mut at_bob) = connect(&mut alice, &mut bob);
+    assert!(
+        call.routes.iter().any(|route| route.contains("[::1]")),
+        "{:?}",
+        call.routes
+    );
+    end((&mut bob, &mut at_bob), &mut alice);
+    assert_eq!(alice.registers(600).status(), 200);
+    let (mut call, _) = connect(&mut bob, &mut alice);
+    end((&mut bob, &mut call), &mut alice);
 }
 
 #[test]

@@ -31,4 +31,4 @@ pub use record::{BindingFields, BindingRow, BindingView, CALL_ID_BYTES_MAX, USER
 pub use refusal::Refusal;
 pub use register::{DURABLE_MARGIN_S, Outcome, register};
 pub use reply::{Change, Event, EventKind, Reply};
-pub use target::{BindingTarget, targets};
+pub use target::{BindingTarget, targets, targets_over};

@@ -38,6 +38,18 @@ pub fn targets<'a>(
     location: &'a Location,
     aor: &[u8],
     now_unix_s: u64,
+    visit: impl FnMut(BindingTarget<'a>),
+) {
+    targets_over(location, aor, now_unix_s, |_| true, visit);
+}
+
+/// As [`targets`], for who knows which flows are open: one that is not gives way to another flow of
+/// the same instance (RFC 5626 section 5.3).
+pub fn targets_over<'a>(
+    location: &'a Location,
+    aor: &[u8],
+    now_unix_s: u64,
+    is_open: impl Fn(&Flow) -> bool,
     mut visit: impl FnMut(BindingTarget<'a>),
 ) {
     let live = location.lookup(aor, now_unix_s);
@@ -56,16 +68,23 @@ pub fn targets<'a>(
             path: binding.path(),
             flow: binding.use_flow().then(|| binding.flow()),
             q: binding.q_thousandths().unwrap_or(1000),
-            alternate: live.clone().any(|other| is_preferred(&other, &binding)),
+            alternate: live
+                .clone()
+                .any(|other| is_preferred(&other, &binding, &is_open)),
         });
     }
 }
 
-/// Whether `one` is a fresher flow to the instance of `other`. After a restart, when it may not be
+/// Whether `one` is an open or a fresher flow to the instance of `other`. After a restart, when it may not be
 /// known which was refreshed last, it is the one that ends last.
-fn is_preferred(one: &BindingView<'_>, other: &BindingView<'_>) -> bool {
+fn is_preferred(
+    one: &BindingView<'_>,
+    other: &BindingView<'_>,
+    is_open: impl Fn(&Flow) -> bool,
+) -> bool {
     let freshness = |binding: &BindingView<'_>| {
         (
+            is_open(&binding.flow()),
             binding.refreshed_at_unix_s(),
             binding.expires_at_unix_s(),
             binding.id(),

@@ -33,12 +33,21 @@ impl Node {
 
     /// Starts one; `edge` is within `[edge]`, `more` follows the key `listen` of `[admin]`.
     pub(crate) fn start_edge(edge: &str, more: &str) -> Node {
+        Node::start_on(&["127.0.0.1"], edge, more)
+    }
+
+    /// Starts one that listens on these addresses, UDP and TCP.
+    pub(crate) fn start_on(addresses: &[&str], edge: &str, more: &str) -> Node {
         let folder = tempfile::tempdir().expect("a folder");
         let (admin, sip) = (free_port(), free_port());
+        let listen: Vec<_> = addresses
+            .iter()
+            .flat_map(|address| ["udp", "tcp"].map(|over| format!("{over}:{address}:{sip}")))
+            .collect();
         let config = format!(
             "[node]\nname = \"t\"\ndata = \"data\"\ndrain_timeout_s = 10\n\
              [edge]\ndomains = [\"{DOMAIN}\"]\n\
-             listen = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"]\n{edge}\n\
+             listen = {listen:?}\n{edge}\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n{more}"
         );
         fs::write(folder.path().join("holdline.toml"), config).expect("written");

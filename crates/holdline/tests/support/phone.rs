@@ -57,7 +57,7 @@ impl Phone {
     }
 
     pub(crate) fn udp_to(node: SocketAddr, user: &str) -> Phone {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let socket = UdpSocket::bind((node.ip(), 0)).expect("a free port");
         let local = socket.local_addr().expect("bound");
         Phone::new(Link::Udp(socket), local, node, user, "")
     }

@@ -104,7 +104,7 @@ impl Sipp {
                 &port.to_string(),
             ])
             .args(["-t", over.option(), "-nostdin"])
-            .args(["-m", &count.to_string(), "-r", &count.to_string()])
+            .args(["-m", &count.to_string(), "-r", &count.max(10).to_string()])
             .args(["-timeout", "15s", "-timeout_error", "-recv_timeout", "9000"])
             .args(["-trace_err", "-error_file", "errors"])
             .args(["-trace_msg", "-message_file", "messages"])
