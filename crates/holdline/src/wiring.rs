@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
     Answer, Binding, Call, CallState, Credential, Domain, Event, Health, Imported, MetricFamily,
@@ -36,6 +36,9 @@ const ORDERS_MAX: usize = 4;
 /// How many events a slow reader may lag behind.
 const EVENTS_MAX: usize = 1024;
 
+/// How often it is looked whether anybody still listens to events.
+const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A node with everything around it.
 #[derive(Debug)]
 pub(crate) struct Wired {
@@ -52,6 +55,8 @@ pub(crate) struct Wired {
     draining: AtomicBool,
     orders: mpsc::Sender<Order>,
     events: broadcast::Sender<Stamped>,
+    /// Whether a task passes the driver's events on.
+    is_passing: Arc<AtomicBool>,
     /// Changes of users and domains through this process.
     changes: AtomicU64,
     /// Up to which of them the node knows.
@@ -80,6 +85,7 @@ impl Wired {
             draining: AtomicBool::new(false),
             orders,
             events: broadcast::channel(EVENTS_MAX).0,
+            is_passing: Arc::new(AtomicBool::new(false)),
             changes: AtomicU64::new(0),
             known: Mutex::new(0),
             started: Instant::now(),
@@ -92,9 +98,11 @@ impl Wired {
         let stored = self.directory.domains().await.unwrap_or_default();
         let settings = settings(&self.config(), &stored, self.cookie_secret);
         let node = Node::start(settings, self.store.clone()).await?;
-        tokio::spawn(pass_on(node.events(), Arc::downgrade(self), node.clone()));
         // Started once a process.
         let _ = self.node.set(node);
+        if self.events.receiver_count() > 0 {
+            self.start_passing();
+        }
         Ok(())
     }
 
@@ -102,6 +110,15 @@ impl Wired {
     pub(crate) fn config(&self) -> Arc<Config> {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         config.clone()
+    }
+
+    /// Sees to it that the driver's events reach those who listen.
+    fn start_passing(&self) {
+        let Some(node) = self.node.get() else { return };
+        if !self.is_passing.swap(true, Ordering::SeqCst) {
+            let (listeners, is_passing) = (self.events.clone(), self.is_passing.clone());
+            tokio::spawn(pass_on(node.events(), listeners, is_passing, node.clone()));
+        }
     }
 
     fn node(&self) -> Result<Arc<Node>, Refusal> {
@@ -427,41 +444,42 @@ impl Platform for Wired {
     }
 
     fn events(&self) -> broadcast::Receiver<Stamped> {
-        self.events.subscribe()
+        let receiver = self.events.subscribe();
+        self.start_passing();
+        receiver
     }
 }
 
-/// Passes the driver's events on in the API's form, until the node ends.
+/// Passes the driver's events on in the API's form, as long as somebody listens: while nobody does, the
+/// node need not put together what happened.
 async fn pass_on(
     mut events: broadcast::Receiver<driver::Event>,
-    wired: Weak<Wired>,
+    listeners: broadcast::Sender<Stamped>,
+    is_passing: Arc<AtomicBool>,
     node: Arc<Node>,
 ) {
     use broadcast::error::RecvError;
     loop {
-        let event = match events.recv().await {
-            Ok(event) => event,
-            Err(RecvError::Lagged(count)) => {
-                let Some(wired) = wired.upgrade() else { return };
-                let event = Event::Missed { count };
-                let _ = wired.events.send(Stamped {
-                    at_ms: now_ms(),
-                    event,
-                });
-                continue;
-            }
-            Err(RecvError::Closed) => return,
+        let event = match tokio::time::timeout(LISTENERS_INTERVAL, events.recv()).await {
+            Ok(Ok(event)) => Some(told(event, &node)),
+            Ok(Err(RecvError::Lagged(count))) => Some(Event::Missed { count }),
+            Ok(Err(RecvError::Closed)) => return,
+            Err(_) => None,
         };
-        let Some(wired) = wired.upgrade() else { return };
-        if wired.events.receiver_count() == 0 {
-            continue;
+        if let Some(event) = event {
+            // Fails only when the last reader has just gone.
+            let _ = listeners.send(Stamped {
+                at_ms: now_ms(),
+                event,
+            });
         }
-        let stamped = Stamped {
-            at_ms: now_ms(),
-            event: told(event, &node),
-        };
-        // Fails only when the last reader has just gone.
-        let _ = wired.events.send(stamped);
+        if listeners.receiver_count() == 0 {
+            is_passing.store(false, Ordering::SeqCst);
+            // One that came in this very moment found us passing and relies on it.
+            if listeners.receiver_count() == 0 || is_passing.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
     }
 }
 
