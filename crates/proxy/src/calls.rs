@@ -13,6 +13,10 @@ pub const CALLS_MAX: usize = 1_000_000;
 const SPARE_MAX: usize = 4_096;
 const SPARE_BYTES_MAX: usize = 1_024;
 
+/// What is kept of a Call-ID or URI of a call, in bytes: enough to show, and a call stays small whatever
+/// its messages hold. Calls are told apart by a hash over the whole.
+const TEXT_BYTES_MAX: usize = 512;
+
 /// In how many parts the table is swept, one at a time.
 const SWEEP_PARTS: usize = 64;
 
@@ -31,7 +35,7 @@ pub enum Stage {
 #[derive(Debug, Clone)]
 pub struct Call {
     hash: u64,
-    /// The Call-ID.
+    /// The Call-ID; as the other texts no longer than 512 bytes.
     pub call_id: Vec<u8>,
     /// The URI in From.
     pub from: Vec<u8>,
@@ -146,9 +150,9 @@ impl Calls {
         }
         let mut call = self.spare.pop().unwrap_or_else(|| Call::new(now));
         call.begin(now, hash);
-        call.call_id.extend_from_slice(call_id);
-        call.from.extend_from_slice(from);
-        call.to.extend_from_slice(to);
+        call.call_id.extend_from_slice(shown(call_id));
+        call.from.extend_from_slice(shown(from));
+        call.to.extend_from_slice(shown(to));
         let id = self.calls.insert(call);
         let calls = &self.calls;
         self.by_hash
@@ -241,5 +245,31 @@ impl Calls {
         hasher.write(call_id);
         hasher.write(tag);
         hasher.finish()
+    }
+}
+
+fn shown(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(TEXT_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_with_huge_names_stay_small_and_apart() {
+        let mut calls = Calls::new((1, 2));
+        let mut call_id = vec![b'x'; 60_000];
+        let first = calls.start(Time::ZERO, &call_id, b"a", &call_id, &call_id);
+        call_id.push(b'y');
+        let second = calls.start(Time::ZERO, &call_id, b"a", b"from", b"to");
+        assert!(calls.is_known(&call_id, b"a"));
+        assert_ne!(first, second);
+        for id in [first, second].into_iter().flatten() {
+            let call = calls.get(id).expect("it was just begun");
+            assert!(call.call_id.len() <= TEXT_BYTES_MAX && call.from.len() <= TEXT_BYTES_MAX);
+            calls.end(id);
+        }
+        assert!(calls.is_empty());
     }
 }
