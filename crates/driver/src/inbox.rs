@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use net::poll::Waker;
 use sip::Span;
+use sip::frame::FrameError;
 use transaction::{Flow, Transport};
 
 use crate::inspect::WorkerSnapshot;
@@ -44,6 +45,8 @@ pub(crate) enum Item {
     Parcel(Parcel),
     /// A message from a stream.
     Message(Vec<u8>, Flow),
+    /// The head of what a stream could not be divided at, and what to answer to it.
+    Unframed(Vec<u8>, Flow, FrameError),
     /// What became of a group of changes: the answers that wait for it, and whether it is durable.
     Stored(Vec<u64>, bool),
     /// The answer to a look-up.
@@ -78,7 +81,10 @@ impl Inbox {
     /// for is not (its senders are bounded themselves).
     pub(crate) fn push(&self, item: Item) -> bool {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_be_lost = matches!(item, Item::Parcel(_) | Item::Message(..));
+        let may_be_lost = matches!(
+            item,
+            Item::Parcel(_) | Item::Message(..) | Item::Unframed(..)
+        );
         if may_be_lost && items.len() >= INBOX_MAX {
             return false;
         }

@@ -54,13 +54,17 @@ impl Sink {
         }
     }
 
-    fn give(&self, connection: &Connection, bytes: Vec<u8>) {
+    fn give(&self, connection: &Connection, bytes: Vec<u8>, error: Option<FrameError>) {
         let Some(shared) = self.shared.get() else {
             return;
         };
         let worker = scan::call_id(&bytes).map_or(0, |call_id| shared.worker_of(call_id));
         let flow = self.flow(connection);
-        if !shared.inboxes[worker].push(Item::Message(bytes, flow)) {
+        let item = match error {
+            Some(error) => Item::Unframed(bytes, flow, error),
+            None => Item::Message(bytes, flow),
+        };
+        if !shared.inboxes[worker].push(item) {
             shared.inbox_overflows.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -72,7 +76,7 @@ impl StreamSink for Sink {
     }
 
     fn message(&self, connection: Connection, bytes: Vec<u8>) {
-        self.give(&connection, bytes);
+        self.give(&connection, bytes, None);
     }
 
     /// The core answers 400 to what it can read of it; the connection closes after that.
@@ -82,7 +86,7 @@ impl StreamSink for Sink {
             ?error,
             "a stream could not be divided into messages and is closed"
         );
-        self.give(&connection, bytes);
+        self.give(&connection, bytes, Some(error));
     }
 
     fn closed(&self, connection: Connection, _: CloseReason) {

@@ -398,6 +398,18 @@ impl Worker {
                     &mut turn.output,
                 );
             }
+            Item::Unframed(head, flow, error) => {
+                if let Some(status) = error.status() {
+                    let answer = (error.label(), status);
+                    turn.edge.receive_unframed(
+                        &turn.settings,
+                        &head,
+                        answer,
+                        flow,
+                        &mut turn.output,
+                    );
+                }
+            }
             Item::Stored(tokens, is_durable) => {
                 let mut surface = surface(
                     &self.shared,

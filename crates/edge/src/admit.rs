@@ -22,7 +22,7 @@ enum Destination {
 }
 
 impl Edge {
-    /// Admits a request that no transaction knows, in the order of section 16.3.
+    /// Admits a request that no transaction knows (section 16.3).
     pub(crate) fn admit<D: Directory>(
         &mut self,
         input: &Input<'_, '_>,

@@ -181,6 +181,37 @@ impl Edge {
         output: &mut Output,
     ) {
         self.counted.add(defect.label());
+        self.refuse_unread(request, defect.status(), flow, output);
+    }
+
+    /// Takes the head of what a stream could not be divided at (section 18.3) and answers it with
+    /// `status` and its reason phrase, if it is a request. The driver closes the stream after that.
+    pub fn receive_unframed(
+        &mut self,
+        settings: &Settings,
+        head: &[u8],
+        (error, status): (&'static str, (u16, &'static str)),
+        flow: Flow,
+        output: &mut Output,
+    ) {
+        self.counted.add(error);
+        let mut index = std::mem::take(&mut self.index);
+        if let Ok(message) = index.parse(head, &settings.limits)
+            && message.is_request()
+        {
+            self.splices.clear();
+            self.refuse_unread(&message, status, flow, output);
+        }
+        self.index = index;
+    }
+
+    fn refuse_unread(
+        &mut self,
+        request: &Message<'_>,
+        (status, reason): (u16, &'static str),
+        flow: Flow,
+        output: &mut Output,
+    ) {
         let back = match request.via() {
             Ok(via) => {
                 build::stamp_via(request, &via, flow.remote, &mut self.splices);
@@ -190,7 +221,6 @@ impl Edge {
             Err(_) if request.has(HeaderName::Via) => flow,
             Err(_) => return,
         };
-        let (status, reason) = defect.status();
         self.extra.clear();
         self.answer(request, back, status, reason, &mut output.outbox);
     }

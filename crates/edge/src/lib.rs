@@ -5,8 +5,8 @@
 //!
 //! The approach: [`Edge::receive`] takes one message and the flow it came on and leaves what is to be
 //! done in an [`Output`]; [`Edge::poll`] does what time brings. Users and bindings, which all threads
-//! share, are reached through a [`Directory`]. Requests are admitted in the order of RFC 3261 section
-//! 16.3: syntax, scheme, Max-Forwards, loops, Proxy-Require, credentials.
+//! share, are reached through a [`Directory`]. Requests are admitted by RFC 3261 section 16.3: syntax,
+//! scheme and Proxy-Require; of what is to be forwarded Max-Forwards and loops; then credentials.
 //!
 //! Not attempted: sockets, clocks, storage; they are the driver's.
 

@@ -34,7 +34,7 @@ pub const EXIT_FAILED: u8 = 1;
 /// a supervisor need not try again.
 pub const EXIT_CONFIG: u8 = 78;
 
-/// A telephony platform that keeps calls up while its servers fail.
+/// A SIP registrar and proxy: the edge of a telephony platform.
 #[derive(Debug, Parser)]
 #[command(name = "holdline", version, max_term_width = 100)]
 struct Command {

@@ -124,7 +124,7 @@ fn push_via(settings: &Settings, branch: &Branch<'_>, out: &mut Vec<u8>) {
 }
 
 /// Section 16.6 step 4; two values where the sides differ in address or transport, the outer one first
-/// (RFC 5658 section 4).
+/// (RFC 5658).
 fn push_record_route(
     settings: &Settings,
     request: &Message<'_>,
