@@ -116,6 +116,7 @@ impl User {
                     later: false,
                 };
                 books.add_user(&user)?;
+                warn_of_foreign_domain(&books, &named.aor)?;
                 told(out, &named.asked.output, &books, &named.aor, "added")
             }
             Verb::Del { aor, asked } => {
@@ -142,6 +143,23 @@ impl User {
             } => import::run(out, file, *replace, asked),
         }
     }
+}
+
+/// A user of a domain that is not served cannot register: said on standard error, since the user is
+/// added all the same (the domain may come later).
+fn warn_of_foreign_domain(books: &Books, aor: &str) -> Result<(), Failure> {
+    let served = books.domains()?;
+    let domain = aor.rsplit('@').next().unwrap_or_default();
+    if !served
+        .iter()
+        .any(|known| known.domain.eq_ignore_ascii_case(domain))
+    {
+        eprintln!(
+            "holdline: warning: {domain} is not served here, so {aor} cannot register yet; \
+             `holdline domain add {domain}` serves it, or edge.domains in the configuration"
+        );
+    }
+    Ok(())
 }
 
 fn told(
