@@ -3,7 +3,7 @@
 //! The problem: the core decides in a microsecond; what costs is getting messages in and out, and keeping
 //! what the threads share out of each other's way.
 //!
-//! The approach: each worker thread owns a core, its UDP sockets and an [`inbox`]; it takes datagrams in
+//! The approach: each worker thread owns a core, its UDP sockets and an inbox; it takes datagrams in
 //! batches, gives each to the core (or to the worker that its Call-ID belongs to), then hands over what is
 //! to be stored, looked up and sent, once a turn. Streams, look-ups and the store live on tokio and speak
 //! to the workers through their inboxes. [`Node`] is the whole.

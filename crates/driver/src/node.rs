@@ -392,6 +392,13 @@ impl Node {
         self.tell(|| Item::Drain);
     }
 
+    /// Whether every worker still works. One that has ended by itself (a panic, an error of epoll) does
+    /// not come back: what its sockets receive is lost until the process starts again.
+    pub fn workers_alive(&self) -> bool {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        !workers.iter().any(JoinHandle::is_finished)
+    }
+
     /// Whether nothing waits for an answer.
     pub fn is_idle(&self) -> bool {
         self.snapshot(0).is_idle

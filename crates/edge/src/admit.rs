@@ -49,7 +49,10 @@ impl Edge {
             return;
         }
         let destination = self.destination(input, &routes, &uri);
-        let is_new = routes.dialog.is_none();
+        let source = input.flow.remote.ip();
+        let is_new = !routes
+            .dialog
+            .is_some_and(|(ends, direction)| ends.vouches_for(direction, source));
         if self.is_draining && is_new && input.envelope.to_tag.is_none() {
             self.counted.add("draining");
             return self.refuse_for_now(input, output);
@@ -117,7 +120,7 @@ impl Edge {
         let has_flow = routes
             .dialog
             .is_some_and(|(ends, direction)| ends.towards(direction).is_some());
-        if has_flow || routes.next_route.is_some() {
+        if has_flow || routes.next_route.is_some() || pin(input, routes, uri).is_some() {
             return Destination::Uri;
         }
         match auth::push_our_aor(input.settings, uri, &mut self.aor) {
@@ -248,6 +251,9 @@ impl Edge {
             return self.refuse(input, if is_known { 480 } else { 404 }, &mut output.outbox);
         }
         auth::strip_credentials(input.settings, request, &mut self.splices);
+        if !input.settings.is_trusted(input.flow.remote.ip()) {
+            auth::strip_assertions(request, &mut self.splices);
+        }
         let server = self
             .layer
             .begin_server(key, request, &self.splices, input.back, u64::MAX);
@@ -304,13 +310,17 @@ impl Edge {
                 let flow = routes
                     .dialog
                     .and_then(|(ends, direction)| ends.towards(direction));
-                let flow = match flow {
+                let pinned = pin(input, routes, uri);
+                let flow = match pinned.or(flow) {
                     Some(flow) if !directory.is_open(&flow) => {
                         reconnected(input, uri, &mut self.aor, directory)
                     }
                     flow => flow,
                 };
-                targets.push(uri.bytes, b"", flow, 1_000);
+                match pinned {
+                    Some(closed) => targets.push_pinned(uri.bytes, flow.unwrap_or(closed)),
+                    None => targets.push(uri.bytes, b"", flow, 1_000),
+                }
             }
             // Bindings may outlive their user, whom somebody else may have deleted in the store.
             Destination::User if !directory.has_user(&self.aor) => {}
@@ -389,8 +399,12 @@ impl Edge {
     fn may_acknowledge(&self, input: &Input<'_, '_>) -> bool {
         let envelope = input.envelope;
         let from_tag = envelope.from_tag.unwrap_or_default();
+        // Where routes are recorded the cookie says it better.
+        let may_know = !input.settings.proxy.record_route;
         input.settings.is_trusted(input.flow.remote.ip())
-            || envelope.to_tag.is_some() && self.proxy.calls.is_known(envelope.call_id, from_tag)
+            || may_know
+                && envelope.to_tag.is_some()
+                && self.proxy.calls.is_known(envelope.call_id, from_tag)
     }
 
     /// Takes a CANCEL (section 16.10, 9.2): answered here, and everything that rings is cancelled. One
@@ -456,6 +470,24 @@ fn push_targets<D: Directory>(aor: &[u8], now_s: u64, targets: &mut Targets, dir
             }
         });
     });
+}
+
+/// The caller's flow, for a request to him by the cookie of his call that would lead elsewhere. The callee
+/// may be a stranger: what he brings the cookie with reaches the caller and nobody else, whatever its
+/// Request-URI and Route say.
+fn pin(input: &Input<'_, '_>, routes: &Preprocessed<'_>, uri: &Uri<'_>) -> Option<Flow> {
+    let Some((ends, proxy::cookie::Direction::ToCaller)) = routes.dialog else {
+        return None;
+    };
+    let caller = ends.caller?;
+    if input.settings.is_trusted(input.flow.remote.ip()) {
+        return None;
+    }
+    let host = match &routes.next_route {
+        Some(route) => route.parse_uri().ok()?.host,
+        None => uri.host,
+    };
+    (host.address != Some(caller.remote.ip())).then_some(caller)
 }
 
 /// The flow of a phone whose stream in the dialog's cookie is closed and that has registered the same

@@ -456,3 +456,29 @@ fn a_user_who_was_deleted_is_called_no_more_though_bindings_are_left() {
     rig.quiet();
     rig.forgets();
 }
+
+#[test]
+fn an_identity_asserted_by_a_phone_is_taken_out() {
+    let mut rig = Rig::with_bob();
+    let asserted = "P-Asserted-Identity: <sip:boss@example.org>";
+    let via = "198.51.100.7:5060;branch=z9hG4bK-1";
+    rig.feed(STRANGER, &request("MESSAGE", TO_BOB, via, &[asserted]));
+    let challenge = rig.to(STRANGER).the("Proxy-Authenticate").to_owned();
+    let answer = credentials("alice", "a", "MESSAGE", TO_BOB, &challenge);
+    let line = format!("Proxy-Authorization: {answer}");
+    let via = "198.51.100.7:5060;branch=z9hG4bK-2";
+    rig.feed(
+        STRANGER,
+        &request(
+            "MESSAGE",
+            TO_BOB,
+            via,
+            &[asserted, &line, "CSeq: 2 MESSAGE"],
+        ),
+    );
+    let sent = rig.to(BOB);
+    assert_eq!(sent.header("P-Asserted-Identity"), None);
+    rig.feed(BOB, &rig::answer(&sent, 200, "b", &[]));
+    rig.take();
+    rig.forgets();
+}

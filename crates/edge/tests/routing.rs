@@ -1122,3 +1122,53 @@ fn a_dialog_follows_its_phone_to_another_stream() {
     assert_eq!(rig.to(BOB).status(), 200);
     rig.forgets();
 }
+
+#[test]
+fn a_stranger_who_learned_a_cookie_reaches_the_caller_and_nobody_else() {
+    // What the callee of a call knows: the cookie, the Call-ID and both tags.
+    let foreign_route = "<sip:203.0.113.9:9999;lr>";
+    for (uri, more) in [
+        ("sip:victim@203.0.113.9:9999", None),
+        ("sip:bob@example.org", None),
+        ("sip:alice@192.0.2.10:5060", Some(foreign_route)),
+        ("sip:alice@host.example.net", None),
+    ] {
+        let mut rig = Rig::with_bob();
+        let mut route = format!("Route: {}", dialog(&mut rig));
+        if let Some(more) = more {
+            route = format!("{route}, {more}");
+        }
+        let lines = [
+            "From: <sip:eve@elsewhere.example>;tag=b",
+            "To: <sip:alice@example.org>;tag=a",
+            "CSeq: 7 MESSAGE",
+            &route,
+        ];
+        let via = "198.51.100.7:5060;branch=z9hG4bK-t";
+        rig.feed(rig::STRANGER, &request("MESSAGE", uri, via, &lines));
+        let sent = rig.to(ALICE);
+        assert_eq!(sent.method(), "MESSAGE", "{uri}");
+        rig.feed(ALICE, &answer(&sent, 481, "a", &[]));
+        assert_eq!(rig.to(rig::STRANGER).status(), 481);
+        rig.quiet();
+        rig.forgets();
+    }
+}
+
+#[test]
+fn a_stranger_who_learned_a_cookie_does_not_pass_for_the_caller() {
+    let mut rig = Rig::with_bob();
+    let route = format!("Route: {}", dialog(&mut rig));
+    let lines = [
+        "From: <sip:alice@example.org>;tag=a",
+        "To: <sip:bob@example.org>;tag=b",
+        "CSeq: 7 MESSAGE",
+        &route,
+    ];
+    let via = "198.51.100.7:5060;branch=z9hG4bK-t";
+    let text = request("MESSAGE", "sip:victim@203.0.113.9:9999", via, &lines);
+    rig.feed(rig::STRANGER, &text);
+    assert_eq!(rig.to(rig::STRANGER).status(), 407);
+    rig.quiet();
+    rig.forgets();
+}

@@ -25,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let ends = Ends {
+        caller_by_flow: shape[0] & 8 != 0,
         caller: flow(shape[0], &shape[2..20]),
         callee: flow(shape[1], &shape[20..]),
     };

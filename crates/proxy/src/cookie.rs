@@ -18,14 +18,19 @@ use transaction::{Flow, Transport};
 /// The URI parameter that holds the cookie.
 pub const PARAMETER: &[u8] = b"hl";
 
+/// The flag that says [`Ends::caller_by_flow`].
+const BY_FLOW: u8 = 6;
+
 /// Longest cookie, in bytes before base64url.
 const SIZE_BYTES_MAX: usize = 1 + 2 * (18 + 18) + 8;
 
 /// Where the ends of a dialog are reached when their Contact does not say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ends {
-    /// Towards the caller.
+    /// Where the first request came from.
     pub caller: Option<Flow>,
+    /// Whether requests for the caller go there, since his Contact says nothing that others can use.
+    pub caller_by_flow: bool,
     /// Towards the callee.
     pub callee: Option<Flow>,
 }
@@ -44,7 +49,17 @@ impl Ends {
     pub fn towards(&self, direction: Direction) -> Option<Flow> {
         match direction {
             Direction::ToCallee => self.callee,
-            Direction::ToCaller => self.caller,
+            Direction::ToCaller => self.caller.filter(|_| self.caller_by_flow),
+        }
+    }
+
+    /// Whether a request that brought the cookie comes from the end that `direction` says, as far as its
+    /// source shows: the caller from where he called. Others may have learned the cookie (the callee
+    /// does), and it must not make them a caller.
+    pub fn vouches_for(&self, direction: Direction, source: IpAddr) -> bool {
+        match (direction, self.caller) {
+            (Direction::ToCallee, Some(caller)) => caller.remote.ip() == source,
+            _ => true,
         }
     }
 }
@@ -59,6 +74,7 @@ pub fn write(
 ) {
     let mut bytes = [0u8; SIZE_BYTES_MAX];
     let mut length = 1;
+    bytes[0] = u8::from(ends.caller_by_flow) << BY_FLOW;
     for (at, flow) in [ends.caller, ends.callee].into_iter().enumerate() {
         let Some(flow) = flow else { continue };
         let reliable = u8::from(flow.transport.is_reliable());
@@ -118,8 +134,12 @@ pub fn read(
         });
     }
     let [caller, callee] = flows;
-    rest.is_empty()
-        .then_some((Ends { caller, callee }, direction))
+    let ends = Ends {
+        caller,
+        caller_by_flow: flags >> BY_FLOW & 1 == 1,
+        callee,
+    };
+    rest.is_empty().then_some((ends, direction))
 }
 
 fn sign(secret: (u64, u64), call_id: &[u8], tag: &[u8], bytes: &[u8]) -> u64 {
@@ -215,6 +235,7 @@ mod tests {
             })
         };
         Ends {
+            caller_by_flow: true,
             caller: flow(Transport::Tcp, "[2001:db8::7]:40000", "[2001:db8::1]:5060"),
             callee: flow(Transport::Udp, "192.0.2.9:1024", "192.0.2.1:5060"),
         }

@@ -210,10 +210,7 @@ impl Proxy {
             _ => self.call_of_bye(forward.envelope),
         };
         common_edits(request, forward.routes, splices);
-        for target in targets.as_slice() {
-            let (uri, path) = (targets.uri(target), targets.path(target));
-            context.targets.push(uri, path, target.flow, target.q);
-        }
+        context.targets.copy(targets);
         let group = context.open_group();
         let is_strict = is_strict(forward.routes.next_route);
         if is_strict || group < targets.as_slice().len() {
@@ -341,7 +338,8 @@ impl Proxy {
             to: flow,
             next_route,
             record: context.records_route.then(|| Ends {
-                caller: needs_flow(request, &from).then_some(from),
+                caller: Some(from),
+                caller_by_flow: needs_flow(request, &from),
                 callee: target.flow,
             }),
             max_breadth: (context.breadth_given || context.branches.len() > 1)
@@ -458,6 +456,9 @@ pub(crate) fn hop<'a>(
     target: &Target,
     next_route: Option<NameAddr<'a>>,
 ) -> Result<NextHop<'a>, route::Unroutable> {
+    if let Some(flow) = target.flow.filter(|_| target.pinned) {
+        return Ok(NextHop::Flow(flow));
+    }
     let path = targets.path(target);
     let uri = if !path.is_empty() {
         let first = sip::lex::find_byte_outside(path, b',').unwrap_or(None);

@@ -14,6 +14,8 @@ pub struct Target {
     pub flow: Option<Flow>,
     /// Preference in thousandths, the highest first.
     pub q: u16,
+    /// The flow goes before any Route: the sender may reach this peer and nobody else.
+    pub pinned: bool,
 }
 
 /// Places to send a request to, reused from request to request.
@@ -52,7 +54,22 @@ impl Targets {
             path: Span::new(middle, self.bytes.len()),
             flow,
             q,
+            pinned: false,
         });
+    }
+
+    /// Adds one that is sent on `flow` whatever its Route says.
+    pub fn push_pinned(&mut self, uri: &[u8], flow: Flow) {
+        self.push(uri, b"", Some(flow), 1_000);
+        if let Some(target) = self.list.last_mut() {
+            target.pinned = true;
+        }
+    }
+
+    /// Takes over all of another list.
+    pub(crate) fn copy(&mut self, other: &Targets) {
+        self.bytes.clone_from(&other.bytes);
+        self.list.clone_from(&other.list);
     }
 
     /// Takes the flow off those for which `is_closed` says so; their URI decides then.
