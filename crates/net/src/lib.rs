@@ -12,6 +12,7 @@
 //! Not attempted: io_uring, kernel bypass, segmentation offload for UDP (SIP messages to one
 //! destination are rarely of one size), and other operating systems.
 
+pub mod descriptors;
 pub mod poll;
 pub mod resolve;
 pub mod route;

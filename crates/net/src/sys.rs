@@ -23,3 +23,23 @@ fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {
         Ok(returned)
     }
 }
+
+/// Raises the soft limit of open descriptors to the hard one. Returns the limit in force, which is the
+/// old one where the kernel refuses to raise it.
+pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live limit, which the kernel fills in.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let raised = libc::rlimit {
+        rlim_cur: limit.rlim_max,
+        ..limit
+    };
+    // SAFETY: the pointer is to a live limit, which the kernel copies.
+    match checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) }) {
+        Ok(_) => Ok(raised.rlim_cur),
+        Err(_) => Ok(limit.rlim_cur),
+    }
+}

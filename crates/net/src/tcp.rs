@@ -80,6 +80,8 @@ pub enum CloseReason {
     Requested,
     /// Nothing came or went for the idle timeout.
     Idle,
+    /// The peer opened it and sent no whole message in time.
+    Silent,
     /// A message was begun and not completed in time.
     PartialMessage,
     /// The peer took nothing for the write timeout.
@@ -129,6 +131,10 @@ pub struct StreamOptions {
     /// A connection without traffic is closed after this, unless
     /// [`Streams::set_idle_timeout`] says otherwise for it.
     pub idle_timeout: Duration,
+    /// A connection opened by the peer has to bring its first whole message within this; keep-alives do
+    /// not count. Until then nobody says who they are, so that strangers cannot hold descriptors for the
+    /// idle timeout, which is long for the sake of phones.
+    pub first_message_timeout: Duration,
     /// A message has to be complete this long after its first byte.
     pub message_timeout: Duration,
     /// A peer has to take something within this while something waits to be sent.
@@ -151,6 +157,7 @@ impl Default for StreamOptions {
             frame_limits: FrameLimits::default(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(3_600),
+            first_message_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             connections_max: 100_000,
@@ -435,6 +442,7 @@ async fn run<S>(
     let rules = Rules {
         frame_limits: hub.options.frame_limits,
         idle_timeout: hub.options.idle_timeout,
+        first_message_timeout: hub.options.first_message_timeout,
         message_timeout: hub.options.message_timeout,
         write_timeout: hub.options.write_timeout,
     };

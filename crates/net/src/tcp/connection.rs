@@ -89,6 +89,7 @@ impl Link {
 pub(super) struct Rules {
     pub(super) frame_limits: FrameLimits,
     pub(super) idle_timeout: Duration,
+    pub(super) first_message_timeout: Duration,
     pub(super) message_timeout: Duration,
     pub(super) write_timeout: Duration,
 }
@@ -124,6 +125,9 @@ pub(super) struct Connection<'a, S, L> {
     flushed: bool,
     phase: Phase,
     active_at: Instant,
+    /// When a connection that has not brought a message yet is given up; none for one that has, and for
+    /// one that was opened from here.
+    first_message_by: Option<Instant>,
     partial_since: Option<Instant>,
     stalled_since: Option<Instant>,
 }
@@ -142,6 +146,7 @@ where
         sink: &'a dyn StreamSink,
         leave: L,
     ) -> Self {
+        let opened_at = Instant::now();
         Connection {
             stream,
             flow,
@@ -155,7 +160,10 @@ where
             written: 0,
             flushed: true,
             phase: Phase::Open,
-            active_at: Instant::now(),
+            active_at: opened_at,
+            first_message_by: flow
+                .inbound
+                .then(|| opened_at + rules.first_message_timeout),
             partial_since: None,
             stalled_since: None,
         }
@@ -324,6 +332,7 @@ where
                 Frame::KeepAlivePing => self.answer_ping(),
                 Frame::Message(bytes) => {
                     framed = true;
+                    self.first_message_by = None;
                     self.sink.message(self.flow, bytes.to_vec());
                 }
                 Frame::Error { error, bytes } => {
@@ -363,8 +372,12 @@ where
 
     /// When to look again, and why the connection ends then.
     fn deadline(&self) -> (Instant, CloseReason) {
+        let idle_at = self.active_at + self.rules.idle_timeout;
         let idle = match self.phase {
-            Phase::Open => (self.active_at + self.rules.idle_timeout, CloseReason::Idle),
+            Phase::Open => match self.first_message_by {
+                Some(by) if by < idle_at => (by, CloseReason::Silent),
+                _ => (idle_at, CloseReason::Idle),
+            },
             Phase::Lingering { reason, until } | Phase::Finishing { reason, until } => {
                 (until, reason)
             }
@@ -378,7 +391,8 @@ where
         let stalled = self
             .stalled_since
             .map(|since| (since + self.rules.write_timeout, CloseReason::WriteStalled));
-        let first = [Some(idle), partial, stalled].into_iter().flatten();
+        // Where several fall on one moment, the first of these is the reason that says most.
+        let first = [stalled, partial, Some(idle)].into_iter().flatten();
         first.min_by_key(|(at, _)| *at).unwrap_or(idle)
     }
 

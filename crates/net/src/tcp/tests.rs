@@ -420,6 +420,8 @@ fn an_idle_connection_is_closed_and_traffic_keeps_it() {
         let (id, mut far) = attached(&bench, 4_096);
         let flow = bench.opened().await;
         assert!(bench.hub.set_idle_timeout(id, Duration::from_secs(100)));
+        far.write_all(REQUEST).await.expect("written");
+        assert!(matches!(bench.next().await, Told::Message(..)));
         let began = Instant::now();
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_secs(90)).await;
@@ -429,6 +431,65 @@ fn an_idle_connection_is_closed_and_traffic_keeps_it() {
         assert_eq!(bench.closed().await, (flow, CloseReason::Idle));
         assert_eq!(began.elapsed().as_secs(), 5 * 90 + 100);
         assert!(!bench.hub.set_idle_timeout(id, Duration::from_secs(1)));
+        bench.end().await;
+    });
+}
+
+#[test]
+fn a_connection_that_brings_no_message_is_closed_whatever_keep_alives_come() {
+    paused(async {
+        let mut bench = Bench::new(StreamOptions {
+            first_message_timeout: Duration::from_secs(10),
+            ..StreamOptions::default()
+        });
+        let (_, _silent) = attached(&bench, 4_096);
+        let silent = bench.opened().await;
+        let began = Instant::now();
+        assert_eq!(bench.closed().await, (silent, CloseReason::Silent));
+        assert_eq!(began.elapsed().as_secs(), 10);
+
+        let (_, mut far) = attached(&bench, 4_096);
+        let pinging = bench.opened().await;
+        let began = Instant::now();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            far.write_all(b"\r\n\r\n").await.expect("written");
+            expect_bytes(&mut far, b"\r\n").await;
+        }
+        // The beginning of a message is none.
+        far.write_all(&REQUEST[..20]).await.expect("written");
+        assert_eq!(bench.closed().await, (pinging, CloseReason::Silent));
+        assert_eq!(began.elapsed().as_secs(), 10);
+        expect_end(&mut far).await;
+        bench.end().await;
+    });
+}
+
+#[test]
+fn a_connection_may_be_silent_after_its_first_message_or_when_it_was_opened_from_here() {
+    paused(async {
+        let mut bench = Bench::new(StreamOptions {
+            idle_timeout: Duration::from_secs(100),
+            ..StreamOptions::default()
+        });
+        let (_, mut far) = attached(&bench, 4_096);
+        let spoke = bench.opened().await;
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        far.write_all(REQUEST).await.expect("written");
+        assert_eq!(bench.next().await, Told::Message(spoke, REQUEST.to_vec()));
+
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (near, _far) = tokio::io::duplex(4_096);
+        let there = "192.0.2.8:5060".parse().expect("an address");
+        bench
+            .hub
+            .attach(near, there, there, false)
+            .expect("attached");
+        let opened_here = bench.opened().await;
+        let began = Instant::now();
+        assert_eq!(bench.closed().await, (spoke, CloseReason::Idle));
+        assert_eq!(began.elapsed().as_secs(), 99);
+        assert_eq!(bench.closed().await, (opened_here, CloseReason::Idle));
         bench.end().await;
     });
 }
