@@ -51,8 +51,8 @@ pub(crate) enum Item {
     Stored(Vec<u64>, bool),
     /// The answer to a look-up.
     Resolved(u64, Vec<(Transport, SocketAddr)>),
-    /// Nothing reaches this peer over a stream any more.
-    StreamFailed(SocketAddr),
+    /// Nothing reaches this peer over this transport any more.
+    FlowFailed(Transport, SocketAddr),
     /// Settings or domains changed.
     Reload,
     /// Refuse new work.

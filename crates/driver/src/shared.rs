@@ -9,10 +9,11 @@ use registrar::Location;
 use sip::digest::{Algorithm, FreshNonce, Ha1, NonceSource, Replay, ReplayFilter};
 use store::BindingWriter;
 use tokio::sync::broadcast;
+use transaction::Transport;
 
 use crate::clock::Clock;
 use crate::event::Event;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Item};
 use crate::settings::Settings;
 use crate::users::Users;
 
@@ -145,7 +146,16 @@ impl Shared {
 
     pub(crate) fn stream_failed(&self, peer: SocketAddr) {
         for inbox in &self.inboxes {
-            inbox.push(crate::inbox::Item::StreamFailed(peer));
+            inbox.push(Item::FlowFailed(Transport::Tcp, peer));
+        }
+    }
+
+    /// Tells the workers but for `number`, which knows it, that datagrams do not reach a peer.
+    pub(crate) fn datagrams_failed(&self, number: usize, peer: SocketAddr) {
+        for (at, inbox) in self.inboxes.iter().enumerate() {
+            if at != number {
+                inbox.push(Item::FlowFailed(Transport::Udp, peer));
+            }
         }
     }
 }

@@ -284,25 +284,11 @@ impl Worker {
                 return;
             }
         }
-        let mut surface = surface(
-            &self.shared,
-            &self.listeners,
-            &mut turn.routes,
-            now,
-            &mut turn.scratch,
-        );
-        let now = self.shared.clock.at(now);
-        turn.edge.receive(
-            &turn.settings,
-            now,
-            bytes,
-            flow,
-            &mut surface,
-            &mut turn.output,
-        );
+        self.take(bytes, flow, now, turn);
     }
 
     /// Takes ICMP errors: what waits for an answer from there fails at once (RFC 3261 section 18.4).
+    /// Of sockets on one port the system tells one of its choice, whichever sent.
     fn errors(&mut self, at: usize, now: Instant, turn: &mut Turn) {
         let mut failed = Vec::new();
         let taken = self.ports[at].socket.receive_errors(|destination, error| {
@@ -320,6 +306,7 @@ impl Worker {
         for destination in failed {
             turn.counters.send_failures += 1;
             self.flow_failed(Transport::Udp, destination, now, turn);
+            self.shared.datagrams_failed(self.number, destination);
         }
     }
 
@@ -363,88 +350,35 @@ impl Worker {
         match item {
             Item::Parcel(parcel) => {
                 for (bytes, flow) in parcel.iter() {
-                    let mut surface = surface(
-                        &self.shared,
-                        &self.listeners,
-                        &mut turn.routes,
-                        now,
-                        &mut turn.scratch,
-                    );
-                    turn.edge.receive(
-                        &turn.settings,
-                        core_now,
-                        bytes,
-                        flow,
-                        &mut surface,
-                        &mut turn.output,
-                    );
+                    self.take(bytes, flow, now, turn);
                 }
             }
             Item::Message(bytes, flow) => {
                 turn.counters.received += 1;
-                let mut surface = surface(
-                    &self.shared,
-                    &self.listeners,
-                    &mut turn.routes,
-                    now,
-                    &mut turn.scratch,
-                );
-                turn.edge.receive(
-                    &turn.settings,
-                    core_now,
-                    &bytes,
-                    flow,
-                    &mut surface,
-                    &mut turn.output,
-                );
+                self.take(&bytes, flow, now, turn);
             }
             Item::Unframed(head, flow, error) => {
                 if let Some(status) = error.status() {
-                    let answer = (error.label(), status);
-                    turn.edge.receive_unframed(
-                        &turn.settings,
-                        &head,
-                        answer,
-                        flow,
-                        &mut turn.output,
-                    );
+                    let (settings, answer) = (&turn.settings, (error.label(), status));
+                    let output = &mut turn.output;
+                    turn.edge
+                        .receive_unframed(settings, &head, answer, flow, output);
                 }
             }
             Item::Stored(tokens, is_durable) => {
-                let mut surface = surface(
-                    &self.shared,
-                    &self.listeners,
-                    &mut turn.routes,
-                    now,
-                    &mut turn.scratch,
-                );
                 for token in tokens {
-                    turn.edge.stored(
-                        &turn.settings,
-                        core_now,
-                        (token, is_durable),
-                        &mut surface,
-                        &mut turn.output,
-                    );
+                    let stored = (token, is_durable);
+                    self.with_core(now, turn, |edge, settings, surface, output| {
+                        edge.stored(settings, core_now, stored, surface, output);
+                    });
                 }
             }
             Item::Resolved(token, addresses) => {
-                let mut surface = surface(
-                    &self.shared,
-                    &self.listeners,
-                    &mut turn.routes,
-                    now,
-                    &mut turn.scratch,
-                );
-                turn.edge.resolved(
-                    &turn.settings,
-                    core_now,
-                    (token, &addresses),
-                    &mut surface,
-                    &mut turn.output,
-                );
+                self.with_core(now, turn, |edge, settings, surface, output| {
+                    edge.resolved(settings, core_now, (token, &addresses), surface, output);
+                });
             }
-            Item::StreamFailed(peer) => self.flow_failed(Transport::Tcp, peer, now, turn),
+            Item::FlowFailed(transport, peer) => self.flow_failed(transport, peer, now, turn),
             Item::Reload => {
                 turn.settings = self.shared.settings();
                 turn.edge.reload(&turn.settings);
@@ -455,18 +389,39 @@ impl Worker {
                     .ports
                     .iter()
                     .filter_map(|port| port.socket.dropped_by_kernel().ok());
-                let snapshot = WorkerSnapshot::of(
-                    &turn.edge,
-                    turn.counters,
-                    drops.map(u64::from).sum(),
-                    core_now,
-                    calls_max,
-                );
+                let drops = drops.map(u64::from).sum();
+                let snapshot =
+                    WorkerSnapshot::of(&turn.edge, turn.counters, drops, core_now, calls_max);
                 // Who asked may have stopped waiting.
                 let _ = answer.try_send(snapshot);
             }
             Item::Stop => turn.is_over = true,
         }
+    }
+
+    /// Gives the core one message of this worker's.
+    fn take(&self, bytes: &[u8], flow: Flow, now: Instant, turn: &mut Turn) {
+        let core_now = self.shared.clock.at(now);
+        self.with_core(now, turn, |edge, settings, surface, output| {
+            edge.receive(settings, core_now, bytes, flow, surface, output);
+        });
+    }
+
+    /// Lets the core work with what it works with here.
+    fn with_core(
+        &self,
+        now: Instant,
+        turn: &mut Turn,
+        work: impl FnOnce(&mut Edge, &edge::Settings, &mut Surface<'_>, &mut Output),
+    ) {
+        let (routes, scratch) = (&mut turn.routes, &mut turn.scratch);
+        let mut surface = surface(&self.shared, &self.listeners, routes, now, scratch);
+        work(
+            &mut turn.edge,
+            &turn.settings,
+            &mut surface,
+            &mut turn.output,
+        );
     }
 
     /// Passes on what the turn made: to the store, to look-ups, to other workers, to the network.
