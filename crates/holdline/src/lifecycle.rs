@@ -210,7 +210,10 @@ impl Running {
             // A dropped sender says the same.
             let _ = stopped.await;
         }));
-        wired.start_node().await.map_err(StartError::Node)?;
+        wired
+            .start_node(descriptors())
+            .await
+            .map_err(StartError::Node)?;
         tracing::info!(node = name, listen = wired.listeners().join(", "), %admin, "ready");
         tell(Told::Ready);
         Ok(Running {
@@ -271,6 +274,14 @@ impl Running {
         }
         End::Drained
     }
+}
+
+/// Raises the limit of descriptors as far as it goes, and says how far.
+fn descriptors() -> u64 {
+    net::descriptors::raise_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of descriptors is not known; connections may fill it");
+        u64::MAX
+    })
 }
 
 /// Makes the data folder and takes its lock, so that no two nodes write to

@@ -19,6 +19,8 @@ const RETRY_AFTER_S: u32 = 10;
 /// How long a busy worker lets datagrams gather. It spares system calls and
 /// delays none by more than this.
 const GATHER: Duration = Duration::from_millis(2);
+/// Descriptors kept for everything that is no stream: sockets, the store, the admin API's clients, files.
+pub(crate) const DESCRIPTORS_RESERVED: usize = 256;
 /// The secret's file in the data folder.
 const SECRET_FILE: &str = "cookie-secret";
 /// The secret's length, in bytes.
@@ -147,6 +149,16 @@ fn streams(limits: &Limits) -> StreamOptions {
     options
 }
 
+/// Keeps the streams within the descriptors that the process may have: when those are used up, nobody is
+/// accepted any more, at the admin API neither. Returns how many were asked for where that is too many.
+pub(crate) fn fit_streams(options: &mut StreamOptions, descriptors: u64) -> Option<usize> {
+    let room = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let room = room.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let wanted = options.connections_max;
+    options.connections_max = wanted.min(room);
+    (wanted > room).then_some(wanted)
+}
+
 /// One socket an address family where none is named.
 fn listeners(edge: &config::Edge) -> Vec<proxy::Listener> {
     let mut all: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into()];
@@ -207,6 +219,21 @@ mod tests {
         assert_eq!(large.limits.headers_max, 1024);
         let text = "[edge.timers]\nt1_ms = 10\nt2_ms = 10\nt4_ms = 10\ntimer_c_s = 181\n";
         assert_eq!(settings(&parse(text), &[], (0, 0)).timers.t1_ms(), 10);
+    }
+
+    #[test]
+    fn streams_leave_descriptors_for_everything_else() {
+        let mut options = StreamOptions {
+            connections_max: 5_000,
+            ..StreamOptions::default()
+        };
+        assert_eq!(fit_streams(&mut options, 1 << 20), None);
+        assert_eq!(fit_streams(&mut options, 5_256), None);
+        assert_eq!(options.connections_max, 5_000);
+        assert_eq!(fit_streams(&mut options, 1_024), Some(5_000));
+        assert_eq!(options.connections_max, 768);
+        assert_eq!(fit_streams(&mut options, 100), Some(768));
+        assert_eq!(options.connections_max, 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::directory::{Aor, Directory};
 use crate::logging::Logging;
 use crate::metrics;
 use crate::private::Private;
-use crate::settings::{CookieSecret, settings};
+use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, settings};
 
 /// What the outside asks of the node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub(crate) struct Wired {
     directory: Directory,
     logging: Logging,
     cookie_secret: CookieSecret,
+    /// What the process was started with. Keys that hold from the next start only are in force as they are
+    /// here.
+    at_start: Arc<Config>,
     /// What is in force.
     config: RwLock<Arc<Config>>,
     /// Where it came from; none where there is no file (a demo).
@@ -74,13 +77,15 @@ impl Wired {
         logging: Logging,
     ) -> (Arc<Wired>, mpsc::Receiver<Order>) {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        let at_start = Arc::new(config);
         let wired = Wired {
             node: OnceLock::new(),
             directory: Directory::new(store.clone()),
             store,
             logging,
             cookie_secret,
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(at_start.clone()),
+            at_start,
             source,
             draining: AtomicBool::new(false),
             orders,
@@ -93,10 +98,20 @@ impl Wired {
         (Arc::new(wired), taken)
     }
 
-    /// Opens the sockets and takes messages from then on.
-    pub(crate) async fn start_node(self: &Arc<Self>) -> Result<(), StartError> {
+    /// Opens the sockets and takes messages from then on. `descriptors` are as many as the process may
+    /// have.
+    pub(crate) async fn start_node(self: &Arc<Self>, descriptors: u64) -> Result<(), StartError> {
         let stored = self.directory.domains().await.unwrap_or_default();
-        let settings = settings(&self.config(), &stored, self.cookie_secret);
+        let mut settings = settings(&self.config(), &stored, self.cookie_secret);
+        if let Some(wanted) = fit_streams(&mut settings.streams, descriptors) {
+            tracing::warn!(
+                "{} TCP connections at most, not edge.limits.tcp_connections_max = {wanted}: the process may \
+                 have {descriptors} descriptors; raise the limit to {} (LimitNOFILE in the unit, `ulimit -n` in \
+                 a shell)",
+                settings.streams.connections_max,
+                wanted + DESCRIPTORS_RESERVED,
+            );
+        }
         let node = Node::start(settings, self.store.clone()).await?;
         // Started once a process.
         let _ = self.node.set(node);
@@ -209,7 +224,8 @@ impl Wired {
             );
             Refusal::BadConfig { mistakes }
         })?;
-        let keys = self.config().needs_restart(&new);
+        // Not with the file read last, which may have asked for them already.
+        let keys = self.at_start.needs_restart(&new);
         let needs_restart: Vec<String> = keys.into_iter().map(str::to_owned).collect();
         if !needs_restart.is_empty() {
             let keys = needs_restart.join(", ");
@@ -239,6 +255,10 @@ impl Wired {
         }
         if self.node.get().is_none() {
             return (State::Starting, Some("starting".to_owned()));
+        }
+        if self.node.get().is_some_and(|node| !node.workers_alive()) {
+            let reason = "a worker has ended: restart the node";
+            return (State::Degraded, Some(reason.to_owned()));
         }
         let store = self.store.health();
         if !store.up {
@@ -297,14 +317,14 @@ impl Platform for Wired {
                 }
             }
             Ok(Status {
-                node: config.node.name.clone(),
+                node: self.at_start.node.name.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 state,
                 reason,
                 uptime_s: self.started.elapsed().as_secs(),
                 listeners: self.listeners(),
                 domains,
-                store: config.store.shown(),
+                store: self.at_start.store.shown(),
                 users: snapshot.users,
                 bindings: snapshot.bindings,
                 calls: snapshot.calls,

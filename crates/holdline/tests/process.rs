@@ -117,6 +117,11 @@ fn a_reload_of_a_bad_file_leaves_the_old_one_in_force_and_names_the_mistakes() {
     assert_eq!(answer["needs_restart"][0], "log.format");
     let status = ask_json(node.path(), &["status", "--json"]);
     assert_eq!(status["domains"], serde_json::json!(["example.com"]));
+    let again = ask_json(node.path(), &["reload", "--json"]);
+    assert_eq!(again, answer, "the same file still asks for a restart");
+    fs::write(&file, &changed).expect("written");
+    let back = ask_json(node.path(), &["reload", "--json"]);
+    assert_eq!(back["needs_restart"], serde_json::json!([]));
     node.signal("-INT");
     assert_eq!(node.end(), Some(0));
 }
