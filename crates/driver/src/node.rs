@@ -105,6 +105,9 @@ pub struct Node {
     sink: Arc<Sink>,
     settings: Mutex<Settings>,
     stored_domains: Mutex<Vec<String>>,
+    /// Held while users are being read, so that an older reading never comes after a younger one; holds
+    /// the revision of the last one.
+    loaded: tokio::sync::Mutex<Option<i64>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -198,6 +201,7 @@ impl Node {
             sink: sink.clone(),
             settings: Mutex::new(settings),
             stored_domains: Mutex::new(Vec::new()),
+            loaded: tokio::sync::Mutex::new(None),
             workers: Mutex::new(Vec::new()),
         });
         node.load_users().await?;
@@ -269,6 +273,9 @@ impl Node {
 
     /// Reads all users and domains from the store.
     async fn load_users(&self) -> Result<(), StoreError> {
+        let mut loaded = self.loaded.lock().await;
+        // Read before the users: what is changed meanwhile is read again.
+        let revision = self.store.revision().await?;
         let mut users = Users::new(self.shared.seed);
         self.store
             .users(None, |user| {
@@ -288,6 +295,7 @@ impl Node {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = domains;
         self.apply();
+        *loaded = Some(revision);
         Ok(())
     }
 
@@ -494,16 +502,13 @@ fn take_ports(listeners: &mut [Listener], ports: &[Port]) {
 
 /// Loads users and domains when somebody else changed them in the store.
 async fn follow_revision(node: std::sync::Weak<Node>) {
-    let mut known = None;
     loop {
         let Some(strong) = node.upgrade() else { return };
-        if let Ok(revision) = strong.store.revision().await {
-            if known.is_some_and(|known| known != revision)
-                && let Err(error) = strong.load_users().await
-            {
-                tracing::warn!(%error, "users changed in the store and could not be read; the old ones stay in force");
-            }
-            known = Some(revision);
+        if let Ok(revision) = strong.store.revision().await
+            && *strong.loaded.lock().await != Some(revision)
+            && let Err(error) = strong.load_users().await
+        {
+            tracing::warn!(%error, "users changed in the store and could not be read; the old ones stay in force");
         }
         drop(strong);
         tokio::time::sleep(REVISION_INTERVAL).await;
