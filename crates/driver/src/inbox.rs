@@ -83,7 +83,10 @@ impl Inbox {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         let may_be_lost = matches!(
             item,
-            Item::Parcel(_) | Item::Message(..) | Item::Unframed(..)
+            Item::Parcel(_)
+                | Item::Message(..)
+                | Item::Unframed(..)
+                | Item::FlowFailed(Transport::Udp, _)
         );
         if may_be_lost && items.len() >= INBOX_MAX {
             return false;
