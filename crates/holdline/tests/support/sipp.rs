@@ -12,6 +12,8 @@ use super::{Ending, Node, PATIENCE, program};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
     Udp,
+    /// UDP, each call from a socket of its own.
+    UdpEach,
     Tcp,
 }
 
@@ -19,6 +21,7 @@ impl Over {
     fn option(self) -> &'static str {
         match self {
             Over::Udp => "u1",
+            Over::UdpEach => "un",
             Over::Tcp => "t1",
         }
     }
@@ -26,7 +29,7 @@ impl Over {
     /// What a Contact says about it.
     pub(crate) fn parameter(self) -> &'static str {
         match self {
-            Over::Udp => "",
+            Over::Udp | Over::UdpEach => "",
             Over::Tcp => ";transport=tcp",
         }
     }
@@ -103,7 +106,7 @@ impl Sipp {
                 "-p",
                 &port.to_string(),
             ])
-            .args(["-t", over.option(), "-nostdin"])
+            .args(["-t", over.option(), "-max_socket", "1000", "-nostdin"])
             .args(["-m", &count.to_string(), "-r", &count.max(10).to_string()])
             .args(["-timeout", "15s", "-timeout_error", "-recv_timeout", "9000"])
             .args(["-trace_err", "-error_file", "errors"])
@@ -153,7 +156,7 @@ impl Sipp {
 /// Whether somebody has the port: the system's tables say it.
 fn is_bound(over: Over, port: u16) -> bool {
     let (file, state) = match over {
-        Over::Udp => ("/proc/net/udp", " 07 "),
+        Over::Udp | Over::UdpEach => ("/proc/net/udp", " 07 "),
         Over::Tcp => ("/proc/net/tcp", " 0A "),
     };
     let table = fs::read_to_string(file).expect("Linux");
