@@ -564,3 +564,6 @@ fn sweep_shard(shared: &Shared, shard: &Mutex<registrar::Location>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

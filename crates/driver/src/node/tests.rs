@@ -1,0 +1,49 @@
+use super::*;
+
+use sip::digest::{Algorithm, WithoutQop};
+use store::StoreOptions;
+
+/// Two workers on a port of the system's choice.
+fn settings() -> Settings {
+    Settings {
+        domains: vec!["example.org".to_owned()],
+        listeners: vec![Listener {
+            transport: Transport::Udp,
+            local: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+        }],
+        workers: 2,
+        record_route: true,
+        max_breadth: 60,
+        serial_ring: Duration::from_secs(30),
+        registrar: registrar::Policy::default(),
+        algorithms: vec![Algorithm::Md5],
+        nonce_lifetime: Duration::from_secs(300),
+        without_qop: WithoutQop::Refuse,
+        trusted: Vec::new(),
+        limits: sip::Limits::default(),
+        timers: transaction::Timers::default(),
+        cookie_secret: (1, 2),
+        retry_after_s: 5,
+        streams: net::tcp::StreamOptions::default(),
+        name_servers: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
+        gather: Duration::ZERO,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_has_ended_is_missed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("t.db").display());
+    let store = Store::open(&url, StoreOptions::default()).await;
+    let node = Node::start(settings(), store.expect("a store")).await;
+    let node = node.expect("a node");
+    assert!(node.workers_alive());
+    node.shared.inboxes[1].push(Item::Stop);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while node.workers_alive() {
+        assert!(Instant::now() < deadline, "the worker does not end");
+        std::thread::yield_now();
+    }
+    node.stop().await;
+}
