@@ -63,7 +63,7 @@ impl Edge {
     /// thread.
     pub fn new(now: Time, seed: (u64, u64), settings: &Settings) -> Edge {
         Edge {
-            layer: Layer::new(now, seed, settings.timers, TRANSACTIONS_MAX),
+            layer: Layer::new(now, seed, timers(settings), TRANSACTIONS_MAX),
             proxy: Proxy::new(now, seed, TRANSACTIONS_MAX),
             held: Slab::default(),
             reply: Reply::default(),
@@ -314,7 +314,7 @@ impl Edge {
 
     /// Takes what of new settings is not read with each message.
     pub fn reload(&mut self, settings: &Settings) {
-        self.layer.set_timers(settings.timers);
+        self.layer.set_timers(timers(settings));
     }
 
     /// From now on new calls and registrations are refused with 503; what is in progress goes on.
@@ -326,6 +326,14 @@ impl Edge {
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && !self.proxy.is_answering()
     }
+}
+
+/// Transactions that are only remembered end together, twice a second: each waking of a thread that has
+/// nothing else to do costs more than they do.
+const LINGER_GRID_MS: u64 = 512;
+
+fn timers(settings: &Settings) -> transaction::Timers {
+    settings.timers.with_linger_grid(LINGER_GRID_MS)
 }
 
 /// Where responses go (section 18.2.2, RFC 3581 section 4): over a stream the way the request came; else

@@ -280,7 +280,11 @@ fn start_timer(
 ) {
     let (kind, state, reliable) = machine;
     if let Some(delay) = delay_ms(timers, kind, state, role, deadlines.attempt, reliable) {
-        deadlines.by_role[role as usize] = now.plus_ms(delay);
+        let deadline = now.plus_ms(delay);
+        deadlines.by_role[role as usize] = match role {
+            Role::Linger if delay > 0 => timers.linger_end(deadline),
+            _ => deadline,
+        };
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::machine::{Kind, State};
+use crate::time::Time;
 
 /// Default of T1, the estimated round-trip time (RFC 3261 17.1.1.1).
 pub const T1_MS: u64 = 500;
@@ -109,6 +110,7 @@ pub struct Timers {
     t2_ms: u64,
     t4_ms: u64,
     c_ms: u64,
+    linger_grid_ms: u64,
 }
 
 impl Default for Timers {
@@ -118,6 +120,7 @@ impl Default for Timers {
             t2_ms: T2_MS,
             t4_ms: T4_MS,
             c_ms: TIMER_C_MS,
+            linger_grid_ms: 1,
         }
     }
 }
@@ -143,6 +146,7 @@ impl Timers {
             t2_ms,
             t4_ms,
             c_ms: TIMER_C_MS,
+            linger_grid_ms: 1,
         })
     }
 
@@ -156,6 +160,23 @@ impl Timers {
             return Err(error);
         }
         Ok(Timers { c_ms, ..self })
+    }
+
+    /// The same values with the ends of lingering (timers D, I, J, K, L, M) put off to the next multiple of
+    /// `grid_ms`, at least 1. They are lower bounds and nobody waits for them; many that end together cost
+    /// one waking.
+    pub const fn with_linger_grid(self, grid_ms: u64) -> Timers {
+        let linger_grid_ms = if grid_ms == 0 { 1 } else { grid_ms };
+        Timers {
+            linger_grid_ms,
+            ..self
+        }
+    }
+
+    /// When lingering that should end at `deadline` does end.
+    pub const fn linger_end(&self, deadline: Time) -> Time {
+        let grid_ms = self.linger_grid_ms;
+        Time::from_ms(deadline.as_ms().div_ceil(grid_ms).saturating_mul(grid_ms))
     }
 
     /// T1: the estimated round-trip time, in milliseconds.

@@ -4,6 +4,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::machine::{Kind, State};
+use crate::time::Time;
 
 fn intervals_ms(name: TimerName, attempts: u32) -> Vec<u64> {
     let timers = Timers::default();
@@ -195,4 +196,17 @@ fn every_timer_has_its_place() {
         "M InviteClient Accepted Linger",
     ];
     assert_eq!(places, expected);
+}
+
+#[test]
+fn lingering_ends_on_the_grid_and_never_early() {
+    let timers = Timers::default().with_linger_grid(512);
+    for (deadline, end) in [(1, 512), (512, 512), (513, 1_024)] {
+        assert_eq!(
+            timers.linger_end(Time::from_ms(deadline)),
+            Time::from_ms(end)
+        );
+    }
+    let exact = Timers::default();
+    assert_eq!(exact.linger_end(Time::from_ms(513)), Time::from_ms(513));
 }
