@@ -98,7 +98,7 @@ fn a_message_of_sixty_thousand_bytes_goes_through_and_a_longer_one_is_refused() 
     alice.response(200);
     let request = alice.within(&mut call, "MESSAGE", "", &"x".repeat(70_000));
     alice.send(&request);
-    alice.response(400);
+    alice.response(413);
     bob.hears_nothing(200);
 }
 
