@@ -90,7 +90,7 @@ const INSPECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often the store is asked whether users or domains were changed by others.
 const REVISION_INTERVAL: Duration = Duration::from_secs(2);
 /// How often expired bindings are looked for, and in how many rounds the whole table is seen.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_ROUNDS: usize = 8;
 /// Bindings taken out in one hold of a shard's lock.
 const SWEEP_BUDGET: usize = 4_096;

@@ -343,7 +343,8 @@ fn same_but_for_time(before: &BindingFields<'_>, after: &BindingFields<'_>) -> b
     let timeless = |fields: &BindingFields<'_>| {
         (
             fields.q_thousandths,
-            fields.flow,
+            // Where it came from matters where requests go that way.
+            fields.use_flow.then_some(fields.flow),
             fields.use_flow,
             fields.behind_nat,
             fields.reg_id,
