@@ -1,0 +1,1 @@
+//! Which media server gets the next call.

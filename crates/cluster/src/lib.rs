@@ -1,0 +1,1 @@
+//! Who owns a service, and what a standby knows.

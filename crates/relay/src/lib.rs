@@ -1,0 +1,1 @@
+//! The RTP relay's decisions: where a packet goes, and who may send it.

@@ -1,0 +1,1 @@
+//! Session descriptions, edited in place (RFC 8866).

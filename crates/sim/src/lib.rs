@@ -1,0 +1,1 @@
+//! A cluster simulated on one thread from one seed.
