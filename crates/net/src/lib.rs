@@ -13,6 +13,7 @@
 //! destination are rarely of one size), and other operating systems.
 
 pub mod descriptors;
+pub mod media;
 pub mod poll;
 pub mod resolve;
 pub mod route;

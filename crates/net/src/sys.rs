@@ -7,10 +7,12 @@
 mod address;
 mod datagram;
 mod epoll;
+mod media;
 mod socket;
 
 pub(crate) use datagram::{ErrorSlot, Outgoing, ReceiveSlots, SendSlots};
 pub(crate) use epoll::{Epoll, EventFd, Events, Interests, TimerFd};
+pub(crate) use media::{receive_from, send_to};
 pub(crate) use socket::{Kind, Socket};
 
 use std::io;
