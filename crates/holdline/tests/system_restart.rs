@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::message::Message;
 use support::node::password_of;
@@ -13,18 +13,28 @@ use support::{Node, Phone};
 /// Phones that register at the same time.
 const PHONES: usize = 250;
 
-/// Many phones behind one socket.
+/// Requests sent again at once: no socket buffer is too small for so many.
+const PART: usize = 50;
+
+/// When phones that hear nothing send again.
+const RESEND: Duration = Duration::from_millis(500);
+
+/// How long all phones together may take for one request each; the node knows a repetition for 32 s.
+const CROWD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Many phones behind one socket, each with one request under way. They send it again as phones do: of
+/// a crowd's datagrams some are lost on a slow machine.
 struct Crowd {
     link: Phone,
-    /// Number of REGISTERs sent so far, for CSeq.
-    sent: u32,
+    /// Number of REGISTERs made so far, for CSeq.
+    made: u32,
 }
 
 impl Crowd {
     fn of(node: &Node) -> Crowd {
         Crowd {
             link: Phone::udp(node, "user0"),
-            sent: 0,
+            made: 0,
         }
     }
 
@@ -32,51 +42,65 @@ impl Crowd {
         let user = format!("user{at}");
         self.link.password = password_of(&user);
         self.link.user = user;
-        self.sent += 1;
-        self.link.registration = (unique(&format!("{at}-")), self.sent);
+        self.made += 1;
+        self.link.registration = (unique(&format!("{at}-")), self.made);
     }
 
-    /// Sends a REGISTER for each phone and waits for each challenge.
+    /// The challenge of each phone's REGISTER.
     fn is_challenged(&mut self) -> BTreeMap<usize, Message> {
-        let mut challenges = BTreeMap::new();
-        while challenges.len() < PHONES {
-            // In parts that no buffer is too small for.
-            let rest: Vec<usize> = (0..PHONES)
-                .filter(|at| !challenges.contains_key(at))
-                .collect();
-            for &at in rest.iter().take(50) {
-                self.becomes(at);
-                let request = self.link.register_text("");
-                self.link.send(&request);
-            }
-            for _ in 0..rest.len().min(50) {
-                let Some(answer) = self.link.receive_within(Duration::from_secs(2)) else {
-                    break;
-                };
-                assert_eq!(answer.status(), 401, "{answer:?}");
-                challenges.insert(phone_of(&answer), answer);
-            }
+        let mut requests = BTreeMap::new();
+        for at in 0..PHONES {
+            self.becomes(at);
+            requests.insert(at, self.link.register_text(""));
         }
-        challenges
+        self.answers(&requests, 401, PHONES)
     }
 
-    /// Sends a REGISTER with proof for a phone.
-    fn registers(&mut self, at: usize, challenge: &Message, contact: &str) {
+    /// A REGISTER of a phone with proof.
+    fn proven(&mut self, at: usize, challenge: &Message, contact: &str) -> String {
         self.becomes(at);
         let credentials = self
             .link
             .credentials(challenge, "REGISTER", "sip:example.org", 1);
-        let request = self
-            .link
-            .register_text(&format!("{credentials}Contact: {contact}\r\n"));
-        self.link.send(&request);
+        self.link
+            .register_text(&format!("{credentials}Contact: {contact}\r\n"))
     }
 
-    /// The phone whose REGISTER was granted, if an answer comes in time.
-    fn is_granted(&mut self, wait: Duration) -> Option<usize> {
+    /// Sends the phones' requests at once, and again until so many of them are answered, all with this status.
+    fn answers(
+        &mut self,
+        requests: &BTreeMap<usize, String>,
+        status: u16,
+        wanted: usize,
+    ) -> BTreeMap<usize, Message> {
+        for request in requests.values() {
+            self.link.send(request);
+        }
+        let mut answered = BTreeMap::new();
+        let deadline = Instant::now() + CROWD_PATIENCE;
+        while answered.len() < wanted {
+            assert!(
+                Instant::now() < deadline,
+                "after {CROWD_PATIENCE:?} {} phones of {wanted} have got their {status}",
+                answered.len()
+            );
+            if let Some((at, answer)) = self.hears(status, RESEND) {
+                answered.insert(at, answer);
+                continue;
+            }
+            let left = requests.iter().filter(|(at, _)| !answered.contains_key(at));
+            for (_, request) in left.take(PART) {
+                self.link.send(request);
+            }
+        }
+        answered
+    }
+
+    /// The next answer, if one comes in time, and whose it is.
+    fn hears(&mut self, status: u16, wait: Duration) -> Option<(usize, Message)> {
         let answer = self.link.receive_within(wait)?;
-        assert_eq!(answer.status(), 200, "{answer:?}");
-        Some(phone_of(&answer))
+        assert_eq!(answer.status(), status, "{answer:?}");
+        Some((phone_of(&answer), answer))
     }
 }
 
@@ -99,21 +123,20 @@ fn every_registration_that_was_acknowledged_is_there_after_kill_9() {
         let contact = |at: usize, round: usize| format!("sip:user{at}@127.0.0.1:{}", 7_000 + round);
         // Every third phone takes its former contact back; the others add one.
         let is_leaving = |at: usize| round > 0 && at % 3 == round % 3;
+        let mut requests = BTreeMap::new();
         for (&at, challenge) in &challenges {
             let wanted = if is_leaving(at) {
                 format!("<{}>;expires=0", contact(at, round - 1))
             } else {
                 format!("<{}>;expires=600", contact(at, round))
             };
-            crowd.registers(at, challenge, &wanted);
+            requests.insert(at, crowd.proven(at, challenge, &wanted));
         }
-        let mut granted = Vec::new();
-        while granted.len() < answers {
-            granted.extend(crowd.is_granted(Duration::from_secs(8)));
-        }
+        let mut granted: BTreeSet<usize> =
+            crowd.answers(&requests, 200, answers).into_keys().collect();
         node.kill();
-        while let Some(at) = crowd.is_granted(Duration::from_millis(50)) {
-            granted.push(at);
+        while let Some((at, _)) = crowd.hears(200, Duration::from_millis(50)) {
+            granted.insert(at);
         }
         for at in granted {
             if is_leaving(at) {

@@ -120,6 +120,8 @@ impl Node {
         let head = format!(
             "{head} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
+        let patience = Some(PATIENCE);
+        stream.set_read_timeout(patience).expect("an option");
         let mut answer = String::new();
         if stream
             .write_all(head.as_bytes())
