@@ -156,8 +156,9 @@ fn judged(socket: &UdpSocket, node: SocketAddr, bytes: &[u8]) -> Option<u16> {
     let mut buffer = vec![0; 65_536];
     let deadline = Instant::now() + PATIENCE;
     socket.send_to(ask.as_bytes(), node).expect("sent");
-    while Instant::now() < deadline {
+    loop {
         let Ok(size) = socket.recv(&mut buffer) else {
+            assert!(Instant::now() < deadline, "the node answers no question");
             socket.send_to(ask.as_bytes(), node).expect("sent");
             continue;
         };
@@ -170,7 +171,6 @@ fn judged(socket: &UdpSocket, node: SocketAddr, bytes: &[u8]) -> Option<u16> {
             status = status.or(Some(answer.status()));
         }
     }
-    panic!("the node answers no question");
 }
 
 #[test]
