@@ -6,11 +6,12 @@
 //! force. `docs/configuration.md` lists every key; a test holds it to that.
 
 mod address;
+mod media;
 mod mistake;
 mod read;
 mod reader;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use address::{Domain, Listener, Transport};
@@ -68,6 +69,10 @@ pub struct Edge {
     /// Whether the proxy stays in the path of dialogs (RFC 3261 section
     /// 16.6 step 4).
     pub record_route: bool,
+    /// The ports of the media relay; none means that there is no relay.
+    pub rtp_ports: Option<PortRange>,
+    /// `[edge.media]`
+    pub media: Media,
     /// `[edge.registrar]`
     pub registrar: Registrar,
     /// `[edge.auth]`
@@ -78,6 +83,58 @@ pub struct Edge {
     pub timers: Timers,
     /// `[edge.fork]`
     pub fork: Fork,
+}
+
+/// Ports of one address, in pairs: RTP on the even one, RTCP on the odd one
+/// after it (RFC 3550 section 11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first one, which is even.
+    pub first: u16,
+    /// The last one, which is odd.
+    pub last: u16,
+}
+
+/// How media is relayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// Which calls are relayed.
+    pub policy: MediaPolicy,
+    /// The same for calls of some domains.
+    pub domains: Vec<(Domain, MediaPolicy)>,
+    /// The addresses that the relay has its ports on; none means those that
+    /// are listened on.
+    pub addresses: Vec<IpAddr>,
+    /// What phones are told instead of the address of its family.
+    pub advertised: Option<IpAddr>,
+    /// After how many seconds without a packet a call's media is dead.
+    pub silence_timeout_s: u64,
+    /// The same while nobody has to send.
+    pub hold_timeout_s: u64,
+    /// Whose packets show where a phone is.
+    pub learn: Learn,
+    /// Threads that relay, at least one.
+    pub relay_threads: usize,
+}
+
+/// Which calls go through the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaPolicy {
+    /// All.
+    Always,
+    /// Those with a phone behind NAT, or between IPv4 and IPv6.
+    Nat,
+    /// None.
+    Never,
+}
+
+/// Whose packets show the relay where a phone is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learn {
+    /// Those from the host that its description names or its SIP came from.
+    Strict,
+    /// Those of any host that sends several in a row.
+    Open,
 }
 
 /// What the registrar grants (RFC 3261 section 10.3).
@@ -308,6 +365,8 @@ impl Config {
             ("edge.listen", a.listen != b.listen),
             ("edge.advertise", a.advertise != b.advertise),
             ("edge.workers", a.workers != b.workers),
+            ("edge.rtp_ports", a.rtp_ports != b.rtp_ports),
+            ("edge.media", !same_relay(&a.media, &b.media)),
             (
                 "edge.auth.nonce_lifetime_s",
                 a.auth.nonce_lifetime_s != b.auth.nonce_lifetime_s,
@@ -323,6 +382,16 @@ impl Config {
             .filter_map(|(key, differs)| differs.then_some(key))
             .collect()
     }
+}
+
+/// Whether all is the same that a relay is started with.
+fn same_relay(a: &Media, b: &Media) -> bool {
+    let live = Media {
+        policy: b.policy,
+        domains: b.domains.clone(),
+        ..a.clone()
+    };
+    live == *b
 }
 
 fn same_streams(a: &Limits, b: &Limits) -> bool {

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::address::{
     ADVERTISED_WANTED, DOMAIN_WANTED, Domain, LISTENER_WANTED, Listener, advertised,
 };
+use super::media::media;
 use super::mistake::{Fault, Mistake};
 use super::reader::{Findings, KnownKey, Placed, Section};
 use super::{
@@ -29,10 +30,6 @@ const LATER: &[(&str, &str)] = &[
     (
         "edge.pool",
         "remove the sections: calls go to registered users only",
-    ),
-    (
-        "edge.rtp_ports",
-        "remove the line: media goes from phone to phone",
     ),
     (
         "edge.nat",
@@ -144,6 +141,7 @@ fn edge(mut section: Section<'_>) -> Edge {
         workers => workers as usize,
     };
     let record_route = section.flag("record_route", true);
+    let (rtp_ports, media) = media(&mut section, &listen);
     let registrar = registrar(section.section("registrar"));
     let auth = auth(section.section("auth"));
     let limits = limits(section.section("limits"));
@@ -157,6 +155,8 @@ fn edge(mut section: Section<'_>) -> Edge {
         trusted,
         workers,
         record_route,
+        rtp_ports,
+        media,
         registrar,
         auth,
         limits,
@@ -364,18 +364,26 @@ fn fork(mut section: Section<'_>) -> Fork {
 
 /// One of some words; the first is the default.
 fn choice<T: Copy>(section: &mut Section<'_>, key: &'static str, words: &[(&str, T)]) -> T {
+    word(section, key, words).map_or(words[0].1, |placed| placed.value)
+}
+
+/// As [`choice`], with its place.
+pub(super) fn word<T: Copy>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    words: &[(&str, T)],
+) -> Option<Placed<T>> {
     let quoted: Vec<String> = words
         .iter()
         .map(|(word, _)| format!("\"{word}\""))
         .collect();
     let allowed = quoted.join(" or ");
-    let chosen = section.text(key, words[0].0, &allowed, |text| {
+    section.text(key, words[0].0, &allowed, |text| {
         let found = words.iter().find(|(word, _)| *word == text);
         found
             .map(|(_, value)| *value)
             .ok_or_else(|| allowed.clone())
-    });
-    chosen.map_or(words[0].1, |placed| placed.value)
+    })
 }
 
 fn store(mut section: Section<'_>, data: &Path, folder: &Path) -> Store {

@@ -287,6 +287,56 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// The values of a list that has no default, each to be read by the
+    /// caller, and the list's place.
+    pub(crate) fn bare_values(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+    ) -> Option<(Vec<&'d Spanned<DeValue<'d>>>, Range<usize>)> {
+        self.know(key, String::new(), allowed.to_owned());
+        let value = self.take(key)?;
+        match value.get_ref() {
+            DeValue::Array(items) => Some((items.iter().collect(), value.span())),
+            other => {
+                self.wrong_type(value.span(), self.path_of(key), other, allowed.to_owned());
+                None
+            }
+        }
+    }
+
+    /// A table whose keys are names of the operator's, such as domains, each
+    /// with a text. `parse` gets both.
+    pub(crate) fn entries<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str, &str) -> Result<T, Wanted>,
+    ) -> Vec<Placed<T>> {
+        self.know(key, String::new(), allowed.to_owned());
+        let path = self.path_of(key);
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let DeValue::Table(table) = value.get_ref() else {
+            let want = format!("a section: a line `[{path}]` with lines \"NAME\" = {allowed}");
+            self.wrong_type(value.span(), path, value.get_ref(), want);
+            return Vec::new();
+        };
+        let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            let path = format!("{path}.\"{name}\"");
+            if let DeValue::Table(_) = value.get_ref() {
+                // A name with dots and without quotes is several keys.
+                let want = format!("the name in quotes: \"example.org\" = {allowed}");
+                self.wrong_type(value.span(), path, value.get_ref(), want);
+                return None;
+            }
+            self.parse_text(value, &path, allowed, &|text: &str| parse(name, text))
+        };
+        table.iter().filter_map(entry).collect()
+    }
+
     /// Reads one value as a text and parses it, noting what is wrong.
     pub(crate) fn parse_text<T>(
         &self,

@@ -130,9 +130,9 @@ level = "loud"
 #[test]
 fn what_this_version_lacks_is_said_to_be_lacking() {
     let text = "[cluster]\nlease_ms = 300\n[[service]]\nname = \"edge\"\n[edge]\n\
-                rtp_ports = [1, 2]\n[[edge.pool]]\nname = \"pbx\"\n";
+                tls = 1\n[[edge.pool]]\nname = \"pbx\"\n";
     let shown = shown(text);
-    for key in ["cluster", "service", "edge.rtp_ports", "edge.pool"] {
+    for key in ["cluster", "service", "edge.tls", "edge.pool"] {
         assert!(
             shown.contains(&format!("`{key}` is not in this version; remove")),
             "{shown}"
@@ -180,6 +180,74 @@ fn values_that_contradict_each_other_are_mistakes() {
 }
 
 #[test]
+fn the_relay_is_read_with_what_it_may_do_for_which_domain() {
+    let config = parse(
+        "[edge]\nrtp_ports = [20000, 20003]\n[edge.media]\naddresses = [\"::1\"]\n\
+         [edge.media.domains]\n\"Example.ORG\" = \"never\"\n",
+    );
+    let (first, last) = (20_000, 20_003);
+    assert_eq!(config.edge.rtp_ports, Some(PortRange { first, last }));
+    let media = config.edge.media;
+    assert_eq!(media.policy, MediaPolicy::Nat);
+    assert_eq!(media.domains.len(), 1);
+    assert_eq!(media.domains[0].0.as_str(), "example.org");
+    assert_eq!(media.domains[0].1, MediaPolicy::Never);
+    assert!(media.relay_threads >= 1);
+    assert_eq!(parse("").edge.rtp_ports, None);
+}
+
+#[test]
+fn what_is_wrong_with_the_relays_ports_is_said_with_what_would_be_right() {
+    const LISTEN: &str = "[edge]\nlisten = [\"udp:127.0.0.1:5060\"]\n";
+    for (text, want) in [
+        ("rtp_ports = [20001, 29999]", "write [20000, 29999]"),
+        ("rtp_ports = [20000, 29998]", "write [20000, 29999]"),
+        (
+            "rtp_ports = [29999, 20000]",
+            "the lower one first: [20000, 29999]",
+        ),
+        ("rtp_ports = [20000]", "1 numbers; write two numbers"),
+        ("rtp_ports = [20, 30]", "numbers from 1024 to 65535"),
+        ("rtp_ports = [20000, \"x\"]", "numbers from 1024 to 65535"),
+        ("rtp_ports = [20000, 70001]", "numbers from 1024 to 65535"),
+        ("rtp_ports = 20000", "a whole number; write two numbers"),
+        (
+            "rtp_ports = [5000, 5999]",
+            "udp:127.0.0.1:5060 is one of 5000 to 5999",
+        ),
+        ("media.policy = \"nat\"", "add `rtp_ports = [20000, 29999]`"),
+        (
+            "media.policy = \"allways\"",
+            "\"nat\" or \"always\" or \"never\"",
+        ),
+        ("media.domains.\"a.org\" = \"always\"", "add `rtp_ports"),
+        ("media.domains.a.org = \"never\"", "the name in quotes"),
+        (
+            "media.addresses = [\"0.0.0.0\"]",
+            "or nothing, for all that are listened on",
+        ),
+        ("media.addresses = [\"::1\", \"::1\"]", "::1 twice"),
+        (
+            "media.hold_timeout_s = 30",
+            "let silence_timeout_s <= hold_timeout_s",
+        ),
+        (
+            "media.relay_thread = 3",
+            "did you mean `edge.media.relay_threads`?",
+        ),
+    ] {
+        let shown = shown(&format!("{LISTEN}{text}\n"));
+        assert!(shown.contains(want), "{text}: {shown}");
+        assert!(shown.contains("h.toml:3:"), "{text}: {shown}");
+        assert_eq!(shown.matches("h.toml:").count(), 1, "{shown}");
+    }
+    parse(
+        "[edge]\nlisten = [\"udp:127.0.0.1:5060\"]\nrtp_ports = [5000, 5999]\nmedia.addresses = [\"::1\"]",
+    );
+    parse("[edge.media]\npolicy = \"never\"\n");
+}
+
+#[test]
 fn a_text_that_is_not_toml_is_shown_with_its_line() {
     let shown = shown("[node]\nname = \"a\nx = [1,\n");
     assert!(shown.starts_with("h.toml:2:"), "{shown}");
@@ -223,6 +291,18 @@ fn what_a_reload_cannot_change_is_named() {
         ["node.data", "edge.workers", "store.url"]
     );
     assert!(old.needs_restart(&old).is_empty());
+    let with = |media| {
+        parse(&format!(
+            "[edge]\nrtp_ports = [20000, 29999]\n[edge.media]\n{media}"
+        ))
+    };
+    let (old, live) = (with(""), with("policy = \"always\"\n"));
+    assert!(old.needs_restart(&live).is_empty());
+    assert_eq!(
+        old.needs_restart(&with("relay_threads = 9")),
+        ["edge.media"]
+    );
+    assert_eq!(old.needs_restart(&parse("")), ["edge.rtp_ports"]);
 }
 
 #[test]
