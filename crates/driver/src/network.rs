@@ -30,6 +30,8 @@ pub(crate) fn route_cache() -> RouteCache {
     RouteCache::new(ROUTE_LIFETIME)
 }
 
+impl proxy::MediaPorts for Surface<'_> {}
+
 impl proxy::Network for Surface<'_> {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         let fits = |listener: &&Listener| {

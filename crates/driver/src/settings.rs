@@ -75,6 +75,7 @@ impl Settings {
                 record_route: self.record_route,
                 max_breadth: self.max_breadth,
                 serial_ring_ms: self.serial_ring.as_millis() as u64,
+                media: proxy::media::Settings::default(),
                 cookie_secret: self.cookie_secret,
             },
             registrar: self.registrar,

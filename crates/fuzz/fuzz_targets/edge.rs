@@ -258,6 +258,7 @@ fn settings() -> Settings {
             record_route: true,
             max_breadth: 60,
             serial_ring_ms: 10_000,
+            media: proxy::media::Settings::default(),
             cookie_secret: (11, 12),
         },
         registrar: registrar::Policy::default(),
@@ -320,6 +321,8 @@ impl Users {
         users
     }
 }
+
+impl proxy::MediaPorts for Users {}
 
 impl Network for Users {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {

@@ -17,6 +17,7 @@ pub mod cookie;
 pub mod event;
 pub mod forward;
 pub mod loops;
+pub mod media;
 mod proxy;
 mod respond;
 pub mod route;
@@ -25,6 +26,7 @@ pub mod target;
 
 pub use calls::{Call, Calls, Stage};
 pub use event::{CallNote, Counters, Event};
+pub use media::{Anchored, MediaPort, MediaPorts, NoPorts};
 pub use proxy::{Forward, ForwardAck, Network, Proxy, Resolve, Surroundings};
 pub use route::{Preprocessed, Unroutable, preprocess};
 pub use settings::{Listener, Settings};

@@ -12,12 +12,13 @@ use crate::context::{BranchState, Context};
 use crate::cookie::Ends;
 use crate::event::{CallNote, Counters, Event};
 use crate::forward::{self, branch_edits, common_edits};
+use crate::media::MediaPorts;
 use crate::route::{self, Preprocessed};
 use crate::settings::Settings;
 use crate::target::{NextHop, Target, Targets};
 
 /// What the proxy asks of the machine it runs on.
-pub trait Network {
+pub trait Network: MediaPorts {
     /// The flow on which a peer is reached: which of our addresses and, for streams, whether at all.
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow>;
 

@@ -24,6 +24,8 @@ struct Memory {
     ids: u64,
 }
 
+impl proxy::MediaPorts for Memory {}
+
 impl Network for Memory {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         Some(Flow {
@@ -84,6 +86,7 @@ impl Rig {
                 record_route: true,
                 max_breadth: 60,
                 serial_ring_ms: 30_000,
+                media: proxy::media::Settings::default(),
                 cookie_secret: (1, 2),
             },
             registrar: registrar::Policy::default(),

@@ -59,6 +59,8 @@ pub struct Users {
     replay: ReplayFilter,
 }
 
+impl proxy::MediaPorts for Users {}
+
 impl Network for Users {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         if self.unreachable.contains(&remote) || remote.is_ipv6() {
@@ -140,6 +142,7 @@ pub fn settings() -> Settings {
             record_route: true,
             max_breadth: 60,
             serial_ring_ms: 10_000,
+            media: proxy::media::Settings::default(),
             cookie_secret: (11, 12),
         },
         registrar: registrar::Policy::default(),
