@@ -10,8 +10,10 @@
 //! written is byte-identical where nothing was spliced. All of them are reused, so that nothing is
 //! allocated per message after warm-up.
 //!
-//! Not attempted: bodies (crate `sdp`), sockets (crate `net`), transactions (crate `transaction`).
+//! Not attempted: what is in a body ([`body`] finds a session description, crate `sdp` reads it), sockets
+//! (crate `net`), transactions (crate `transaction`).
 
+pub mod body;
 pub mod build;
 pub mod check;
 pub mod digest;
@@ -26,6 +28,7 @@ pub mod scan;
 pub mod status;
 pub mod uri;
 
+pub use body::BodyError;
 pub use check::{Envelope, Requirement};
 pub use edit::Splices;
 pub use error::{Defect, ParseError};
