@@ -370,6 +370,7 @@ impl Edge {
             auth::strip_credentials(input.settings, request, &mut self.splices);
             let forward = ForwardAck {
                 request,
+                envelope: input.envelope,
                 routes: &routes,
                 from: input.flow,
                 loop_part,

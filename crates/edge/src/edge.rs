@@ -44,6 +44,8 @@ pub struct Tables {
     pub lookups: usize,
     /// Answers that wait for the store.
     pub held: usize,
+    /// Calls whose media are anchored.
+    pub anchored: usize,
 }
 
 /// What one request is handled with.
@@ -309,6 +311,7 @@ impl Edge {
             contexts: self.proxy.len(),
             lookups: self.proxy.lookups(),
             held: self.held.len(),
+            anchored: self.proxy.anchored(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use relay::SessionId;
 use sip::Limits;
 use transaction::{ClientId, Flow, Time, Transport};
 
@@ -52,6 +53,19 @@ impl Edge {
     ) {
         let mut surroundings = surroundings(&mut self.layer, settings, now, directory, output);
         self.proxy.resolved(&mut surroundings, token, addresses);
+    }
+
+    /// Takes the news that the relay has ended a session in which nobody was heard any more.
+    pub fn media_silent<D: Directory>(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        session: SessionId,
+        directory: &mut D,
+        output: &mut Output,
+    ) {
+        let mut surroundings = surroundings(&mut self.layer, settings, now, directory, output);
+        self.proxy.media_silent(&mut surroundings, session);
     }
 
     /// Takes back a message, or its beginning, that could not be delivered (RFC 3261 section 18.4): if

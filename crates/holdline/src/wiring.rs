@@ -547,7 +547,7 @@ fn told(event: driver::Event, node: &Node) -> Event {
                 to,
                 status,
             },
-            CallNote::Ended => {
+            CallNote::Ended | CallNote::Silent => {
                 let duration_ms = talked_ms.unwrap_or_default();
                 Event::CallEnded {
                     call_id,

@@ -6,6 +6,7 @@ use sip::{HeaderName, NameAddr, Splices};
 use transaction::{Flow, Transport};
 
 use crate::forward::{self, branch_edits, common_edits};
+use crate::negotiate::take_body_out;
 use crate::proxy::{
     ForwardAck, Lookup, Network, Proxy, Resolve, STORED, Surroundings, hop, is_strict,
 };
@@ -37,6 +38,15 @@ impl Proxy {
         let Some(target) = targets.as_slice().first() else {
             return false;
         };
+        // What cannot be relayed is taken out: who waits for the answer knows what to do without one.
+        let asked = (forward.request, forward.envelope);
+        if self
+            .describe_within(s, asked, forward.from, splices)
+            .is_err()
+        {
+            self.counters.descriptions_refused += 1;
+            take_body_out(forward.request, splices);
+        }
         let next_route = forward.routes.next_route;
         let flow = match hop(targets, target, next_route) {
             Ok(NextHop::Flow(flow)) => Some(flow),

@@ -6,6 +6,8 @@ use hashbrown::HashTable;
 use transaction::layer::Id;
 use transaction::{Slab, Time};
 
+use crate::media::Anchored;
+
 /// Most calls tracked on one thread; further ones go on untracked and are counted.
 pub const CALLS_MAX: usize = 1_000_000;
 
@@ -47,6 +49,10 @@ pub struct Call {
     pub started: Time,
     /// When it was answered.
     pub answered: Option<Time>,
+    /// Where its media are, if they are anchored.
+    pub media: Option<Anchored>,
+    /// The proxy's side of that.
+    pub(crate) anchor: Option<Id>,
     /// Answers beyond the first that were not hung up yet: the INVITE was forked.
     forks: u16,
 }
@@ -61,6 +67,8 @@ impl Call {
             stage: Stage::Calling,
             started: now,
             answered: None,
+            media: None,
+            anchor: None,
             forks: 0,
         }
     }
@@ -74,6 +82,8 @@ impl Call {
         self.stage = Stage::Calling;
         self.started = now;
         self.answered = None;
+        self.media = None;
+        self.anchor = None;
         self.forks = 0;
     }
 }
@@ -162,8 +172,26 @@ impl Calls {
 
     /// The call that an in-dialog request belongs to, by the tag of either end.
     pub fn find(&self, call_id: &[u8], one_tag: &[u8], other_tag: &[u8]) -> Option<Id> {
-        self.find_hash(self.hash(call_id, one_tag))
-            .or_else(|| self.find_hash(self.hash(call_id, other_tag)))
+        self.find_end(call_id, one_tag, other_tag).map(|(id, _)| id)
+    }
+
+    /// The call that an in-dialog request belongs to, and whether the first tag is that of its caller.
+    pub(crate) fn find_end(
+        &self,
+        call_id: &[u8],
+        one_tag: &[u8],
+        other_tag: &[u8],
+    ) -> Option<(Id, bool)> {
+        let callers = self.find_hash(self.hash(call_id, one_tag));
+        let callees = || self.find_hash(self.hash(call_id, other_tag));
+        callers
+            .map(|id| (id, true))
+            .or_else(|| callees().map(|id| (id, false)))
+    }
+
+    /// A number that stands for a tag of a call.
+    pub(crate) fn key(&self, call_id: &[u8], tag: &[u8]) -> u64 {
+        self.hash(call_id, tag)
     }
 
     /// Notes that another branch of an answered call was answered too.

@@ -3,6 +3,7 @@
 use transaction::layer::Id;
 use transaction::{ClientId, Flow, ServerId, Time};
 
+use crate::negotiate::{Exchange, Refusal};
 use crate::target::{Target, Targets};
 
 /// How far one branch is.
@@ -64,6 +65,17 @@ pub(crate) struct Context {
     pub(crate) clients_live: u16,
     /// The call that an INVITE begins or a BYE ends.
     pub(crate) call: Option<Id>,
+    /// The media of the call that an INVITE begins, and the sides that its branches have there.
+    pub(crate) anchor: Option<Id>,
+    pub(crate) sides: Vec<(ClientId, u8)>,
+    /// Whether that INVITE brought an offer.
+    pub(crate) has_description: bool,
+    /// What a request within an anchored dialog negotiates.
+    pub(crate) exchange: Option<Exchange>,
+    /// The callee's side of the dialog that a BYE ends.
+    pub(crate) callee: Option<u8>,
+    /// Why we refuse the request ourselves.
+    pub(crate) refusal: Option<Refusal>,
 }
 
 impl Context {
@@ -89,6 +101,18 @@ impl Context {
         self.alternates.clear();
         self.clients_live = 0;
         self.call = None;
+        self.anchor = None;
+        self.sides.clear();
+        self.has_description = false;
+        self.exchange = None;
+        self.callee = None;
+        self.refusal = None;
+    }
+
+    /// The side of the media that a client transaction's peer is.
+    pub(crate) fn side_of(&self, client: ClientId) -> Option<u8> {
+        let mut sides = self.sides.iter();
+        sides.find(|(of, _)| *of == client).map(|(_, side)| *side)
     }
 
     /// Opens a branch for each of the next targets that have the same q, as many at once as Max-Breadth

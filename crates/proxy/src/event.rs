@@ -18,6 +18,8 @@ pub enum CallNote {
     },
     /// It was answered and is over.
     Ended,
+    /// It was answered, and nobody was heard any more: the relay has ended it.
+    Silent,
 }
 
 /// Something an operator may want to see.
@@ -53,4 +55,10 @@ pub struct Counters {
     pub timeouts: u64,
     /// Branches cancelled.
     pub cancelled: u64,
+    /// Answered calls that ended since nobody was heard any more; they count as ended too.
+    pub calls_silent: u64,
+    /// Session descriptions in responses that were taken out, since they could not be relayed.
+    pub descriptions_refused: u64,
+    /// Times that there were no ports for a description.
+    pub ports_lacking: u64,
 }

@@ -105,12 +105,18 @@ pub fn branch_edits(
         max_breadth(request, breadth, splices);
     }
     if branch.to.transport.is_reliable() && !request.has(HeaderName::ContentLength) {
-        splices.insert_with(request.headers_end(), |out| {
-            out.extend_from_slice(b"Content-Length: ");
-            lex::push_number(out, request.body().len() as u64);
-            out.extend_from_slice(b"\r\n");
-        });
+        push_length(request, splices);
     }
+}
+
+/// Notes the Content-Length of a message that has none, its body as it is after the changes so far.
+pub(crate) fn push_length(message: &Message<'_>, splices: &mut Splices) {
+    let size_bytes = message.body().len() as i64 + splices.growth(message.body_span());
+    splices.insert_with(message.headers_end(), |out| {
+        out.extend_from_slice(b"Content-Length: ");
+        lex::push_number(out, size_bytes.max(0) as u64);
+        out.extend_from_slice(b"\r\n");
+    });
 }
 
 fn push_via(settings: &Settings, branch: &Branch<'_>, out: &mut Vec<u8>) {

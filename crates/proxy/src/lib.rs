@@ -11,6 +11,7 @@
 //! Not attempted: recursion on 3xx (the caller is told), stateless proxying of requests other than ACK.
 
 mod ack;
+mod anchor;
 pub mod calls;
 mod context;
 pub mod cookie;
@@ -18,6 +19,7 @@ pub mod event;
 pub mod forward;
 pub mod loops;
 pub mod media;
+mod negotiate;
 mod proxy;
 mod respond;
 pub mod route;

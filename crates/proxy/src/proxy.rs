@@ -7,12 +7,14 @@ use transaction::layer::Id;
 use transaction::{Flow, Layer, Outbox, ServerId, Slab, Time, Transport, Wheel};
 
 use crate::ack::HeldAck;
+use crate::anchor::Anchor;
 use crate::calls::Calls;
 use crate::context::{BranchState, Context};
 use crate::cookie::Ends;
 use crate::event::{CallNote, Counters, Event};
 use crate::forward::{self, branch_edits, common_edits};
 use crate::media::MediaPorts;
+use crate::negotiate::{Refusal, Scratch};
 use crate::route::{self, Preprocessed};
 use crate::settings::Settings;
 use crate::target::{NextHop, Target, Targets};
@@ -83,6 +85,8 @@ pub struct Forward<'a> {
 pub struct ForwardAck<'a> {
     /// The request.
     pub request: &'a Message<'a>,
+    /// Its mandatory fields, read.
+    pub envelope: &'a Envelope<'a>,
     /// Its Route headers, read.
     pub routes: &'a Preprocessed<'a>,
     /// Where it came from.
@@ -128,6 +132,9 @@ pub struct Proxy {
     pub(crate) lookups: Slab<Lookup>,
     pub(crate) splices: Splices,
     pub(crate) index: Index,
+    /// The media of calls.
+    pub(crate) anchors: Slab<Anchor>,
+    pub(crate) scratch: Scratch,
     /// Calls in progress.
     pub calls: Calls,
     /// What was counted.
@@ -148,6 +155,8 @@ impl Proxy {
             lookups: Slab::default(),
             splices: Splices::new(),
             index: Index::new(),
+            anchors: Slab::default(),
+            scratch: Scratch::default(),
             calls: Calls::new(secret),
             counters: Counters::default(),
         }
@@ -210,8 +219,31 @@ impl Proxy {
             None if context.is_invite => self.begin_call(s, forward.envelope),
             _ => self.call_of_bye(forward.envelope),
         };
+        if to_tag.is_some() && context.call.is_some() {
+            context.callee = self.callee_of(forward.envelope);
+        }
+        match context
+            .call
+            .filter(|_| context.is_invite && to_tag.is_none())
+        {
+            Some(call) => {
+                context.anchor = self.anchor_call(s, call, forward, targets);
+                context.has_description = context.anchor.is_some()
+                    && matches!(sip::body::session_description(request), Ok(Some(_)));
+            }
+            None if to_tag.is_some() => {
+                let asked = (request, forward.envelope);
+                match self.describe_within(s, asked, forward.from, splices) {
+                    Ok(exchange) => context.exchange = exchange,
+                    Err(refusal) => context.refusal = Some(refusal),
+                }
+            }
+            None => {}
+        }
         common_edits(request, forward.routes, splices);
-        context.targets.copy(targets);
+        if context.refusal.is_none() {
+            context.targets.copy(targets);
+        }
         let group = context.open_group();
         let is_strict = is_strict(forward.routes.next_route);
         if is_strict || group < targets.as_slice().len() {
@@ -219,6 +251,9 @@ impl Proxy {
         }
         let id = self.contexts.insert(context);
         s.layer.set_server_user(forward.server, id.to_bits());
+        if group == 0 {
+            return self.finish(s, id);
+        }
         self.arm_ring(s, id);
         for at in 0..group {
             if is_strict {
@@ -328,6 +363,16 @@ impl Proxy {
         if context.share == 0 {
             return Err(440);
         }
+        let side = match context.anchor {
+            None => None,
+            Some(anchor) => match self.describe_to_branch(s, anchor, flow, request) {
+                Ok(side) => Some(side),
+                Err(refusal) => return Err(self.refuse_branch(id, refusal)),
+            },
+        };
+        let Some(context) = self.contexts.get_mut(id) else {
+            return Ok(());
+        };
         let target = context.targets.as_slice()[context.branches[at].target];
         let number = s.layer.new_branch();
         let branch = forward::Branch {
@@ -359,10 +404,19 @@ impl Proxy {
             write,
         );
         context.clients_live += 1;
+        context.sides.extend(side.map(|side| (client, side)));
         context.branches[at].client = Some(client);
         context.branches[at].state = BranchState::Pending;
         self.counters.forwarded += 1;
         Ok(())
+    }
+
+    /// Notes that a branch cannot be sent for its media; gives the status that stands for its response.
+    fn refuse_branch(&mut self, id: Id, refusal: Refusal) -> u16 {
+        if let Some(context) = self.contexts.get_mut(id) {
+            context.refusal.get_or_insert(refusal);
+        }
+        refusal.status
     }
 
     /// Takes the answer to a [`Resolve`]: addresses in the order in which they are to be tried, none if

@@ -7,6 +7,7 @@ use transaction::{CancelOutcome, ClientId, Fired, ServerId};
 use crate::calls::Stage;
 use crate::context::{Branch, BranchState, Context};
 use crate::event::CallNote;
+use crate::forward::push_length;
 use crate::proxy::{
     CALL_AGE_MS_MAX, Network, Proxy, SPARE_MAX, SWEEP, SWEEP_EVERY_MS, Surroundings,
 };
@@ -53,9 +54,13 @@ impl Proxy {
         self.splices
             .remove_first_values(response, HeaderName::Via, 1);
         match status {
-            101..=199 => self.provisional(s, id, response),
+            101..=199 => self.provisional(s, id, client, response),
             200..=299 => self.success(s, id, client, response),
             _ => {
+                self.branch_over(s, id, client);
+                let Some(context) = self.contexts.get_mut(id) else {
+                    return;
+                };
                 // What comes of a branch that was given up as lost says nothing any more.
                 let is_open = |at: &usize| context.branches[*at].state != BranchState::Done;
                 let Some(at) = at.filter(is_open) else { return };
@@ -104,11 +109,7 @@ impl Proxy {
             .and_then(|server| s.layer.server_flow(server))
             .is_some_and(|flow| flow.transport.is_reliable());
         if streams && !response.has(HeaderName::ContentLength) {
-            self.splices.insert_with(response.headers_end(), |out| {
-                out.extend_from_slice(b"Content-Length: ");
-                sip::lex::push_number(out, response.body().len() as u64);
-                out.extend_from_slice(b"\r\n");
-            });
+            push_length(response, &mut self.splices);
         }
     }
 
@@ -116,6 +117,7 @@ impl Proxy {
         &mut self,
         s: &mut Surroundings<'_, N>,
         id: Id,
+        client: ClientId,
         response: &Message<'_>,
     ) {
         let Some(context) = self.contexts.get(id) else {
@@ -126,6 +128,7 @@ impl Proxy {
             return;
         }
         let (call, server) = (context.call, context.server);
+        self.describe_response(s, id, client, response);
         self.pass(s, server, response);
         if let Some(call) = call.filter(|&call| {
             self.calls
@@ -162,6 +165,7 @@ impl Proxy {
         context.is_final_sent = true;
         context.next_target = context.targets.as_slice().len();
         let (call, server) = (context.call, context.server);
+        self.describe_response(s, id, client, response);
         let is_passed = self.pass(s, server, response);
         if is_first {
             self.cancel_branches(s, id, ANSWERED_ELSEWHERE);
@@ -182,7 +186,15 @@ impl Proxy {
             .is_some_and(|context| context.is_invite)
         {
             true => self.answered(s, call),
-            false => self.end_call(s, call),
+            false => self.bye_answered(s, id, call),
+        }
+    }
+
+    /// A BYE has come to its end: of a forked call each answer is a dialog of its own, and the last one ends it.
+    fn bye_answered<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id, call: Id) {
+        let callee = self.contexts.get(id).and_then(|context| context.callee);
+        if !self.end_call(s, call) {
+            self.dialog_over(s, call, callee);
         }
     }
 
@@ -276,12 +288,22 @@ impl Proxy {
     }
 
     /// Answers with the best response (section 16.7 steps 6 to 9).
-    fn finish<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
+    pub(crate) fn finish<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
+        if let Some(exchange) = self.contexts.get(id).and_then(|context| context.exchange)
+            && let Some(anchor) = self.anchors.get_mut(exchange.anchor)
+        {
+            anchor.abandon(s.network, exchange.sender, exchange.receiver);
+        }
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
         context.is_final_sent = true;
+        let refusal = context.refusal.filter(|refusal| {
+            context.best.is_empty() && matches!(context.best_status, 0 | 503)
+                || refusal.status == context.best_status
+        });
         let mut status = match context.best_status {
+            _ if refusal.is_some() => refusal.map_or(500, |refusal| refusal.status),
             0 => 408,
             // Section 16.7 step 6: a 503 is about one server downstream, not about us.
             503 => 500,
@@ -291,7 +313,9 @@ impl Proxy {
             status = 487;
         }
         let (server, call, is_invite) = (context.server, context.call.take(), context.is_invite);
-        let is_made_here = context.best.is_empty() || status != context.best_status;
+        let refusal = refusal.filter(|refusal| refusal.status == status);
+        let is_made_here =
+            refusal.is_some() || context.best.is_empty() || status != context.best_status;
         match server {
             None => {}
             // RFC 4320 section 4.2: a 408 to a request other than INVITE comes too late for anybody.
@@ -299,9 +323,13 @@ impl Proxy {
             Some(server) => {
                 let (best, challenges) = (&context.best, &context.challenges);
                 let sent = if is_made_here {
-                    let reason = status::reason(status);
+                    let reason = refusal.map_or(status::reason(status), |refusal| refusal.reason);
+                    let extra = match status {
+                        503 => retry_after(s.settings.media.retry_after_s),
+                        _ => Vec::new(),
+                    };
                     s.layer
-                        .respond(s.now, server, status, reason, b"", s.outbox)
+                        .respond(s.now, server, status, reason, &extra, s.outbox)
                 } else {
                     let split = sip_headers_end(best);
                     s.layer
@@ -321,10 +349,10 @@ impl Proxy {
             Some(call) if is_invite => {
                 self.counters.calls_failed += 1;
                 self.note_call(s, call, CallNote::Failed { status });
-                self.calls.end(call);
+                self.drop_call(s, call);
             }
             // A BYE that has to bring credentials comes again; any other refusal leaves no call behind.
-            Some(call) if !matches!(status, 401 | 407) => self.end_call(s, call),
+            Some(call) if !matches!(status, 401 | 407) => self.bye_answered(s, id, call),
             _ => {}
         }
         self.free(id);
@@ -382,6 +410,10 @@ impl Proxy {
                     return;
                 };
                 context.clients_live = context.clients_live.saturating_sub(1);
+                self.branch_over(s, id, client);
+                let Some(context) = self.contexts.get_mut(id) else {
+                    return;
+                };
                 // Whatever ended it, a branch without its transaction has nothing to wait for.
                 let is_open = |branch: &Branch| {
                     branch.client == Some(client) && branch.state == BranchState::Pending
@@ -406,6 +438,17 @@ impl Proxy {
     /// Takes the failure of a client transaction: the next address of its name (RFC 3263 section 4.3), or
     /// as if `status` had come (section 16.9: 503 for a transport that failed).
     pub fn client_failed<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        client: ClientId,
+        user: u64,
+        status: u16,
+    ) {
+        self.branch_over(s, Id::from_bits(user), client);
+        self.branch_failed(s, client, user, status);
+    }
+
+    fn branch_failed<N: Network>(
         &mut self,
         s: &mut Surroundings<'_, N>,
         client: ClientId,
@@ -442,7 +485,7 @@ impl Proxy {
     ) {
         let outcome = s.layer.cancel_client(s.now, client, b"", s.outbox);
         self.counters.cancelled += u64::from(outcome != CancelOutcome::Over);
-        self.client_failed(s, client, user, 503);
+        self.branch_failed(s, client, user, 503);
     }
 
     /// Sends a branch to the next address of its name (RFC 3263 section 4.3); gives whether there was one.
@@ -525,14 +568,15 @@ impl Proxy {
         )
     }
 
-    fn end_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
-        // Of a forked call each answer is a dialog of its own, and the last one ends it.
+    /// Ends one dialog of a call; gives whether it was the last.
+    fn end_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) -> bool {
         if !self.calls.hang_up(id) {
-            return;
+            return false;
         }
         self.note_call(s, id, CallNote::Ended);
-        self.calls.end(id);
+        self.drop_call(s, id);
         self.counters.calls_ended += 1;
+        true
     }
 
     /// Gives a context back when nothing of it is left.
@@ -560,6 +604,14 @@ fn collect_challenges(context: &mut Context, response: &Message<'_>) {
             }
         }
     }
+}
+
+/// The header line that says when to come again (RFC 3261 section 20.33).
+fn retry_after(seconds: u32) -> Vec<u8> {
+    let mut line = b"Retry-After: ".to_vec();
+    sip::lex::push_number(&mut line, u64::from(seconds));
+    line.extend_from_slice(b"\r\n");
+    line
 }
 
 /// Where the empty line of a stored message begins.

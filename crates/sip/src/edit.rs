@@ -112,6 +112,15 @@ impl Splices {
         }
     }
 
+    /// By how many bytes the changes so far make what lies under `span` longer.
+    pub fn growth(&self, span: Span) -> i64 {
+        let within = |splice: &&Splice| splice.at >= span.start && splice.at <= span.end;
+        let grown = |splice: &Splice| {
+            i64::from(splice.text.end - splice.text.start) - i64::from(splice.remove)
+        };
+        self.list.iter().filter(within).map(grown).sum()
+    }
+
     /// Appends the bytes of `original` under `span` with the changes in that range made, insertions at
     /// its end included.
     pub fn write_range(&self, original: &[u8], span: Span, out: &mut Vec<u8>) {

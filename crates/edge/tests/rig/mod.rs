@@ -6,19 +6,21 @@
     reason = "each test file uses its part"
 )]
 
+mod media;
 mod message;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use edge::{AuthSettings, Directory, Edge, Now, Output, Settings};
-use proxy::{Listener, Network};
+use proxy::{Listener, MediaPort, Network, NoPorts};
 use registrar::{BindingRow, Location};
 use sip::digest::{
     Algorithm, FreshNonce, Ha1, NonceSource, Replay, ReplayFilter, ResponseInput, WithoutQop,
 };
 use transaction::{Flow, Time, Timers, Transport};
 
+pub use media::{Media, relayed, sdp, with_sdp};
 pub use message::{Sip, answer, request};
 
 /// Unix time at the beginning of each test.
@@ -57,9 +59,26 @@ pub struct Users {
     ids: u64,
     uniques: u64,
     replay: ReplayFilter,
+    pub media: Media,
 }
 
-impl proxy::MediaPorts for Users {}
+impl proxy::MediaPorts for Users {
+    fn take_ports(&mut self, local: IpAddr, relay: Option<u16>) -> Result<MediaPort, NoPorts> {
+        self.media.take_ports(local, relay)
+    }
+
+    fn give_back(&mut self, port: MediaPort) {
+        self.media.give_back(port);
+    }
+
+    fn command(&mut self, relay: u16, command: relay::Command) {
+        self.media.command(relay, command);
+    }
+
+    fn thread(&self) -> u8 {
+        7
+    }
+}
 
 impl Network for Users {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
@@ -179,6 +198,7 @@ impl Rig {
                 ids: 0,
                 uniques: 0,
                 replay: ReplayFilter::new(1_024),
+                media: Media::new(100),
             },
             output,
             now_ms: 1_000,
@@ -419,6 +439,7 @@ impl Rig {
         );
         assert_eq!(counters.calls_answered, counters.calls_ended);
         assert!(self.output.commits.is_empty());
+        self.users.media.has_forgotten();
     }
 }
 

@@ -1,0 +1,588 @@
+//! The media of one call: who offered what, and by which ports it is relayed (RFC 3264).
+//!
+//! A call has a caller, side 0, and a side for each branch that may be answered. Each m-line that is relayed is a
+//! stream with a pair of ports on every side. A session description from one side is rewritten to name the
+//! ports of the side it goes to, and tells the relay where its sender wants to be sent to: at once where nothing
+//! was agreed before, else when the answer comes, since an offer that is refused changes nothing.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use relay::{Command, Kind, Remote, SessionId};
+use sdp::Description;
+use transaction::layer::Id;
+
+use crate::media::{MediaPort, MediaPorts, NoPorts};
+
+/// The side of the caller.
+pub(crate) const CALLER: u8 = 0;
+
+/// Most sides of a call at one time; a branch beyond it is not started.
+const SIDES_MAX: usize = relay::SIDES_MAX as usize;
+
+/// Most streams of a call at one time, those of an offer that is not answered yet included.
+const STREAMS_MAX: usize = relay::STREAMS_MAX as usize;
+
+/// The media of one call.
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    pub(crate) session: SessionId,
+    pub(crate) relay: Option<u16>,
+    /// The call's place in the table of calls.
+    pub(crate) call: Id,
+    streams: Vec<Option<Stream>>,
+    pub(crate) sides: Vec<Side>,
+    /// The side that the caller talks with, 0 before there is one.
+    pub(crate) selected: u8,
+    /// The streams of the lines of the description that was looked at last.
+    lines: Vec<Option<u8>>,
+    /// Sides and streams that ports were taken for just now.
+    fresh: Vec<(u8, u8)>,
+}
+
+/// One m-line that is relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stream {
+    line: u8,
+    kind: Kind,
+}
+
+/// One party.
+#[derive(Debug)]
+pub(crate) struct Side {
+    is_open: bool,
+    /// Our address towards it.
+    pub(crate) local: IpAddr,
+    /// The host that its SIP comes from.
+    pub(crate) signalling: IpAddr,
+    /// Which tag of the call is its, 0 while that is not known.
+    pub(crate) tag: u64,
+    pub(crate) is_answered: bool,
+    ports: Vec<Option<MediaPort>>,
+    /// Where it wanted to be sent to lately, by stream.
+    told: Vec<Option<SocketAddr>>,
+    /// Streams that it refused in its answer, a bit each.
+    refused: u32,
+    /// What the caller offered to it, and what it offered to the caller.
+    offers: [Offer; 2],
+}
+
+/// An offer, if it waits for its answer: by m-line, the stream and where the offerer wants to be sent to.
+#[derive(Debug, Default)]
+struct Offer {
+    is_made: bool,
+    lines: Lines,
+}
+
+type Lines = Vec<Option<(u8, Remote)>>;
+
+impl Offer {
+    /// Takes the offer out. What it held is to be given back by [`Offer::rest`].
+    fn take(&mut self) -> Option<Lines> {
+        std::mem::take(&mut self.is_made).then(|| std::mem::take(&mut self.lines))
+    }
+
+    fn rest(&mut self, mut lines: Lines) {
+        lines.clear();
+        self.lines = lines;
+    }
+}
+
+impl Side {
+    fn new() -> Side {
+        Side {
+            is_open: false,
+            local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            signalling: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            tag: 0,
+            is_answered: false,
+            ports: Vec::new(),
+            told: Vec::new(),
+            refused: 0,
+            offers: Default::default(),
+        }
+    }
+
+    fn open(&mut self, local: IpAddr, signalling: IpAddr) {
+        self.close();
+        self.is_open = true;
+        self.local = local;
+        self.signalling = signalling;
+    }
+
+    fn close(&mut self) {
+        self.is_open = false;
+        self.tag = 0;
+        self.is_answered = false;
+        self.ports.clear();
+        self.told.clear();
+        self.refused = 0;
+        for offer in &mut self.offers {
+            offer.is_made = false;
+            offer.lines.clear();
+        }
+    }
+
+    fn port(&self, stream: u8) -> Option<MediaPort> {
+        self.ports.get(usize::from(stream)).copied().flatten()
+    }
+
+    fn set_port(&mut self, stream: u8, port: Option<MediaPort>) {
+        let at = usize::from(stream);
+        if self.ports.len() <= at {
+            self.ports.resize(at + 1, None);
+        }
+        self.ports[at] = port;
+    }
+
+    fn told(&self, stream: u8) -> Option<SocketAddr> {
+        self.told.get(usize::from(stream)).copied().flatten()
+    }
+
+    fn set_told(&mut self, stream: u8, address: Option<SocketAddr>) {
+        let at = usize::from(stream);
+        if self.told.len() <= at {
+            self.told.resize(at + 1, None);
+        }
+        self.told[at] = address;
+    }
+}
+
+impl Anchor {
+    /// The media of a call, with its caller and no ports yet.
+    pub(crate) fn new(call: Id) -> Anchor {
+        Anchor {
+            session: SessionId(0),
+            relay: None,
+            call,
+            streams: Vec::new(),
+            sides: vec![Side::new()],
+            selected: 0,
+            lines: Vec::new(),
+            fresh: Vec::new(),
+        }
+    }
+
+    /// Makes another call of this one, with its memory.
+    pub(crate) fn begin(
+        &mut self,
+        call: Id,
+        session: SessionId,
+        local: IpAddr,
+        signalling: IpAddr,
+    ) {
+        self.session = session;
+        self.relay = None;
+        self.call = call;
+        self.streams.clear();
+        for side in &mut self.sides {
+            side.close();
+        }
+        self.sides[0].open(local, signalling);
+        self.selected = 0;
+        self.lines.clear();
+    }
+
+    /// Opens a side for one more branch. `None` if there are too many.
+    pub(crate) fn open_side(&mut self, local: IpAddr, signalling: IpAddr) -> Option<u8> {
+        let free = self.sides.iter().skip(1).position(|side| !side.is_open);
+        let at = match free {
+            Some(at) => at + 1,
+            None if self.sides.len() < SIDES_MAX => {
+                self.sides.push(Side::new());
+                self.sides.len() - 1
+            }
+            None => return None,
+        };
+        self.sides[at].open(local, signalling);
+        Some(at as u8)
+    }
+
+    /// An open side.
+    pub(crate) fn side_mut(&mut self, side: u8) -> Option<&mut Side> {
+        self.sides
+            .get_mut(usize::from(side))
+            .filter(|side| side.is_open)
+    }
+
+    /// The callee's side that a tag belongs to; where the tag is not known, the one that was answered or
+    /// the only one.
+    pub(crate) fn side_of(&self, tag: u64) -> Option<u8> {
+        let mut open = (1u8..)
+            .zip(self.sides.iter().skip(1))
+            .filter(|(_, side)| side.is_open);
+        if let Some((at, _)) = open.clone().find(|(_, side)| side.tag == tag) {
+            return Some(at);
+        }
+        if self.selected != 0 {
+            return Some(self.selected);
+        }
+        let first = open.next().map(|(at, _)| at);
+        first.filter(|_| open.next().is_none())
+    }
+
+    /// Whether `receiver` offered something to `sender` that was not answered yet.
+    pub(crate) fn is_offered(&self, sender: u8, receiver: u8) -> bool {
+        let (callee, by) = offer_place(receiver, sender);
+        self.sides
+            .get(usize::from(callee))
+            .is_some_and(|side| side.offers[by].is_made)
+    }
+
+    /// Takes an offer of `sender` to `receiver`: there are ports for all that is to be relayed after it.
+    ///
+    /// # Errors
+    /// [`NoPorts`]; everything is as it was then.
+    pub(crate) fn offer(
+        &mut self,
+        media: &mut impl MediaPorts,
+        (sender, receiver): (u8, u8),
+        description: &Description<'_>,
+    ) -> Result<(), NoPorts> {
+        let (callee, by) = offer_place(sender, receiver);
+        let signalling = self.sides[usize::from(sender)].signalling;
+        let mut lines = std::mem::take(&mut self.sides[usize::from(callee)].offers[by].lines);
+        lines.clear();
+        self.lines.clear();
+        let had_relay = self.relay;
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.clear();
+        let mut taken = Ok(());
+        for line in description.media() {
+            let kind = kind_of(&line);
+            let stream = kind.and_then(|kind| self.stream_for(line.number() as u8, kind));
+            if kind.is_some() && stream.is_none() {
+                taken = Err(NoPorts::Taken);
+            }
+            self.lines.push(stream);
+            lines.push(stream.map(|stream| (stream, remote(&line, signalling))));
+            let Some(stream) = stream else { continue };
+            for side in [sender, receiver] {
+                if taken.is_ok() && self.sides[usize::from(side)].port(stream).is_none() {
+                    taken = self
+                        .take(media, side, stream)
+                        .map(|()| fresh.push((side, stream)));
+                }
+            }
+        }
+        if let Err(error) = taken {
+            for (side, stream) in fresh.drain(..) {
+                let side = &mut self.sides[usize::from(side)];
+                if let Some(port) = side.port(stream) {
+                    media.give_back(port);
+                }
+                side.set_port(stream, None);
+            }
+            self.relay = had_relay;
+            self.fresh = fresh;
+            self.forget_unused();
+            self.sides[usize::from(callee)].offers[by].is_made = false;
+            return Err(error);
+        }
+        self.open(media, &fresh);
+        self.fresh = fresh;
+        // Whoever is offered something may send before his answer arrives (RFC 3264 section 5.1).
+        if self.selected == 0 {
+            for &(stream, remote) in lines.iter().flatten() {
+                self.tell(media, stream, sender, remote, false);
+            }
+        }
+        let is_made = true;
+        self.sides[usize::from(callee)].offers[by] = Offer { is_made, lines };
+        Ok(())
+    }
+
+    fn take(&mut self, media: &mut impl MediaPorts, side: u8, stream: u8) -> Result<(), NoPorts> {
+        let side = &mut self.sides[usize::from(side)];
+        let port = media.take_ports(side.local, self.relay)?;
+        self.relay = Some(port.relay);
+        side.set_port(stream, Some(port));
+        Ok(())
+    }
+
+    fn open(&self, media: &mut impl MediaPorts, fresh: &[(u8, u8)]) {
+        for &(side, stream) in fresh {
+            let port = self.sides[usize::from(side)].port(stream);
+            let kind = self.streams[usize::from(stream)].map(|stream| stream.kind);
+            if let (Some(port), Some(kind)) = (port, kind) {
+                let session = self.session;
+                let port = port.port;
+                let command = Command::Open {
+                    session,
+                    stream,
+                    side,
+                    port,
+                    kind,
+                };
+                self.command(media, command);
+            }
+        }
+    }
+
+    /// Takes an answer of `sender` to what `receiver` offered, or the same answer once more. Gives whether it
+    /// fits the offer (RFC 3264 section 6); nothing is changed if not.
+    pub(crate) fn answer(
+        &mut self,
+        media: &mut impl MediaPorts,
+        (sender, receiver): (u8, u8),
+        description: &Description<'_>,
+    ) -> bool {
+        let (callee, by) = offer_place(receiver, sender);
+        let signalling = self.sides[usize::from(sender)].signalling;
+        let offered = &self.sides[usize::from(callee)].offers[by];
+        if offered.is_made && offered.lines.len() != description.media_count() {
+            return false;
+        }
+        let offer = self.sides[usize::from(callee)].offers[by].take();
+        let is_new = offer.is_some();
+        self.lines.clear();
+        let mut kept = 0u32;
+        for line in description.media() {
+            let at = line.number();
+            let offered = offer.as_ref().and_then(|lines| lines.get(at).copied()?);
+            let stream = match is_new {
+                true => offered.map(|(stream, _)| stream),
+                false => self.stream_of(at as u8),
+            };
+            let Some(stream) = stream.filter(|_| !line.is_rejected()) else {
+                self.lines.push(None);
+                continue;
+            };
+            self.lines.push(Some(stream));
+            kept |= 1 << stream;
+            self.tell(media, stream, sender, remote(&line, signalling), is_new);
+            if let Some((_, remote)) = offered {
+                self.tell(media, stream, receiver, remote, is_new);
+            }
+        }
+        if let Some(lines) = offer {
+            self.sides[usize::from(callee)].offers[by].rest(lines);
+        }
+        if is_new && self.selected == callee {
+            self.close_streams(media, |stream| kept & 1 << stream == 0);
+        } else if is_new && let Some(side) = self.side_mut(callee) {
+            side.refused = !kept;
+        }
+        true
+    }
+
+    /// Forgets what `sender` offered to `receiver`: it was refused, or never answered. What was agreed before
+    /// holds on (RFC 3261 section 14.1).
+    pub(crate) fn abandon(&mut self, media: &mut impl MediaPorts, sender: u8, receiver: u8) {
+        let (callee, by) = offer_place(sender, receiver);
+        let Some(side) = self.side_mut(callee) else {
+            return;
+        };
+        let Some(lines) = side.offers[by].take() else {
+            return;
+        };
+        side.offers[by].rest(lines);
+        if self.selected == 0 {
+            return;
+        }
+        let is_agreed = |stream| self.sides.iter().any(|side| side.told(stream).is_some());
+        let streams = (0..STREAMS_MAX as u8).filter(|&stream| is_agreed(stream));
+        let agreed = streams.fold(0u32, |agreed, stream| agreed | 1 << stream);
+        self.close_streams(media, |stream| agreed & 1 << stream == 0);
+    }
+
+    /// Notes that a side was answered with a 2xx; the first is the one that the caller talks with.
+    pub(crate) fn answered(&mut self, media: &mut impl MediaPorts, side: u8) {
+        let Some(answered) = self.side_mut(side) else {
+            return;
+        };
+        answered.is_answered = true;
+        if self.selected == 0 {
+            self.select(media, side);
+        }
+    }
+
+    fn select(&mut self, media: &mut impl MediaPorts, side: u8) {
+        self.selected = side;
+        let session = self.session;
+        self.command(media, Command::Select { session, side });
+        let refused = self.sides[usize::from(side)].refused;
+        self.close_streams(media, |stream| refused & 1 << stream != 0);
+    }
+
+    /// Ends a side: its branch was refused or given up, or its dialog is over. Where the caller talked with
+    /// it and somebody else answered too, he talks with that one from now on.
+    pub(crate) fn close_side(&mut self, media: &mut impl MediaPorts, side: u8) {
+        let Some(closed) = self.side_mut(side) else {
+            return;
+        };
+        let had_ports = closed.ports.iter().any(Option::is_some);
+        closed.close();
+        if had_ports {
+            let session = self.session;
+            self.command(media, Command::CloseSide { session, side });
+        }
+        if self.selected == side {
+            self.selected = 0;
+            let other = self
+                .sides
+                .iter()
+                .position(|side| side.is_open && side.is_answered);
+            if let Some(other) = other {
+                self.select(media, other as u8);
+            }
+        }
+    }
+
+    /// Ends all of it.
+    pub(crate) fn close(&mut self, media: &mut impl MediaPorts) {
+        let session = self.session;
+        self.command(media, Command::Close { session });
+        self.relay = None;
+    }
+
+    fn command(&self, media: &mut impl MediaPorts, command: Command) {
+        if let Some(relay) = self.relay {
+            media.command(relay, command);
+        }
+    }
+
+    /// Tells the relay where a side wants to be sent to.
+    fn tell(
+        &mut self,
+        media: &mut impl MediaPorts,
+        stream: u8,
+        side: u8,
+        remote: Remote,
+        is_answer: bool,
+    ) {
+        let address = remote
+            .rtp
+            .unwrap_or_else(|| SocketAddr::new(remote.signalling, 0));
+        let to = &mut self.sides[usize::from(side)];
+        if to.port(stream).is_none() {
+            return;
+        }
+        // After what was agreed once is agreed anew the phone may send from elsewhere.
+        let before = to.told(stream);
+        let relearn =
+            before.is_some_and(|before| is_answer && self.selected != 0 || before != address);
+        to.set_told(stream, Some(address));
+        let session = self.session;
+        let command = Command::Remote {
+            session,
+            stream,
+            side,
+            remote,
+            relearn,
+        };
+        self.command(media, command);
+    }
+
+    /// The number of the stream for an m-line: that of before if the line still is of its kind.
+    fn stream_for(&mut self, line: u8, kind: Kind) -> Option<u8> {
+        let wanted = Some(Stream { line, kind });
+        if let Some(at) = self.streams.iter().position(|stream| *stream == wanted) {
+            return Some(at as u8);
+        }
+        let at = match self.streams.iter().position(Option::is_none) {
+            Some(at) => at,
+            None if self.streams.len() < STREAMS_MAX => {
+                self.streams.push(None);
+                self.streams.len() - 1
+            }
+            None => return None,
+        };
+        self.streams[at] = wanted;
+        Some(at as u8)
+    }
+
+    fn stream_of(&self, line: u8) -> Option<u8> {
+        let found = self
+            .streams
+            .iter()
+            .position(|stream| stream.is_some_and(|stream| stream.line == line));
+        found.map(|at| at as u8)
+    }
+
+    fn close_streams(&mut self, media: &mut impl MediaPorts, is_over: impl Fn(u8) -> bool) {
+        for stream in 0..self.streams.len() as u8 {
+            let kept = &mut self.streams[usize::from(stream)];
+            if kept.is_none() || !is_over(stream) {
+                continue;
+            }
+            *kept = None;
+            let had_ports = self.sides.iter().any(|side| side.port(stream).is_some());
+            for side in &mut self.sides {
+                side.set_port(stream, None);
+                side.set_told(stream, None);
+            }
+            if had_ports {
+                let session = self.session;
+                self.command(media, Command::CloseStream { session, stream });
+            }
+        }
+    }
+
+    /// Forgets streams that nobody has ports for.
+    fn forget_unused(&mut self) {
+        for at in 0..self.streams.len() {
+            let stream = at as u8;
+            if self.sides.iter().all(|side| side.port(stream).is_none()) {
+                self.streams[at] = None;
+            }
+        }
+    }
+
+    /// What the description that was looked at last has to name for `receiver`: ports by m-line, and the
+    /// address. `None` if nothing of it is relayed.
+    pub(crate) fn named(
+        &self,
+        receiver: u8,
+        ports: &mut Vec<Option<sdp::Ports>>,
+    ) -> Option<IpAddr> {
+        ports.clear();
+        let side = &self.sides[usize::from(receiver)];
+        let mut address = None;
+        for line in &self.lines {
+            let port = line.and_then(|stream| side.port(stream));
+            address = address.or(port.map(|port| port.address.ip()));
+            ports.push(port.map(|port| sdp::Ports {
+                rtp: port.address.port(),
+                rtcp: port.address.port() + 1,
+            }));
+        }
+        address
+    }
+}
+
+/// Where an offer between two sides is kept: the callee's side, and by which of the two it was made.
+fn offer_place(sender: u8, receiver: u8) -> (u8, usize) {
+    (sender.max(receiver), usize::from(sender != CALLER))
+}
+
+/// How a line is relayed; `None` for what is not.
+fn kind_of(line: &sdp::Media<'_>) -> Option<Kind> {
+    match line.transport() {
+        _ if !line.needs_ports() => None,
+        sdp::Transport::Rtp => Some(Kind::Rtp),
+        sdp::Transport::Datagram => Some(Kind::Datagram),
+        sdp::Transport::Other => None,
+    }
+}
+
+/// Where the sender of a line wants to be sent to.
+fn remote(line: &sdp::Media<'_>, signalling: IpAddr) -> Remote {
+    let mut formats = relay::Formats::new();
+    for format in line.formats() {
+        // What is beyond the table, or has no clock, is relayed all the same.
+        formats.add(format.payload_type, format.clock_rate_hz.unwrap_or(0));
+    }
+    Remote {
+        rtp: line.rtp(),
+        rtcp: line.rtcp(),
+        rtcp_mux: line.has_rtcp_mux(),
+        signalling,
+        direction: match line.direction() {
+            sdp::Direction::SendRecv => relay::Direction::SendRecv,
+            sdp::Direction::SendOnly => relay::Direction::SendOnly,
+            sdp::Direction::RecvOnly => relay::Direction::RecvOnly,
+            sdp::Direction::Inactive => relay::Direction::Inactive,
+        },
+        formats,
+    }
+}

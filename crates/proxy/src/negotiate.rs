@@ -1,0 +1,487 @@
+//! Session descriptions on their way through the proxy (RFC 3264, 3261 section 13, 3262, 3311).
+//!
+//! Which message brings an offer and which an answer follows from the messages alone: a request brings an offer
+//! unless its receiver made one that waits (PRACK, ACK); a response answers the offer of its request, and without one
+//! it brings an offer of its own.
+
+use sdp::{Description, Rewrite};
+use sip::{Envelope, HeaderName, Message, Method, NameAddr, Span, Splices, Uri, body};
+use transaction::layer::Id;
+use transaction::{ClientId, Flow};
+
+use crate::anchor::{Anchor, CALLER};
+use crate::calls::Stage;
+use crate::event::CallNote;
+use crate::media::{Anchored, NoPorts, Policy};
+use crate::proxy::{Forward, Network, Proxy, Surroundings};
+use crate::target::Targets;
+
+/// Most anchors kept for use again.
+const SPARE_MAX: usize = 4_096;
+
+/// Why a request is refused for its media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+}
+
+/// Ports or commands are used up: the caller may come again.
+const NO_PORTS: Refusal = Refusal {
+    status: 503,
+    reason: "No Media Ports",
+};
+
+/// The two sides that a request within a dialog goes between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub(crate) anchor: Id,
+    pub(crate) sender: u8,
+    pub(crate) receiver: u8,
+    /// Whether the request brought a description.
+    pub(crate) has_description: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Offer,
+    Answer,
+}
+
+/// What is used again from description to description.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    index: sdp::Index,
+    edits: sdp::Edits,
+    ports: Vec<Option<sdp::Ports>>,
+    spare: Vec<Anchor>,
+}
+
+impl Proxy {
+    /// Anchors the media of a call that begins, if the operator wants it.
+    pub(crate) fn anchor_call<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        call: Id,
+        forward: &Forward<'_>,
+        targets: &Targets,
+    ) -> Option<Id> {
+        let settings = &s.settings.media;
+        let caller = forward.envelope.from.parse_uri();
+        let caller = caller.as_ref().map_or(&b""[..], |uri| uri.host.bytes);
+        let callee = Uri::parse(forward.routes.request_uri).map(|uri| uri.host.bytes);
+        let is_anchored = match settings.policy_of(caller, callee.unwrap_or_default()) {
+            Policy::Never => false,
+            Policy::Always => true,
+            Policy::Nat => self.is_nat_seen(forward, targets),
+        };
+        if !is_anchored {
+            return None;
+        }
+        let anchor = self.scratch.spare.pop();
+        let id = self
+            .anchors
+            .insert(anchor.unwrap_or_else(|| Anchor::new(call)));
+        let anchor = self.anchors.get_mut(id)?;
+        let from = forward.from;
+        // The place in the table, and enough of its generation that an old one is told from a new one.
+        let session = u64::from(s.network.thread()) << 56 | id.to_bits() & (u64::MAX >> 8);
+        anchor.begin(
+            call,
+            relay::SessionId(session),
+            from.local.ip(),
+            from.remote.ip(),
+        );
+        if let Some(call) = self.calls.get_mut(call) {
+            call.anchor = Some(id);
+        }
+        Some(id)
+    }
+
+    /// Whether one of the parties is not where it says it is, or the parties have different families of
+    /// addresses.
+    fn is_nat_seen(&mut self, forward: &Forward<'_>, targets: &Targets) -> bool {
+        let from = forward.from;
+        let contact = forward.request.values(HeaderName::Contact).next();
+        let contact = contact.and_then(|value| NameAddr::parse(value.bytes));
+        let contact = contact.and_then(|contact| contact.parse_uri().ok()?.host.address);
+        let is_elsewhere = |address| address != from.remote.ip();
+        if contact.is_some_and(is_elsewhere) {
+            return true;
+        }
+        if let Ok(Some(span)) = body::session_description(forward.request) {
+            let text = span.of(forward.request.buffer());
+            let description = self.scratch.index.parse(text, &sdp::Limits::default());
+            let mut lines = description.iter().flat_map(|found| found.media());
+            if lines.any(|line| line.rtp().is_some_and(|rtp| is_elsewhere(rtp.ip()))) {
+                return true;
+            }
+        }
+        targets.as_slice().iter().any(|target| {
+            let named = Uri::parse(targets.uri(target))
+                .ok()
+                .and_then(|uri| uri.host.address);
+            let at = target.flow.map(|flow| flow.remote.ip());
+            let is_mixed = at
+                .or(named)
+                .is_some_and(|at| at.is_ipv4() != from.remote.is_ipv4());
+            is_mixed || matches!((at, named), (Some(at), Some(named)) if at != named)
+        })
+    }
+
+    /// Opens a side for a branch of an INVITE that leaves on `flow`, and names its ports in the offer that the
+    /// branch gets. `self.splices` holds the changes over `request`.
+    pub(crate) fn describe_to_branch<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        anchor: Id,
+        flow: Flow,
+        request: &Message<'_>,
+    ) -> Result<u8, Refusal> {
+        let Some(found) = self.anchors.get_mut(anchor) else {
+            return Ok(CALLER);
+        };
+        let side = found.open_side(flow.local.ip(), flow.remote.ip());
+        let side = side.ok_or(NO_PORTS)?;
+        let mut splices = std::mem::take(&mut self.splices);
+        let sides = (CALLER, side);
+        let described = self.describe(s, anchor, (sides, Role::Offer), request, &mut splices);
+        self.splices = splices;
+        match described {
+            Ok(_) => Ok(side),
+            Err(refusal) => {
+                if let Some(found) = self.anchors.get_mut(anchor) {
+                    found.close_side(s.network, side);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Looks at a request within a dialog: between which sides it goes, and what it offers or answers. Changes
+    /// are noted in `splices`.
+    pub(crate) fn describe_within<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        (request, envelope): (&Message<'_>, &Envelope<'_>),
+        from: Flow,
+        splices: &mut Splices,
+    ) -> Result<Option<Exchange>, Refusal> {
+        let negotiates = matches!(
+            request.method(),
+            Some(Method::Invite | Method::Update | Method::Prack | Method::Ack)
+        );
+        let (Some(from_tag), Some(to_tag)) = (envelope.from_tag, envelope.to_tag) else {
+            return Ok(None);
+        };
+        if !negotiates || self.anchors.is_empty() {
+            return Ok(None);
+        }
+        let Some((call, is_callers)) = self.calls.find_end(envelope.call_id, from_tag, to_tag)
+        else {
+            return Ok(None);
+        };
+        let Some(anchor) = self.calls.get(call).and_then(|call| call.anchor) else {
+            return Ok(None);
+        };
+        let callee_tag = if is_callers { to_tag } else { from_tag };
+        let key = self.calls.key(envelope.call_id, callee_tag);
+        let Some(found) = self.anchors.get_mut(anchor) else {
+            return Ok(None);
+        };
+        let Some(callee) = found.side_of(key) else {
+            return Ok(None);
+        };
+        let (sender, receiver) = match is_callers {
+            true => (CALLER, callee),
+            false => (callee, CALLER),
+        };
+        if let Some(side) = found.side_mut(sender) {
+            side.signalling = from.remote.ip();
+        }
+        let is_answer = request.method() == Some(Method::Ack) || found.is_offered(sender, receiver);
+        let role = if is_answer { Role::Answer } else { Role::Offer };
+        let sides = (sender, receiver);
+        let has_description = self.describe(s, anchor, (sides, role), request, splices)?;
+        Ok(Some(Exchange {
+            anchor,
+            sender,
+            receiver,
+            has_description,
+        }))
+    }
+
+    /// Names our ports in the description that a response brings. One that cannot be read is taken out: nothing
+    /// is opened for it, and who gets the response knows what to do without an answer.
+    pub(crate) fn describe_response<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        id: Id,
+        client: ClientId,
+        response: &Message<'_>,
+    ) {
+        let Some(context) = self.contexts.get(id) else {
+            return;
+        };
+        let (exchange, side) = (context.exchange, context.side_of(client));
+        let Some((anchor, requester, responder, has_description)) = (match (exchange, side) {
+            (Some(exchange), _) => Some((
+                exchange.anchor,
+                exchange.sender,
+                exchange.receiver,
+                exchange.has_description,
+            )),
+            (None, Some(side)) => context
+                .anchor
+                .map(|anchor| (anchor, CALLER, side, context.has_description)),
+            (None, None) => None,
+        }) else {
+            return;
+        };
+        let tag = response
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default();
+        let key = self.calls.key(response.call_id().unwrap_or_default(), tag);
+        let is_success = matches!(response.status(), 200..=299);
+        let Some(found) = self.anchors.get_mut(anchor) else {
+            return;
+        };
+        if exchange.is_none()
+            && let Some(side) = found.side_mut(responder)
+        {
+            side.tag = key;
+        }
+        let is_answer = has_description || found.is_offered(responder, requester);
+        let role = if is_answer { Role::Answer } else { Role::Offer };
+        let mut splices = std::mem::take(&mut self.splices);
+        let sides = (responder, requester);
+        if let Err(refusal) = self.describe(s, anchor, (sides, role), response, &mut splices) {
+            self.counters.descriptions_refused += 1;
+            if refusal == NO_PORTS {
+                self.counters.ports_lacking += 1;
+            }
+            take_body_out(response, &mut splices);
+        }
+        self.splices = splices;
+        let Some(found) = self.anchors.get_mut(anchor) else {
+            return;
+        };
+        match exchange {
+            None if is_success => found.answered(s.network, responder),
+            // Without an answer what was offered is void (RFC 3311 section 5.1).
+            Some(_) if is_success => found.abandon(s.network, requester, responder),
+            _ => {}
+        }
+    }
+
+    /// Takes an offer or an answer that a message brings, if it brings one, and notes in `splices` what its
+    /// receiver is told instead. Gives whether there was one.
+    fn describe<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        anchor: Id,
+        (sides, role): ((u8, u8), Role),
+        message: &Message<'_>,
+        splices: &mut Splices,
+    ) -> Result<bool, Refusal> {
+        let span = match body::session_description(message) {
+            Ok(Some(span)) => span,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                let (status, reason) = error.status();
+                return Err(Refusal { status, reason });
+            }
+        };
+        let Some(found) = self.anchors.get_mut(anchor) else {
+            return Ok(false);
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let text = span.of(message.buffer());
+        let taken = match scratch.index.parse(text, &sdp::Limits::default()) {
+            Ok(description) => take(s, found, sides, role, &description).map(|()| {
+                if let Some(address) = found.named(sides.1, &mut scratch.ports) {
+                    let ports = &scratch.ports;
+                    let rewrite = Rewrite { address, ports };
+                    sdp::rewrite(&description, &rewrite, &mut scratch.edits);
+                    splice(message, span, &scratch.edits, splices);
+                }
+            }),
+            Err(error) => {
+                let (status, reason) = error.status();
+                Err(Refusal { status, reason })
+            }
+        };
+        let anchored = found.relay.map(|relay| Anchored {
+            relay,
+            session: found.session,
+        });
+        if let Some(call) = self.calls.get_mut(found.call) {
+            call.media = anchored;
+        }
+        self.scratch = scratch;
+        if let Err(refusal) = taken {
+            self.counters.ports_lacking += u64::from(refusal == NO_PORTS);
+            return Err(refusal);
+        }
+        Ok(true)
+    }
+
+    /// Gives the ports of a branch back that nothing more comes from.
+    pub(crate) fn branch_over<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        id: Id,
+        client: ClientId,
+    ) {
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        let Some(place) = context.sides.iter().position(|(of, _)| *of == client) else {
+            return;
+        };
+        let (_, side) = context.sides.swap_remove(place);
+        let anchor = context
+            .anchor
+            .and_then(|anchor| self.anchors.get_mut(anchor));
+        let Some(anchor) = anchor else { return };
+        if anchor.side_mut(side).is_some_and(|side| !side.is_answered) {
+            anchor.close_side(s.network, side);
+        }
+    }
+
+    /// Gives the ports of one dialog of a forked call back, the others going on.
+    pub(crate) fn dialog_over<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        call: Id,
+        callee: Option<u8>,
+    ) {
+        let anchor = self.calls.get(call).and_then(|call| call.anchor);
+        if let (Some(anchor), Some(side)) = (anchor, callee)
+            && let Some(anchor) = self.anchors.get_mut(anchor)
+        {
+            anchor.close_side(s.network, side);
+        }
+    }
+
+    /// Which callee's side a request within a dialog belongs to.
+    pub(crate) fn callee_of(&self, envelope: &Envelope<'_>) -> Option<u8> {
+        let (from_tag, to_tag) = (envelope.from_tag?, envelope.to_tag?);
+        let (call, is_callers) = self.calls.find_end(envelope.call_id, from_tag, to_tag)?;
+        let anchor = self.anchors.get(self.calls.get(call)?.anchor?)?;
+        let tag = if is_callers { to_tag } else { from_tag };
+        anchor.side_of(self.calls.key(envelope.call_id, tag))
+    }
+
+    /// Takes a call out of the table, and gives its ports back.
+    pub(crate) fn drop_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, call: Id) {
+        let anchor = self.calls.get(call).and_then(|call| call.anchor);
+        self.calls.end(call);
+        if let Some(mut anchor) = anchor.and_then(|anchor| self.anchors.remove(anchor)) {
+            anchor.close(s.network);
+            self.keep(anchor);
+        }
+    }
+
+    fn keep(&mut self, anchor: Anchor) {
+        if self.scratch.spare.len() < SPARE_MAX {
+            self.scratch.spare.push(anchor);
+        }
+    }
+
+    /// Takes the news that the relay has ended a session in which nobody was heard any more: its call is over, for
+    /// a BYE that was lost ends no call. The ports are free already.
+    pub fn media_silent<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        session: relay::SessionId,
+    ) {
+        let Some((id, anchor)) = self.anchors.at(session.0 as u32) else {
+            return;
+        };
+        if anchor.session != session {
+            return;
+        }
+        let call = anchor.call;
+        if let Some(anchor) = self.anchors.remove(id) {
+            self.keep(anchor);
+        }
+        let is_answered = self
+            .calls
+            .get(call)
+            .is_some_and(|call| call.stage == Stage::Answered);
+        if let Some(call) = self.calls.get_mut(call) {
+            call.anchor = None;
+            call.media = None;
+        }
+        // One that still rings has its transactions to end it.
+        if is_answered {
+            self.counters.calls_silent += 1;
+            self.counters.calls_ended += 1;
+            self.note_call(s, call, CallNote::Silent);
+            self.calls.end(call);
+        }
+    }
+
+    /// How many calls have their media anchored.
+    pub fn anchored(&self) -> usize {
+        self.anchors.len()
+    }
+}
+
+fn take<N: Network>(
+    s: &mut Surroundings<'_, N>,
+    anchor: &mut Anchor,
+    sides: (u8, u8),
+    role: Role,
+    description: &Description<'_>,
+) -> Result<(), Refusal> {
+    match role {
+        Role::Offer => anchor
+            .offer(s.network, sides, description)
+            .map_err(|error| match error {
+                NoPorts::Taken => NO_PORTS,
+                NoPorts::Absent => Refusal {
+                    status: 503,
+                    reason: "No Media Address",
+                },
+            }),
+        Role::Answer => match anchor.answer(s.network, sides, description) {
+            true => Ok(()),
+            // RFC 3264 section 6: an answer has the lines of its offer.
+            false => Err(Refusal {
+                status: 488,
+                reason: "Not Acceptable Here",
+            }),
+        },
+    }
+}
+
+/// Notes the changes of a description that lies under `span` of a message, and the new Content-Length.
+fn splice(message: &Message<'_>, span: Span, edits: &sdp::Edits, splices: &mut Splices) {
+    for edit in edits.iter() {
+        let part = Span {
+            start: span.start + edit.span.start,
+            end: span.start + edit.span.end,
+        };
+        splices.replace(part, edit.text);
+    }
+    correct_length(message, splices);
+}
+
+/// Takes the body of a message out.
+pub(crate) fn take_body_out(message: &Message<'_>, splices: &mut Splices) {
+    for field in message.fields(HeaderName::ContentType) {
+        splices.remove(field.line);
+    }
+    splices.remove(message.body_span());
+    correct_length(message, splices);
+}
+
+/// Notes the Content-Length of a body that was changed, where the message has the field.
+fn correct_length(message: &Message<'_>, splices: &mut Splices) {
+    let size_bytes = message.body().len() as i64 + splices.growth(message.body_span());
+    body::replace_length(message, size_bytes.max(0) as usize, splices);
+}
