@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::error::{Error, Part};
-use crate::line::{Fields, Line, Lines, Span, number, unicast};
+use crate::line::{Fields, Line, Lines, Span, number, trim, unicast};
 use crate::media::{Direction, Kind, Media, Protocol, Transport};
 
 mod attribute;
@@ -362,7 +362,7 @@ impl Index {
     fn attribute(&mut self, body: &[u8], line: Line) -> Result<(), Error> {
         let text = line.value.of(body);
         let colon = text.iter().position(|&byte| byte == b':');
-        let name = &text[..colon.unwrap_or(text.len())];
+        let name = trim(&text[..colon.unwrap_or(text.len())]);
         let Some(attribute) = Attribute::parse(name) else {
             return Ok(());
         };
@@ -393,14 +393,16 @@ impl Index {
                     entry.has_rtcp_mux = true;
                 }
             }
-            Attribute::Rtcp => {
-                if let Some(entry) = self.media.last_mut() {
+            Attribute::Rtcp => match self.media.last_mut() {
+                Some(entry) => {
                     let rtcp = rtcp(body, value, line.number);
                     if entry.rtcp.replace(rtcp).is_some() {
                         return Err(Error::Repeated { line: line.number });
                     }
                 }
-            }
+                // It belongs to an m-line (RFC 3605 section 2.1); for all of them it cannot be true.
+                None => self.take_out(line),
+            },
             Attribute::Rtpmap => self.rtpmap(body, value),
             Attribute::Ptime => {
                 if let (Some(entry), Some(field)) =

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use crate::edit::{Edits, write_port, write_type_and_address};
-use crate::index::{Description, Entry, Rtcp, Section, is_unspecified};
+use crate::index::{Description, Entry, Rtcp, Section};
 use crate::line::Span;
 use crate::media::Transport;
 
 /// The relay's ports for one m-line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
-    /// For RTP or datagrams.
+    /// For RTP or datagrams; 0 counts as no ports.
     pub rtp: u16,
     /// For RTCP. Where it is not `rtp + 1`, it is said by `a=rtcp`. Of no meaning where the m-line is not RTP.
     pub rtcp: u16,
@@ -36,7 +36,7 @@ pub struct Rewrite<'r> {
 ///   address of a rejected line changes too; it serves for nothing but to show the inside.
 /// - The hold of RFC 2543, `c=` with `0.0.0.0` or `::`, stays (RFC 3264 section 8.4).
 /// - `a=rtcp` of a line with ports: the port, which is RTP's where it was (both share one, RFC 5761), and the
-///   address, if it had one. Port 0 stays. It is added where the relay's RTCP port is not one above RTP.
+///   address, if it had one, be it the `0.0.0.0` that browsers put there. Port 0 stays. It is added where the relay's RTCP port is not one above RTP.
 /// - ICE (RFC 8839) goes at both levels: `candidate`, `remote-candidates`, `end-of-candidates`, `ice-ufrag`,
 ///   `ice-pwd`, `ice-options`, `ice-lite`, `ice-mismatch`, `ice-pacing`. Candidates lead around the relay,
 ///   and with an end that has none its peer uses `c=` and `m=`.
@@ -58,7 +58,7 @@ pub fn rewrite(description: &Description<'_>, rewrite: &Rewrite<'_>, edits: &mut
     });
     let ports = |number: usize| {
         let ports = rewrite.ports.get(number).copied().flatten();
-        ports.filter(|_| index.media[number].needs_ports())
+        ports.filter(|ports| ports.rtp != 0 && index.media[number].needs_ports())
     };
     let is_session_replaced = is_session_replaced(description, |number| ports(number).is_some());
     if is_session_replaced {
@@ -99,9 +99,6 @@ fn is_session_replaced(description: &Description<'_>, is_relayed: impl Fn(usize)
 fn relay_line(body: &[u8], entry: &Entry, address: IpAddr, ports: Ports, edits: &mut Edits) {
     edits.replace(body, entry.port_span, |out| write_port(out, ports.rtp));
     replace_connection(body, &entry.section, address, edits);
-    if entry.protocol.transport() != Transport::Rtp {
-        return;
-    }
     match entry.rtcp {
         Some(Ok(rtcp)) => {
             // One that says RTP's port says that both share it.
@@ -115,6 +112,7 @@ fn relay_line(body: &[u8], entry: &Entry, address: IpAddr, ports: Ports, edits: 
             replace_rtcp_address(body, &rtcp, address, edits);
         }
         Some(Err(_)) => {}
+        None if entry.protocol.transport() != Transport::Rtp => {}
         None if Some(ports.rtcp) == ports.rtp.checked_add(1) => {}
         None if entry.has_rtcp_mux && ports.rtcp == ports.rtp => {}
         None => insert_line(body, entry.end, edits, |out| {
@@ -143,9 +141,7 @@ fn replace_connection(body: &[u8], section: &Section, address: IpAddr, edits: &m
 }
 
 fn replace_rtcp_address(body: &[u8], rtcp: &Rtcp, address: IpAddr, edits: &mut Edits) {
-    if let (Some(span), Some(named)) = (rtcp.type_and_address, rtcp.address)
-        && !is_unspecified(named)
-    {
+    if let Some(span) = rtcp.type_and_address {
         edits.replace(body, span, |out| write_type_and_address(out, address));
     }
 }
