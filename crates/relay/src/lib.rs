@@ -10,14 +10,23 @@
 //!
 //! Not attempted: SIP and its descriptions, ICE, transcoding, changing what a packet says.
 
+mod control;
+mod guard;
+mod leg;
+mod legs;
 mod ports;
+mod probation;
 mod relay;
 mod report;
+mod rtcp;
+mod session;
 mod settings;
+mod slab;
 mod types;
+mod wheel;
 
 pub use ports::PortTable;
-pub use relay::{Relay, SIDES_MAX, STREAMS_MAX};
+pub use relay::{EXPIRE_SESSIONS_MAX, LEARNED_EVENTS_MAX, Relay, SIDES_MAX, STREAMS_MAX};
 pub use report::{Dropped, LegReport, PayloadTypes, Reason, Report, Totals};
 pub use settings::{Learn, Settings};
 pub use types::{

@@ -2,7 +2,14 @@
 
 use std::net::SocketAddr;
 
+use rtp::mos::{Codec, Conditions};
+use rtp::{ClockRate, PayloadType};
+
+use crate::leg::Leg;
 use crate::types::{Kind, Port, SessionId, Time};
+
+/// The clock of video (RFC 3551 section 5): what counts so is not speech.
+const VIDEO_CLOCK_RATE_HZ: u32 = 90_000;
 
 /// Why a packet was not relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,6 +158,69 @@ pub struct LegReport {
     pub dropped: Dropped,
 }
 
+impl LegReport {
+    /// Of a leg as it is. `beyond_us` is the round trip between the relay and the other side.
+    pub(crate) fn of(leg: &Leg, is_selected: bool, beyond_us: Option<u32>) -> LegReport {
+        let statistics = leg.reception.statistics();
+        let ms = |us: u32| us as f32 / 1_000.0;
+        let payload_type = statistics.payload_type.map(PayloadType::number);
+        let clock_rate_hz = leg.clock.map_or(0, ClockRate::hz);
+        let is_rated = statistics.packets > 0 && clock_rate_hz != VIDEO_CLOCK_RATE_HZ;
+        let round_trip_us = match (leg.round_trip_us, beyond_us) {
+            (Some(near), Some(beyond)) => near.saturating_add(beyond),
+            (known, other) => known.or(other).unwrap_or(0),
+        };
+        let conditions = Conditions {
+            codec: payload_type.map_or(Codec::Unknown, codec),
+            loss: statistics.loss(),
+            burst_ratio: statistics.burst_ratio(),
+            jitter_us: statistics.jitter_us,
+            round_trip_us,
+            ..Conditions::default()
+        };
+        let mut dropped = Dropped::default();
+        for (reason, count) in Reason::ALL.into_iter().zip(leg.dropped) {
+            dropped.add(reason, u64::from(count));
+        }
+        LegReport {
+            stream: leg.stream,
+            side: leg.side,
+            kind: leg.kind,
+            port: leg.port,
+            is_selected,
+            source: leg.guard.source(),
+            sources_learned: leg.sources_learned,
+            packets: leg.packets,
+            bytes: leg.bytes,
+            rtcp_packets: u64::from(leg.rtcp_packets),
+            expected: u64::from(statistics.expected),
+            lost: u64::from(statistics.lost),
+            loss_percent: statistics.loss() * 100.0,
+            jitter_ms: ms(statistics.jitter_us),
+            mos: is_rated.then(|| rtp::mos::rate(&conditions).mos),
+            round_trip_ms: leg.round_trip_us.map(ms),
+            longest_gap_ms: u64::from(statistics.gap_us_max / 1_000),
+            payload_types: leg.payload_types,
+            payload_type,
+            clock_rate_hz,
+            dropped,
+        }
+    }
+}
+
+/// The codec of a payload type that is assigned statically (RFC 3551 section 6).
+fn codec(payload_type: u8) -> Codec {
+    match payload_type {
+        0 | 8 => Codec::G711,
+        2 => Codec::G726,
+        3 => Codec::Gsm,
+        4 => Codec::G7231,
+        9 => Codec::G722,
+        18 => Codec::G729,
+        _ => Codec::Unknown,
+    }
+}
+
 /// What became of a session up to now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -201,6 +271,19 @@ pub struct Totals {
     pub ended_mos_legs: u64,
     /// The sum of their estimates, in thousandths.
     pub ended_mos_sum_thousandths: u64,
-    /// The sum of their jitter, in microseconds.
+    /// The sum of their jitter at the end, in microseconds.
     pub ended_jitter_sum_us: u64,
+}
+
+impl Totals {
+    /// Adds what a leg that has ended leaves.
+    pub(crate) fn add_leg(&mut self, leg: &LegReport) {
+        self.ended_expected += leg.expected;
+        self.ended_lost += leg.lost;
+        if let Some(mos) = leg.mos {
+            self.ended_mos_legs += 1;
+            self.ended_mos_sum_thousandths += (mos * 1_000.0) as u64;
+            self.ended_jitter_sum_us += (leg.jitter_ms * 1_000.0) as u64;
+        }
+    }
 }

@@ -203,7 +203,21 @@ pub enum Command {
     },
 }
 
-/// Why an [`Command::Open`] was refused.
+impl Command {
+    /// The call it is about.
+    pub const fn session(&self) -> SessionId {
+        match *self {
+            Command::Open { session, .. }
+            | Command::Remote { session, .. }
+            | Command::Select { session, .. }
+            | Command::CloseSide { session, .. }
+            | Command::CloseStream { session, .. }
+            | Command::Close { session } => session,
+        }
+    }
+}
+
+/// Why a [`Command::Open`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The port is open already for another side, stream or session. It stays theirs and is not freed.
