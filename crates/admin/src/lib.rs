@@ -10,12 +10,14 @@
 //! API may do everything), a user interface.
 
 mod guard;
+mod media;
 mod metrics;
 mod model;
 mod platform;
 mod serve;
 
 pub use guard::Access;
+pub use media::{MediaLeg, Party, RelayStatus};
 pub use metrics::{CONTENT_TYPE, MetricFamily, MetricKind, Sample, encode};
 pub use model::{
     Binding, Call, CallState, Credential, Domain, Event, Health, ImportMistake, Imported, NewUser,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::media::{MediaLeg, RelayStatus};
+
 /// Whether the node takes work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -59,6 +61,9 @@ pub struct Status {
     pub calls: u64,
     /// Transactions in progress.
     pub transactions: u64,
+    /// The relay of media, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayStatus>,
 }
 
 /// One binding of an address of record.
@@ -113,7 +118,7 @@ impl fmt::Display for CallState {
 }
 
 /// A call in progress.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Its Call-ID.
     pub call_id: String,
@@ -128,6 +133,9 @@ pub struct Call {
     /// Seconds since the answer, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_s: Option<u64>,
+    /// The ways of its media, where they are relayed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<MediaLeg>,
 }
 
 /// A user, without credentials.
@@ -261,7 +269,7 @@ pub struct Reloaded {
 }
 
 /// Something that happened, with its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stamped {
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -271,7 +279,7 @@ pub struct Stamped {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -350,6 +358,12 @@ pub enum Event {
         to: String,
         /// From answer to end, in milliseconds.
         duration_ms: u64,
+        /// Nobody hung up, but nobody was heard any more for too long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        silent: bool,
+        /// The ways of its media, where they were relayed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<MediaLeg>,
     },
     /// The reader was too slow and missed some.
     Missed {

@@ -71,6 +71,8 @@ async fn main() {
                 .and_then(|us| us.parse().ok())
                 .unwrap_or(1_000),
         ),
+        media: proxy::media::Settings::default(),
+        relay: None,
     };
     let node = Node::start(settings, store).await.expect("a node");
     loop {

@@ -37,6 +37,11 @@ impl Clock {
         }
     }
 
+    /// Now, as the relay counts.
+    pub(crate) fn media_now(&self) -> relay::Time {
+        relay::Time::from_micros(self.origin.elapsed().as_micros() as u64 + 1)
+    }
+
     pub(crate) fn unix_s(&self) -> u64 {
         self.now().unix_s()
     }

@@ -5,7 +5,7 @@ use registrar::EventKind;
 use transaction::Time;
 
 /// Something that happened. Texts are as phones sent them, made printable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A phone registered.
     Registered {
@@ -40,6 +40,8 @@ pub enum Event {
         note: CallNote,
         /// Milliseconds since its answer, for one that ended.
         talked_ms: Option<u64>,
+        /// What became of its media, for one that ended and was relayed.
+        media: Option<Box<relay::Report>>,
     },
 }
 
@@ -62,8 +64,9 @@ impl Event {
             note,
             talked_ms: call
                 .answered
-                .filter(|_| note == CallNote::Ended)
+                .filter(|_| matches!(note, CallNote::Ended | CallNote::Silent))
                 .map(|answered| now.ms_since(answered)),
+            media: None,
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Item {
     Resolved(u64, Vec<(Transport, SocketAddr)>),
     /// Nothing reaches this peer over this transport any more.
     FlowFailed(Transport, SocketAddr),
+    /// What became of the media of this worker's calls.
+    Media(Vec<relay::Event>),
     /// Settings or domains changed.
     Reload,
     /// Refuse new work.

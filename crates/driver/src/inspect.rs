@@ -1,11 +1,13 @@
 //! What there is, for those who look.
 
 use edge::{Counted, Edge, Now};
+use proxy::media::Anchored;
 use proxy::{Call, Counters, Stage};
 use registrar::{BindingView, Cursor};
 use transaction::Transport;
 
 use crate::event::printable;
+use crate::media::RelaySnapshot;
 use crate::shared::{LOCATION_SHARDS, Shared};
 use crate::worker::WorkerCounters;
 
@@ -22,7 +24,7 @@ pub(crate) struct WorkerSnapshot {
 }
 
 /// One call in progress.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallRow {
     /// Its Call-ID.
     pub call_id: String,
@@ -36,6 +38,10 @@ pub struct CallRow {
     pub age_ms: u64,
     /// Milliseconds since its answer.
     pub answered_ms: Option<u64>,
+    /// How its media are, where they are relayed.
+    pub media: Option<relay::Report>,
+    /// Where its media are.
+    pub(crate) anchored: Option<Anchored>,
 }
 
 impl WorkerSnapshot {
@@ -53,6 +59,8 @@ impl WorkerSnapshot {
             stage: call.stage,
             age_ms: now.time.ms_since(call.started),
             answered_ms: call.answered.map(|answered| now.time.ms_since(answered)),
+            media: None,
+            anchored: call.media,
         };
         WorkerSnapshot {
             counters,
@@ -112,6 +120,8 @@ pub struct Snapshot {
     pub is_idle: bool,
     /// Workers that did not answer in time.
     pub silent_workers: usize,
+    /// What the relay of media is doing.
+    pub relay: RelaySnapshot,
 }
 
 impl Snapshot {
@@ -166,6 +176,9 @@ impl Snapshot {
         total.calls_ended += counters.calls_ended;
         total.timeouts += counters.timeouts;
         total.cancelled += counters.cancelled;
+        total.calls_silent += counters.calls_silent;
+        total.descriptions_refused += counters.descriptions_refused;
+        total.ports_lacking += counters.ports_lacking;
     }
 }
 

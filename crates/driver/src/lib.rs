@@ -6,14 +6,17 @@
 //! The approach: each worker thread owns a core, its UDP sockets and an inbox; it takes datagrams in
 //! batches, gives each to the core (or to the worker that its Call-ID belongs to), then hands over what is
 //! to be stored, looked up and sent, once a turn. Streams, look-ups and the store live on tokio and speak
-//! to the workers through their inboxes. [`Node`] is the whole.
+//! to the workers through their inboxes. Relay threads own the sockets of media; workers take ports for calls
+//! from a table in memory and tell the relay threads by commands what they are for. [`Node`] is the whole.
 //!
 //! Not attempted: deciding anything about a message; that is the core's.
 
 mod clock;
+mod endings;
 mod event;
 mod inbox;
 mod inspect;
+mod media;
 mod network;
 mod node;
 mod rows;
@@ -26,5 +29,8 @@ mod worker;
 
 pub use event::Event;
 pub use inspect::{CallRow, Registration, RegistrationPage, Snapshot};
+pub use media::{
+    MEDIA_ADDRESSES_MAX, MOS_BOUNDS, MediaError, MosHistogram, RelaySettings, RelaySnapshot,
+};
 pub use node::{Node, StartError};
 pub use settings::Settings;

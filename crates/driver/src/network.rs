@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use edge::Directory;
 use net::route::RouteCache;
-use proxy::Listener;
+use proxy::{Listener, MediaPort, NoPorts};
 use registrar::Location;
+use relay::Command;
 use sip::digest::{Algorithm, FreshNonce, Ha1, Replay};
 use transaction::{Flow, Transport};
 
+use crate::media::Commands;
 use crate::shared::Shared;
 
 /// How long a route is believed.
@@ -21,16 +23,48 @@ const ROUTE_LIFETIME: Duration = Duration::from_secs(5);
 pub(crate) struct Surface<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) listeners: &'a [Listener],
-    pub(crate) routes: &'a mut RouteCache,
+    /// The worker's number.
+    pub(crate) number: usize,
     pub(crate) now: Instant,
-    pub(crate) scratch: &'a mut Vec<u8>,
+    pub(crate) means: &'a mut Means,
 }
 
-pub(crate) fn route_cache() -> RouteCache {
-    RouteCache::new(ROUTE_LIFETIME)
+/// What a worker keeps for its [`Surface`].
+pub(crate) struct Means {
+    routes: RouteCache,
+    scratch: Vec<u8>,
+    /// What the relay threads are to be told at the end of the turn.
+    pub(crate) commands: Commands,
 }
 
-impl proxy::MediaPorts for Surface<'_> {}
+impl Means {
+    pub(crate) fn of(shared: &Shared) -> Means {
+        Means {
+            routes: RouteCache::new(ROUTE_LIFETIME),
+            scratch: Vec::new(),
+            commands: Commands::of(&shared.relays),
+        }
+    }
+}
+
+impl proxy::MediaPorts for Surface<'_> {
+    fn take_ports(&mut self, local: IpAddr, relay: Option<u16>) -> Result<MediaPort, NoPorts> {
+        self.shared.relays.take(local, relay)
+    }
+
+    fn give_back(&mut self, port: MediaPort) {
+        let relay = usize::from(port.relay);
+        self.shared.relays.give_back(relay, port.port);
+    }
+
+    fn command(&mut self, relay: u16, command: Command) {
+        self.means.commands.push(relay, command);
+    }
+
+    fn thread(&self) -> u8 {
+        self.number as u8
+    }
+}
 
 impl proxy::Network for Surface<'_> {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
@@ -47,7 +81,7 @@ impl proxy::Network for Surface<'_> {
                 local: first.local,
             });
         }
-        let route = self.routes.local_address_for(remote, self.now).ok()?;
+        let route = self.means.routes.local_address_for(remote, self.now).ok()?;
         let by_route = |wanted: IpAddr| {
             self.listeners
                 .iter()
@@ -85,8 +119,8 @@ impl Surface<'_> {
 
 impl Directory for Surface<'_> {
     fn credential(&mut self, user: &[u8], domain: &[u8], algorithm: Algorithm) -> Option<Ha1> {
-        self.shared
-            .credential(user, domain, algorithm, self.scratch)
+        let scratch = &mut self.means.scratch;
+        self.shared.credential(user, domain, algorithm, scratch)
     }
 
     fn has_user(&mut self, aor: &[u8]) -> bool {

@@ -23,6 +23,7 @@ use transaction::Transport;
 use crate::event::{Event, printable};
 use crate::inbox::{Inbox, Item};
 use crate::inspect::{Registration, RegistrationPage, Snapshot};
+use crate::media::{self, MediaError, Opened, RelayThread, Relays};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::streams::Sink;
@@ -49,6 +50,8 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The ports for media cannot be opened.
+    Media(MediaError),
     /// Users or bindings cannot be read.
     Store(StoreError),
 }
@@ -72,12 +75,19 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             StartError::System { what, error } => write!(f, "cannot get {what}: {error}"),
+            StartError::Media(error) => write!(f, "{error}"),
             StartError::Store(error) => write!(f, "cannot read the store: {error}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl From<MediaError> for StartError {
+    fn from(error: MediaError) -> StartError {
+        StartError::Media(error)
+    }
+}
 
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> StartError {
@@ -176,6 +186,7 @@ impl Node {
             }
             all_ports.push(ports);
         }
+        let (relays, relay_threads) = open_relay(&settings)?;
         let sink = Arc::new(Sink::new(settings.listeners.clone()));
         let streams = Streams::new(Handle::current(), settings.streams.clone(), sink.clone());
         let inboxes = pollers
@@ -190,7 +201,7 @@ impl Node {
             (words[0], words[1]),
             secret,
             writer,
-            inboxes,
+            (inboxes, relays),
             first_id,
         ));
         let tasks = Tasks::new(Handle::current(), resolver(&settings)?, words[5]);
@@ -210,6 +221,7 @@ impl Node {
         let _ = shared.streams.set(node.streams.clone());
         let _ = sink.shared.set(shared);
         node.listen_streams()?;
+        node.start_relay(relay_threads)?;
         node.start_workers(pollers, all_ports, &tasks, words[4])?;
         tokio::spawn(follow_revision(Arc::downgrade(&node)));
         tokio::spawn(sweep(Arc::downgrade(&node)));
@@ -263,6 +275,20 @@ impl Node {
                         error,
                     })?;
             workers.push(handle);
+        }
+        Ok(())
+    }
+
+    fn start_relay(&self, threads: Vec<RelayThread>) -> Result<(), StartError> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads {
+            let shared = self.shared.clone();
+            let builder = std::thread::Builder::new().name(format!("relay-{}", thread.number()));
+            let spawned = builder.spawn(move || thread.run(&shared));
+            workers.push(spawned.map_err(|error| StartError::System {
+                what: "a thread",
+                error,
+            })?);
         }
         Ok(())
     }
@@ -357,6 +383,7 @@ impl Node {
             listeners: old.listeners,
             workers: old.workers,
             cookie_secret: old.cookie_secret,
+            relay: old.relay,
             ..new
         };
         drop(settings);
@@ -400,7 +427,7 @@ impl Node {
         self.tell(|| Item::Drain);
     }
 
-    /// Whether every worker still works. One that has ended by itself (a panic, an error of epoll) does
+    /// Whether every worker and every relay thread still works. One that has ended by itself (a panic, an error of epoll) does
     /// not come back: what its sockets receive is lost until the process starts again.
     pub fn workers_alive(&self) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -415,6 +442,7 @@ impl Node {
     /// Ends the workers and connections, and writes what is still to be written.
     pub async fn stop(&self) {
         self.tell(|| Item::Stop);
+        self.shared.relays.stop();
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {
@@ -430,7 +458,8 @@ impl Node {
         self.shared.writer.clone().close().await;
     }
 
-    /// What there is, with at most `calls_max` calls listed. Waits for the workers up to half a second.
+    /// What there is, with at most `calls_max` calls listed. Waits up to half a second for the workers, and as
+    /// long for the relay threads.
     pub fn snapshot(&self, calls_max: usize) -> Snapshot {
         let (sender, receiver) = sync_channel(self.shared.inboxes.len());
         self.tell(|| Item::Inspect(sender.clone(), calls_max));
@@ -450,6 +479,7 @@ impl Node {
             .listed
             .sort_by_key(|call| std::cmp::Reverse(call.age_ms));
         snapshot.listed.truncate(calls_max);
+        self.shared.relays.look(&mut snapshot, INSPECT_TIMEOUT);
         snapshot.inbox_overflows = self.shared.inbox_overflows.load(Ordering::Relaxed);
         snapshot.users = self.shared.user_count() as u64;
         (snapshot.aors, snapshot.bindings) = self.shared.location_counts();
@@ -488,6 +518,15 @@ impl Node {
     pub fn listeners(&self) -> Vec<Listener> {
         self.lock_settings().listeners.clone()
     }
+}
+
+/// Opens the ports for media, if there is to be a relay.
+fn open_relay(settings: &Settings) -> Result<(Relays, Vec<RelayThread>), MediaError> {
+    let Some(relay) = &settings.relay else {
+        return Ok((Relays::none(), Vec::new()));
+    };
+    let Opened { relays, threads } = media::open(relay, &settings.listeners)?;
+    Ok((relays, threads))
 }
 
 /// Notes the ports that the system chose where 0 was asked for.

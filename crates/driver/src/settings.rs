@@ -9,6 +9,8 @@ use sip::Limits;
 use sip::digest::{Algorithm, NonceSource, WithoutQop};
 use transaction::Timers;
 
+use crate::media::RelaySettings;
+
 /// Settings of a node. Those marked so hold from the next start only.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -50,6 +52,10 @@ pub struct Settings {
     pub name_servers: Vec<std::net::SocketAddr>,
     /// How long a busy worker lets datagrams gather before it takes them. From the next start.
     pub gather: Duration,
+    /// Whose media are relayed.
+    pub media: proxy::media::Settings,
+    /// The relay; without it no media are relayed, whatever `media` says. From the next start.
+    pub relay: Option<RelaySettings>,
 }
 
 impl Settings {
@@ -75,7 +81,7 @@ impl Settings {
                 record_route: self.record_route,
                 max_breadth: self.max_breadth,
                 serial_ring_ms: self.serial_ring.as_millis() as u64,
-                media: proxy::media::Settings::default(),
+                media: self.media.clone(),
                 cookie_secret: self.cookie_secret,
             },
             registrar: self.registrar,

@@ -14,6 +14,7 @@ use transaction::Transport;
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::inbox::{Inbox, Item};
+use crate::media::Relays;
 use crate::settings::Settings;
 use crate::users::Users;
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) binding_ids: AtomicU64,
     unique: AtomicU64,
     pub(crate) inboxes: Vec<Inbox>,
+    pub(crate) relays: Relays,
     pub(crate) writer: BindingWriter,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inbox_overflows: AtomicU64,
@@ -50,7 +52,7 @@ impl Shared {
         seed: (u64, u64),
         nonce_secret: [u8; 16],
         writer: BindingWriter,
-        inboxes: Vec<Inbox>,
+        (inboxes, relays): (Vec<Inbox>, Relays),
         first_binding_id: u64,
     ) -> Shared {
         let clock = Clock::start();
@@ -72,6 +74,7 @@ impl Shared {
             binding_ids: AtomicU64::new(first_binding_id),
             unique: AtomicU64::new(0),
             inboxes,
+            relays,
             writer,
             events: broadcast::channel(1_024).0,
             inbox_overflows: AtomicU64::new(0),

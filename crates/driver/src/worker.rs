@@ -1,5 +1,7 @@
 //! One worker thread.
 
+mod tell;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,17 +9,16 @@ use std::time::{Duration, Instant};
 
 use edge::{Edge, Output};
 use net::poll::{Interest, Poller, Ready, Token};
-use net::route::RouteCache;
 use net::tcp::{SendRefused, Streams, Target};
 use net::udp::{ReceiveBatch, SendBatch, UdpSocket};
 use proxy::Listener;
 use sip::scan;
 use transaction::{Flow, Transport};
 
-use crate::event::Event;
+use crate::endings::{ENDING_WAIT, Endings};
 use crate::inbox::{Item, Parcel};
 use crate::inspect::WorkerSnapshot;
-use crate::network::{Surface, route_cache};
+use crate::network::{Means, Surface};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
 
@@ -94,8 +95,7 @@ struct Turn {
     edge: Edge,
     settings: Arc<edge::Settings>,
     output: Output,
-    routes: RouteCache,
-    scratch: Vec<u8>,
+    means: Means,
     parcels: Vec<Parcel>,
     items: Vec<Item>,
     counters: WorkerCounters,
@@ -107,6 +107,8 @@ struct Turn {
     /// When something was last handed over to be stored: for which phones wait, and the rest.
     submitted: Instant,
     deferred: Instant,
+    /// Ends of calls that are told when the figures of their media are there.
+    endings: Endings,
 }
 
 impl Worker {
@@ -118,8 +120,7 @@ impl Worker {
             edge: Edge::new(self.shared.clock.at(now).time, self.seed, &settings),
             settings,
             output: Output::default(),
-            routes: route_cache(),
-            scratch: Vec::new(),
+            means: Means::of(&self.shared),
             parcels: (0..self.shared.inboxes.len())
                 .map(|_| Parcel::default())
                 .collect(),
@@ -131,6 +132,7 @@ impl Worker {
             gathers: false,
             submitted: now,
             deferred: now,
+            endings: Endings::default(),
         };
         for (at, port) in self.ports.iter().enumerate() {
             if let Err(error) = self
@@ -158,20 +160,10 @@ impl Worker {
             }
             self.shared.inboxes[self.number].take(&mut turn.items);
             self.items(now, &mut turn);
-            let (edge, settings) = (&mut turn.edge, &turn.settings);
-            let mut surface = surface(
-                &self.shared,
-                &self.listeners,
-                &mut turn.routes,
-                now,
-                &mut turn.scratch,
-            );
-            edge.poll(
-                settings,
-                self.shared.clock.at(now),
-                &mut surface,
-                &mut turn.output,
-            );
+            let core_now = self.shared.clock.at(now);
+            self.with_core(now, &mut turn, |edge, settings, surface, output| {
+                edge.poll(settings, core_now, surface, output);
+            });
             self.hand_over(now, &mut turn);
             self.pace(now, &mut turn);
         }
@@ -189,7 +181,10 @@ impl Worker {
             Duration::ZERO
         } else {
             let now = self.shared.clock.now().time;
-            let pause_max = pause_max(&turn.output);
+            let pause_max = match turn.endings.is_empty() {
+                true => pause_max(&turn.output),
+                false => pause_max(&turn.output).min(ENDING_WAIT),
+            };
             let next = turn.edge.next(now);
             next.map_or(pause_max, |next| {
                 pause_max.min(Duration::from_millis(next.ms_since(now)))
@@ -320,21 +315,11 @@ impl Worker {
         if !turn.edge.may_wait_for(remote) {
             return;
         }
-        let mut surface = surface(
-            &self.shared,
-            &self.listeners,
-            &mut turn.routes,
-            now,
-            &mut turn.scratch,
-        );
         let failed = |flow: &Flow| flow.transport == transport && flow.remote == remote;
-        turn.edge.flow_failed(
-            &turn.settings,
-            self.shared.clock.at(now),
-            failed,
-            &mut surface,
-            &mut turn.output,
-        );
+        let core_now = self.shared.clock.at(now);
+        self.with_core(now, turn, |edge, settings, surface, output| {
+            edge.flow_failed(settings, core_now, failed, surface, output);
+        });
     }
 
     fn items(&mut self, now: Instant, turn: &mut Turn) {
@@ -379,6 +364,7 @@ impl Worker {
                 });
             }
             Item::FlowFailed(transport, peer) => self.flow_failed(transport, peer, now, turn),
+            Item::Media(events) => self.media(events, now, turn),
             Item::Reload => {
                 turn.settings = self.shared.settings();
                 turn.edge.reload(&turn.settings);
@@ -414,8 +400,13 @@ impl Worker {
         turn: &mut Turn,
         work: impl FnOnce(&mut Edge, &edge::Settings, &mut Surface<'_>, &mut Output),
     ) {
-        let (routes, scratch) = (&mut turn.routes, &mut turn.scratch);
-        let mut surface = surface(&self.shared, &self.listeners, routes, now, scratch);
+        let mut surface = Surface {
+            shared: &self.shared,
+            listeners: &self.listeners,
+            number: self.number,
+            now,
+            means: &mut turn.means,
+        };
         work(
             &mut turn.edge,
             &turn.settings,
@@ -442,6 +433,8 @@ impl Worker {
             }
         }
         self.tell(now, turn);
+        // An offer leaves when its ports are on their way.
+        self.shared.relays.hand_over(&mut turn.means.commands);
         self.send(now, turn);
     }
 
@@ -470,24 +463,6 @@ impl Worker {
             let renewals = std::mem::take(&mut output.renewals);
             self.tasks
                 .defer(&self.shared, &mut output.deferred, renewals);
-        }
-    }
-
-    fn tell(&self, now: Instant, turn: &mut Turn) {
-        let core_now = self.shared.clock.at(now).time;
-        for event in turn.output.bindings.drain(..) {
-            if turn.output.is_watched
-                && let Some(event) = Event::of_binding(&event)
-            {
-                // Nobody listening any more is no error.
-                let _ = self.shared.events.send(event);
-            }
-        }
-        for proxy::Event::Call { call, note } in turn.output.calls.drain(..) {
-            let _ = self
-                .shared
-                .events
-                .send(Event::of_call(&call, note, core_now));
         }
     }
 
@@ -578,22 +553,6 @@ fn pause_max(output: &Output) -> Duration {
 
 fn port_fd(port: &Port) -> &UdpSocket {
     &port.socket
-}
-
-fn surface<'a>(
-    shared: &'a Shared,
-    listeners: &'a [Listener],
-    routes: &'a mut RouteCache,
-    now: Instant,
-    scratch: &'a mut Vec<u8>,
-) -> Surface<'a> {
-    Surface {
-        shared,
-        listeners,
-        routes,
-        now,
-        scratch,
-    }
 }
 
 /// The socket that a flow leaves by.

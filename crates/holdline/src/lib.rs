@@ -11,6 +11,7 @@ pub mod config;
 pub mod directory;
 mod lifecycle;
 pub mod logging;
+mod media;
 mod metrics;
 mod private;
 mod settings;

@@ -5,16 +5,18 @@ use admin::{MetricFamily, MetricKind, Sample};
 use driver::{Node, Snapshot};
 use store::StoreHealth;
 
+use crate::media;
 use MetricKind::{Counter, Gauge};
 
 /// A row: name, help, kind, number.
-type Row = (&'static str, &'static str, MetricKind, f64);
+pub(crate) type Row = (&'static str, &'static str, MetricKind, f64);
 
 /// What the node counts.
 pub(crate) fn of_node(node: &Node) -> Vec<MetricFamily> {
     let snapshot = node.snapshot(0);
     let mut families = singles(&of_messages(&snapshot));
     families.extend(singles(&of_calls(&snapshot)));
+    families.extend(singles(&of_call_media(&snapshot)));
     families.extend(singles(&of_streams(node)));
     let sides = [
         ("server", snapshot.server_transactions),
@@ -34,6 +36,7 @@ pub(crate) fn of_node(node: &Node) -> Vec<MetricFamily> {
         "reason",
         snapshot.counted,
     ));
+    families.extend(media::metrics(&snapshot.relay));
     families
 }
 
@@ -182,6 +185,23 @@ fn of_calls(s: &Snapshot) -> [Row; 12] {
             "Workers that did not answer in time.",
             Gauge,
             s.silent_workers as f64,
+        ),
+    ]
+}
+
+fn of_call_media(s: &Snapshot) -> [Row; 2] {
+    [
+        (
+            "holdline_calls_silent_total",
+            "Answered calls that ended: nobody was heard.",
+            Counter,
+            s.proxy.calls_silent as f64,
+        ),
+        (
+            "holdline_descriptions_refused_total",
+            "Session descriptions taken out of responses.",
+            Counter,
+            s.proxy.descriptions_refused as f64,
         ),
     ]
 }
@@ -339,13 +359,13 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
-fn singles(rows: &[Row]) -> Vec<MetricFamily> {
+pub(crate) fn singles(rows: &[Row]) -> Vec<MetricFamily> {
     rows.iter()
         .map(|&(name, help, kind, value)| MetricFamily::single(name, help, kind, value))
         .collect()
 }
 
-fn labelled(
+pub(crate) fn labelled(
     (name, help, kind): (&'static str, &'static str, MetricKind),
     label: &'static str,
     values: impl IntoIterator<Item = (&'static str, u64)>,

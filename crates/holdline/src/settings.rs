@@ -8,11 +8,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use driver::{MediaError, RelaySettings};
 use net::tcp::StreamOptions;
+use proxy::media::Policy;
 use sip::digest::{Algorithm, WithoutQop};
 use transaction::{Timers, Transport};
 
-use crate::config::{self, Config, DigestAlgorithm, Limits};
+use crate::config::{self, Config, DigestAlgorithm, Limits, MediaPolicy};
 
 /// What a client that is refused for now is asked to wait, in seconds.
 const RETRY_AFTER_S: u32 = 10;
@@ -119,7 +121,64 @@ pub(crate) fn settings(
         streams: streams(&edge.limits),
         name_servers: config.dns.nameservers.clone(),
         gather: GATHER,
+        media: media(edge),
+        relay: edge.rtp_ports.map(|ports| relay(edge, ports)),
     }
+}
+
+/// Whose media are relayed: nobody's where there are no ports.
+fn media(edge: &config::Edge) -> proxy::media::Settings {
+    let policy = |policy| match policy {
+        _ if edge.rtp_ports.is_none() => Policy::Never,
+        MediaPolicy::Always => Policy::Always,
+        MediaPolicy::Nat => Policy::Nat,
+        MediaPolicy::Never => Policy::Never,
+    };
+    let domains = edge.media.domains.iter();
+    proxy::media::Settings {
+        policy: policy(edge.media.policy),
+        domains: domains
+            .map(|(domain, own)| (domain.as_str().as_bytes().into(), policy(*own)))
+            .collect(),
+        retry_after_s: RETRY_AFTER_S,
+    }
+}
+
+fn relay(edge: &config::Edge, ports: config::PortRange) -> RelaySettings {
+    let media = &edge.media;
+    RelaySettings {
+        first_port: ports.first,
+        last_port: ports.last,
+        addresses: media.addresses.clone(),
+        advertised: media.advertised,
+        threads: media.relay_threads,
+        relay: relay::Settings {
+            silence_ms: media.silence_timeout_s * 1_000,
+            hold_ms: media.hold_timeout_s * 1_000,
+            learn: match media.learn {
+                config::Learn::Strict => relay::Learn::Guarded,
+                config::Learn::Open => relay::Learn::Open,
+            },
+            ..relay::Settings::default()
+        },
+    }
+}
+
+/// How many descriptors the ports for media leave.
+///
+/// # Errors
+/// They do not leave enough for the rest of the node.
+pub(crate) fn left_by_media(
+    settings: &driver::Settings,
+    descriptors: u64,
+) -> Result<u64, MediaError> {
+    let Some(relay) = &settings.relay else {
+        return Ok(descriptors);
+    };
+    let wanted = relay.sockets(&settings.listeners);
+    let left = descriptors.checked_sub(wanted as u64);
+    left.filter(|left| *left > DESCRIPTORS_RESERVED as u64)
+        .ok_or(MediaError::Descriptors { wanted })
 }
 
 fn algorithm(algorithm: DigestAlgorithm) -> Algorithm {

@@ -20,9 +20,10 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 use crate::config::Config;
 use crate::directory::{Aor, Directory};
 use crate::logging::Logging;
+use crate::media;
 use crate::metrics;
 use crate::private::Private;
-use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, settings};
+use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, left_by_media, settings};
 
 /// What the outside asks of the node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,13 +104,14 @@ impl Wired {
     pub(crate) async fn start_node(self: &Arc<Self>, descriptors: u64) -> Result<(), StartError> {
         let stored = self.directory.domains().await.unwrap_or_default();
         let mut settings = settings(&self.config(), &stored, self.cookie_secret);
-        if let Some(wanted) = fit_streams(&mut settings.streams, descriptors) {
+        let left = left_by_media(&settings, descriptors)?;
+        if let Some(wanted) = fit_streams(&mut settings.streams, left) {
             tracing::warn!(
                 "{} TCP connections at most, not edge.limits.tcp_connections_max = {wanted}: the process may \
                  have {descriptors} descriptors; raise the limit to {} (LimitNOFILE in the unit, `ulimit -n` in \
                  a shell)",
                 settings.streams.connections_max,
-                wanted + DESCRIPTORS_RESERVED,
+                wanted as u64 + DESCRIPTORS_RESERVED as u64 + (descriptors - left),
             );
         }
         let node = Node::start(settings, self.store.clone()).await?;
@@ -329,6 +331,7 @@ impl Platform for Wired {
                 bindings: snapshot.bindings,
                 calls: snapshot.calls,
                 transactions: snapshot.server_transactions + snapshot.client_transactions,
+                relay: media::status(&snapshot.relay),
             })
         })
     }
@@ -537,6 +540,7 @@ fn told(event: driver::Event, node: &Node) -> Event {
             to,
             note,
             talked_ms,
+            media,
         } => match note {
             CallNote::Started => Event::CallStarted { call_id, from, to },
             CallNote::Ringing => Event::CallRinging { call_id, from, to },
@@ -554,6 +558,8 @@ fn told(event: driver::Event, node: &Node) -> Event {
                     from,
                     to,
                     duration_ms,
+                    silent: note == CallNote::Silent,
+                    media: media.as_deref().map(media::legs).unwrap_or_default(),
                 }
             }
         },
@@ -588,5 +594,6 @@ fn call(row: CallRow) -> Call {
         },
         age_s: row.age_ms / 1000,
         answered_s: row.answered_ms.map(|ms| ms / 1000),
+        media: row.media.as_ref().map(media::legs).unwrap_or_default(),
     }
 }

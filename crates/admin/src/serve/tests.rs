@@ -392,6 +392,8 @@ async fn events_come_as_lines_say_what_was_missed_and_end_when_the_node_stops() 
             from: "alice@a".into(),
             to: "bob@a".into(),
             duration_ms: n,
+            silent: false,
+            media: Vec::new(),
         };
         Stamped { at_ms: n, event }
     };

@@ -28,6 +28,8 @@ fn settings() -> Settings {
         streams: net::tcp::StreamOptions::default(),
         name_servers: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
         gather: Duration::ZERO,
+        media: proxy::media::Settings::default(),
+        relay: None,
     }
 }
 

@@ -339,10 +339,27 @@ fn told(event: &Event) -> Option<String> {
             from,
             to,
             duration_ms,
+            media,
+            silent,
             ..
         } => {
-            format!("{}: ended after {}", way(from, to), seconds(*duration_ms))
+            let mos: Vec<f32> = media.iter().filter_map(|leg| leg.mos).collect();
+            let sounded = match mos.iter().copied().reduce(f32::min) {
+                Some(worst) => format!(", sounded {worst:.1} of 4.5 or better"),
+                None => String::new(),
+            };
+            let why = if *silent {
+                ": nobody was heard any more"
+            } else {
+                ""
+            };
+            format!(
+                "{}: ended after {}{why}{sounded}",
+                way(from, to),
+                seconds(*duration_ms)
+            )
         }
+
         Event::Missed { count } => format!("({count} events were too fast to show)"),
         _ => return None,
     })

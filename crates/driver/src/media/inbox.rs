@@ -1,0 +1,150 @@
+//! What workers and those who look leave for a relay thread.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use net::poll::Waker;
+use relay::{Command, SessionId};
+
+use super::ThreadSnapshot;
+
+/// Commands that may wait for one relay thread. Beyond it those are dropped and counted that only say
+/// more about a stream; what opens and closes has its bound in the ports.
+pub(crate) const COMMANDS_MAX: usize = 65_536;
+
+/// From so many on no more ports are given out.
+const COMMANDS_BUSY: usize = COMMANDS_MAX / 4 * 3;
+
+/// A question to a relay thread: what it is doing, and how these sessions are.
+pub(crate) struct Ask {
+    pub(crate) sessions: Vec<SessionId>,
+    pub(crate) answer: SyncSender<ThreadSnapshot>,
+}
+
+/// What is waiting.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) commands: Vec<Command>,
+    pub(super) asks: Vec<Ask>,
+    /// Commands dropped since the start.
+    pub(super) dropped: u64,
+    pub(super) is_over: bool,
+}
+
+/// A relay thread's inbox.
+pub(crate) struct RelayInbox {
+    waiting: Mutex<Waiting>,
+    /// Commands that wait, to be read without the lock.
+    length: AtomicUsize,
+    waker: Waker,
+}
+
+impl RelayInbox {
+    pub(super) fn new(waker: Waker) -> RelayInbox {
+        RelayInbox {
+            waiting: Mutex::default(),
+            length: AtomicUsize::new(0),
+            waker,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.length.load(Ordering::Relaxed) >= COMMANDS_BUSY
+    }
+
+    /// Leaves commands, in order, and empties `batch`.
+    pub(super) fn push(&self, batch: &mut Vec<Command>) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut waiting = self.lock();
+        if waiting.commands.len() + batch.len() > COMMANDS_MAX {
+            let before = batch.len();
+            batch.retain(|command| !may_be_lost(command));
+            waiting.dropped += (before - batch.len()) as u64;
+        }
+        waiting.commands.append(batch);
+        self.length.store(waiting.commands.len(), Ordering::Relaxed);
+        drop(waiting);
+        self.waker.wake();
+    }
+
+    pub(crate) fn ask(&self, ask: Ask) {
+        self.lock().asks.push(ask);
+        self.waker.wake();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().is_over = true;
+        self.waker.wake();
+    }
+
+    /// Takes everything: commands and questions into buffers that are empty. Gives how many commands were
+    /// dropped since the start, and whether this is the end.
+    pub(super) fn take(&self, commands: &mut Vec<Command>, asks: &mut Vec<Ask>) -> (u64, bool) {
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.commands, commands);
+        std::mem::swap(&mut waiting.asks, asks);
+        self.length.store(0, Ordering::Relaxed);
+        (waiting.dropped, waiting.is_over)
+    }
+}
+
+fn may_be_lost(command: &Command) -> bool {
+    matches!(command, Command::Remote { .. } | Command::Select { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use net::poll::Poller;
+
+    fn inbox() -> (Poller, RelayInbox) {
+        let poller = Poller::new().expect("a descriptor");
+        let inbox = RelayInbox::new(poller.waker());
+        (poller, inbox)
+    }
+
+    fn select(number: u64) -> Command {
+        let session = SessionId(number);
+        Command::Select { session, side: 1 }
+    }
+
+    #[test]
+    fn commands_are_taken_in_order_and_once() {
+        let (_poller, inbox) = inbox();
+        inbox.push(&mut vec![select(1), select(2)]);
+        inbox.push(&mut vec![select(3)]);
+        let (mut commands, mut asks) = (Vec::new(), Vec::new());
+        assert_eq!(inbox.take(&mut commands, &mut asks), (0, false));
+        assert_eq!(commands, [select(1), select(2), select(3)]);
+        commands.clear();
+        inbox.stop();
+        assert_eq!(inbox.take(&mut commands, &mut asks), (0, true));
+        assert!(commands.is_empty());
+    }
+
+    #[test]
+    fn a_full_inbox_keeps_what_opens_and_closes() {
+        let (_poller, inbox) = inbox();
+        inbox.push(&mut (0..COMMANDS_BUSY as u64 - 1).map(select).collect());
+        assert!(!inbox.is_nearly_full());
+        inbox.push(&mut vec![select(0)]);
+        assert!(inbox.is_nearly_full());
+        inbox.push(&mut (0..COMMANDS_MAX as u64 / 4).map(select).collect());
+        let session = SessionId(7);
+        let close = Command::Close { session };
+        inbox.push(&mut vec![select(7), close, select(8)]);
+        let (mut commands, mut asks) = (Vec::new(), Vec::new());
+        assert_eq!(inbox.take(&mut commands, &mut asks), (2, false));
+        assert_eq!(commands.len(), COMMANDS_MAX + 1);
+        assert_eq!(commands.last(), Some(&close));
+        assert!(!inbox.is_nearly_full());
+    }
+}
