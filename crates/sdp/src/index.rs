@@ -209,7 +209,9 @@ impl Index {
     }
 
     fn line(&mut self, body: &[u8], line: Line, limits: &Limits) -> Result<(), Error> {
-        if let Some(entry) = self.media.last_mut() {
+        if let Some(entry) = self.media.last_mut()
+            && line.letter != b'm'
+        {
             if line.letter == b'i' && entry.connection_at == entry.end {
                 entry.connection_at = line.whole.end;
             }

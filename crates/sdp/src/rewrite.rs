@@ -67,7 +67,7 @@ pub fn rewrite(description: &Description<'_>, rewrite: &Rewrite<'_>, edits: &mut
     remove_lines(description, &index.session, edits);
     for (number, entry) in index.media.iter().enumerate() {
         match ports(number) {
-            Some(ports) => relay_line(body, entry, address, ports, edits),
+            Some(ports) => relay_line(description, entry, address, ports, edits),
             None if entry.port == 0 => hide_line(body, entry, address, edits),
             None if is_session_replaced && entry.section.connection.is_none() => {
                 keep_connection(description, entry, edits);
@@ -96,7 +96,14 @@ fn is_session_replaced(description: &Description<'_>, is_relayed: impl Fn(usize)
     !is_used && !session.is_hold()
 }
 
-fn relay_line(body: &[u8], entry: &Entry, address: IpAddr, ports: Ports, edits: &mut Edits) {
+fn relay_line(
+    description: &Description<'_>,
+    entry: &Entry,
+    address: IpAddr,
+    ports: Ports,
+    edits: &mut Edits,
+) {
+    let body = description.body;
     edits.replace(body, entry.port_span, |out| write_port(out, ports.rtp));
     replace_connection(body, &entry.section, address, edits);
     match entry.rtcp {
@@ -115,7 +122,7 @@ fn relay_line(body: &[u8], entry: &Entry, address: IpAddr, ports: Ports, edits: 
         None if entry.protocol.transport() != Transport::Rtp => {}
         None if Some(ports.rtcp) == ports.rtp.checked_add(1) => {}
         None if entry.has_rtcp_mux && ports.rtcp == ports.rtp => {}
-        None => insert_line(body, entry.end, edits, |out| {
+        None => insert_line(description, entry.end, edits, |out| {
             out.extend_from_slice(b"a=rtcp:");
             write_port(out, ports.rtcp);
         }),
@@ -150,7 +157,7 @@ fn replace_rtcp_address(body: &[u8], rtcp: &Rtcp, address: IpAddr, edits: &mut E
 fn keep_connection(description: &Description<'_>, entry: &Entry, edits: &mut Edits) {
     let body = description.body;
     if let Some(session) = description.index.session.connection {
-        insert_line(body, entry.connection_at, edits, |out| {
+        insert_line(description, entry.connection_at, edits, |out| {
             out.extend_from_slice(b"c=");
             out.extend_from_slice(session.value.of(body));
         });
@@ -158,17 +165,25 @@ fn keep_connection(description: &Description<'_>, entry: &Entry, edits: &mut Edi
 }
 
 /// Puts a line at `at`, with the line end that the description uses.
-fn insert_line(body: &[u8], at: u32, edits: &mut Edits, write: impl FnOnce(&mut Vec<u8>)) {
+fn insert_line(
+    description: &Description<'_>,
+    at: u32,
+    edits: &mut Edits,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let body = description.body;
     let line_end = line_end(body);
-    let before = &body[..at as usize];
+    // The last line of a description may lack its end; then the new one follows an end and has none. If
+    // that last line is taken out, the end before it is still there.
+    let is_ended = body[..at as usize].ends_with(b"\n");
+    let removed = description.index.removed.last();
+    let is_removed = removed.is_some_and(|removed| removed.end == at);
     edits.replace(body, Span { start: at, end: at }, |out| {
-        // The last line of a description may lack its end; then the new one takes its place.
-        let is_after_end = before.ends_with(b"\n");
-        if !is_after_end {
+        if !is_ended && !is_removed {
             out.extend_from_slice(line_end);
         }
         write(out);
-        if is_after_end {
+        if is_ended {
             out.extend_from_slice(line_end);
         }
     });

@@ -50,12 +50,12 @@ fn rtcp() -> impl Strategy<Value = Option<String>> {
 /// An m-line and what follows it, as lines.
 fn media() -> impl Strategy<Value = Vec<String>> {
     const PROTOCOLS: [&str; 6] = [
-        "audio P RTP/AVP 0 8 96",
-        "video P UDP/TLS/RTP/SAVPF 96 97",
-        "image P udptl t38",
-        "application P UDP/DTLS/SCTP webrtc-datachannel",
-        "message P TCP/MSRP *",
-        "audio P RTP/SAVP 96",
+        "audio {} RTP/AVP 0 8 96",
+        "video {} UDP/TLS/RTP/SAVPF 96 97",
+        "image {} udptl t38",
+        "application {} UDP/DTLS/SCTP webrtc-datachannel",
+        "message {} TCP/MSRP *",
+        "audio {} RTP/SAVP 96",
     ];
     let port = prop_oneof![1 => Just(0u16), 4 => 1..=u16::MAX];
     (
@@ -67,7 +67,7 @@ fn media() -> impl Strategy<Value = Vec<String>> {
         proptest::collection::vec(attribute(), 0..5),
     )
         .prop_map(|(line, port, has_title, connection, rtcp, attributes)| {
-            let mut lines = vec![format!("m={}", line.replace('P', &port.to_string()))];
+            let mut lines = vec![format!("m={}", line.replace("{}", &port.to_string()))];
             lines.extend(has_title.then(|| "i=title".to_owned()));
             lines.extend(connection.map(|connection| format!("c={connection}")));
             lines.extend(attributes.iter().map(|attribute| format!("a={attribute}")));
