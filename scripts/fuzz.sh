@@ -25,8 +25,11 @@ run() { # run TARGET
     local target=$1 corpora=("$fuzz/corpus/$1")
     mkdir -p "${corpora[0]}"
     [ ! -d "$fuzz/seeds/$target" ] || corpora+=("$fuzz/seeds/$target")
-    # Whole messages are seeds to whatever reads messages.
-    case $target in message | frame) corpora+=(crates/sip/tests/torture) ;; esac
+    # Whole messages are seeds to whatever reads messages, descriptions to what reads those.
+    case $target in
+        message | frame | body) corpora+=(crates/sip/tests/torture) ;;
+        sdp) corpora+=(crates/sdp/tests/phones) ;;
+    esac
     if cargo fuzz run --fuzz-dir $fuzz --sanitizer none "$target" "${corpora[@]}" -- \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=16384 >"$logs/$target" 2>&1; then
         printf 'fuzz: %-12s %s\n' "$target" "$(grep -E '^Done [0-9]+ runs' "$logs/$target" || echo done)"
