@@ -8,7 +8,7 @@ use crate::report::Reason;
 use crate::types::Time;
 
 /// For this long after a source was taken, or a branch was selected, a better one displaces it.
-pub(crate) const LEARNING_US: u64 = 5_000_000;
+pub(crate) const LEARNING_US: u64 = 2_000_000;
 /// For this long after the first packet that follows a new offer, another source may take over.
 pub(crate) const RELEARNING_US: u64 = 10_000_000;
 /// A stream is quiet when nothing of it came for this long: five packets of 20 ms.

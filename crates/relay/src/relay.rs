@@ -203,3 +203,29 @@ impl Relay {
         (self.sessions.len(), self.legs.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::leg::Leg;
+
+    /// What a call of two parties may take: two legs and their sockets, the session, its place in the index and the wheel.
+    const CALL_BYTES_MAX: usize = 2_048;
+
+    #[test]
+    fn a_call_takes_less_than_2_kb() {
+        let legs = 2 * (size_of::<Option<Leg>>() + 2 * size_of::<u32>());
+        // A B-tree is at least half full.
+        let index = 2 * size_of::<(SessionId, u32)>();
+        let session = size_of::<Option<Session>>() + index + Wheel::ITEM_BYTES;
+        assert!(legs + session < CALL_BYTES_MAX, "{legs} + {session}");
+    }
+
+    #[test]
+    fn what_each_packet_reads_of_the_other_side_lies_in_two_cache_lines() {
+        assert!(std::mem::offset_of!(Leg, peer) + 16 <= 128);
+        assert!(std::mem::offset_of!(Leg, reception) <= 160);
+    }
+}

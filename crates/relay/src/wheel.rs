@@ -33,6 +33,10 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
+    /// What an item takes.
+    #[cfg(test)]
+    pub(crate) const ITEM_BYTES: usize = size_of::<Link>();
+
     pub(crate) fn new(step_us: u64) -> Wheel {
         Wheel {
             heads: [NONE; SLOTS as usize],

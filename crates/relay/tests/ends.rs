@@ -1,12 +1,12 @@
 //! How calls end, and what the controller may get wrong.
 
-mod common;
+mod world;
 
-use common::*;
 use relay::{
     Command, Direction, Event, Kind, Port, Reason, Refusal, Relay, Remote, SIDES_MAX, STREAMS_MAX,
     SessionId, Settings, Time,
 };
+use world::*;
 
 /// Lets the relay do what is due up to now, as its driver does.
 fn expire(world: &mut World) {

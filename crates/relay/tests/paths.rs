@@ -1,9 +1,9 @@
 //! Who hears whom.
 
-mod common;
+mod world;
 
-use common::*;
 use relay::{Command, Direction, Kind, Port, Reason, Remote, Settings};
+use world::*;
 
 const TO_CALLER: (u32, &str) = (0, "198.51.100.1:4000");
 const TO_CALLEE: (u32, &str) = (2, "203.0.113.2:5000");

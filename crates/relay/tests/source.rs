@@ -1,11 +1,11 @@
 //! Who may send to a port.
 
-mod common;
+mod world;
 
 use std::net::SocketAddr;
 
-use common::*;
 use relay::{Event, Learn, Reason, Remote, Settings};
+use world::*;
 
 const CALLEE: (u32, &str) = (2, "203.0.113.2:5000");
 
@@ -54,7 +54,7 @@ fn a_first_source_is_taken_from_a_host_of_the_peer_and_no_other() {
 
 #[test]
 fn a_better_source_displaces_a_worse_one_while_learning_and_not_later() {
-    for (wait_ms, is_taken) in [(100, true), (4_900, true), (5_100, false)] {
+    for (wait_ms, is_taken) in [(100, true), (1_900, true), (2_100, false)] {
         let mut world = World::call();
         let mut other = Sender::new(address("198.51.100.1:4999"), 1);
         world.stream(0, &mut other, 1, callee());
