@@ -14,7 +14,7 @@ debian_build="cc=build-essential c++=build-essential make=make git=git"
 debian_test="sipp=sip-tester baresip=baresip-core sipsak=sipsak ip=iproute2 valgrind=valgrind
     /usr/lib/postgresql/*/bin/postgres=postgresql mariadbd=mariadb-server"
 debian_fuzz=""
-debian_bench="sipp=sip-tester kamailio=kamailio"
+debian_bench="sipp=sip-tester kamailio=kamailio rtpengine=rtpengine-daemon"
 
 # "cargo subcommand=crate"
 cargo_build=""
@@ -55,7 +55,7 @@ install_debian() {
         as_root $apt install --no-install-recommends "$@" </dev/null >&2
     fi
     if [ -d /run/systemd/system ]; then
-        for unit in kamailio mariadb postgresql; do
+        for unit in kamailio mariadb postgresql rtpengine-daemon; do
             case " $* " in *" $unit"*) as_root systemctl disable "$unit" >&2 || true ;; esac
         done
     fi

@@ -1,5 +1,5 @@
-//! Benchmarks side by side with peers: Debian's Kamailio and Holdline in turn under the same load
-//! from SIPp, on loopback. Ratios are the result; seconds of one machine are not.
+//! Benchmarks side by side with peers, Debian's Kamailio and rtpengine: they and Holdline in turn
+//! under the same load on loopback, from SIPp and a generator of RTP. Ratios are the result; seconds of one machine are not.
 //!
 //! Rows are printed as a table and written to `target/bench.json`. How to read them:
 //! `bench/README.md`.
@@ -9,6 +9,7 @@ mod floor;
 mod install;
 mod machine;
 mod process;
+mod relay;
 mod report;
 mod rows;
 mod server;
@@ -24,7 +25,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side ours|theirs]
                          [--repeats N] [--population N] [--program FILE]
 
-  --rows        proxy-call, register-digest, register-memory, udp-floor (default: all)
+  --rows        udp-floor, proxy-call, register-digest, register-memory, relay-floor,
+                relay-100, relay-500, relay-1000 (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
@@ -36,6 +38,10 @@ const ROWS: &[&str] = &[
     "proxy-call",
     "register-digest",
     "register-memory",
+    "relay-floor",
+    "relay-100",
+    "relay-500",
+    "relay-1000",
 ];
 
 /// What is to be run, and for how long.
@@ -116,7 +122,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> ExitCode {
 
 fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     let target = target_folder(root);
-    let needs_load = plan.rows.iter().any(|row| row != "udp-floor");
+    let needs_load = plan.rows.iter().any(|row| !row.ends_with("-floor"));
     let mut holdline = Err("not asked for".to_owned());
     if needs_load {
         install::missing(plan.sides.contains(&Side::Theirs))?;
@@ -127,6 +133,9 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
             };
         }
     }
+    let relays = plan.rows.iter().any(|row| row.starts_with("relay-"));
+    let generator = relays.then(|| install::generator(root, &target));
+    let generator = generator.transpose()?;
     let versions = machine::versions(holdline.as_deref().ok());
     report::say_machine(&versions);
     let folder = target
@@ -139,6 +148,7 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
         root,
         folder: &folder,
         holdline: &holdline,
+        generator: generator.as_deref(),
     };
 
     let mut done: Vec<Row> = Vec::new();
@@ -150,6 +160,17 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     }
     report::print(&done);
     Ok(())
+}
+
+/// The load generator of the relay rows, for [`run`] only: it reads a plan and writes a result.
+pub(crate) fn relay_load(plan: &str, result: &str) -> ExitCode {
+    match relay::load::run(Path::new(plan), Path::new(result)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("relay-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Where cargo builds: the machine's choice, or `target`.

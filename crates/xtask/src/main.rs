@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Some(("instructions", [option])) if option == "--lower" => {
             instructions::run(&root(), instructions::Mode::Lower)
         }
+        Some(("relay-load", [plan, result])) => bench::relay_load(plan, result),
         Some(("bench", rest)) => bench::run(&root(), rest),
         _ => {
             eprintln!("{USAGE}");

@@ -38,7 +38,7 @@ impl fmt::Display for Error {
             Self::Io { doing, error } => write!(f, "{doing}: {error}"),
             Self::Missing(programs) => write!(
                 f,
-                "not installed: {}; on Debian: apt-get install sip-tester kamailio",
+                "not installed: {}; on Debian: apt-get install sip-tester kamailio rtpengine-daemon",
                 programs.join(", ")
             ),
             Self::Program { name, said } => write!(f, "{name} failed:\n{said}"),

@@ -1,5 +1,5 @@
-//! What the benchmark needs on the machine: SIPp and Kamailio from Debian, and Holdline built in
-//! release.
+//! What the benchmark needs on the machine: SIPp, Kamailio and rtpengine from Debian, and Holdline
+//! and the load generator of the relay rows built in release.
 
 use super::error::Error;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::Command;
 const PROGRAMS: &[(&str, &str, bool)] = &[
     ("sipp", "sip-tester", false),
     ("kamailio", "kamailio", true),
+    ("rtpengine", "rtpengine-daemon", true),
 ];
 
 /// Installs the Debian packages of the programs that are not there.
@@ -32,12 +33,16 @@ pub(crate) fn missing(with_peer: bool) -> Result<(), Error> {
         packages.join(" ")
     );
     let _ = Command::new("sh").args(["-c", &install]).status();
-    if packages.contains(&"kamailio") && Path::new("/run/systemd/system").exists() {
-        // The package starts its service, which nobody asked for.
-        println!("bench: stopping the kamailio service that the package started");
-        let stop = "sudo=; [ \"$(id -u)\" = 0 ] || sudo=sudo; \
-                    $sudo systemctl disable --now kamailio.service";
-        let _ = Command::new("sh").args(["-c", stop]).status();
+    for service in ["kamailio", "rtpengine-daemon"] {
+        if packages.contains(&service) && Path::new("/run/systemd/system").exists() {
+            // The package starts its service, which nobody asked for.
+            println!("bench: stopping the {service} service that the package started");
+            let stop = format!(
+                "sudo=; [ \"$(id -u)\" = 0 ] || sudo=sudo; \
+                 $sudo systemctl disable --now {service}.service"
+            );
+            let _ = Command::new("sh").args(["-c", &stop]).status();
+        }
     }
     let absent: Vec<&'static str> = wanted().map(|&(program, _, _)| program).collect();
     match absent.as_slice() {
@@ -58,14 +63,32 @@ pub(crate) fn path_of(program: &str) -> Option<PathBuf> {
 /// Builds Holdline in release and says where it is, or why there is none.
 pub(crate) fn holdline(root: &Path, target: &Path) -> Result<PathBuf, String> {
     println!("bench: building holdline in release");
+    built(root, target, "holdline")
+}
+
+/// Builds the load generator of the relay rows, which is this program in release: it has to cost
+/// little.
+///
+/// # Errors
+/// Why it is not there.
+pub(crate) fn generator(root: &Path, target: &Path) -> Result<PathBuf, Error> {
+    println!("bench: building the load generator in release");
+    built(root, target, "xtask").map_err(|said| Error::Program {
+        name: "building the load generator".to_owned(),
+        said,
+    })
+}
+
+/// Builds a package in release and says where its program is.
+fn built(root: &Path, target: &Path, package: &str) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(root)
-        .args(["build", "--release", "--quiet", "--package", "holdline"])
+        .args(["build", "--release", "--quiet", "--package", package])
         .status();
     match built {
-        Ok(status) if status.success() => Ok(target.join("release").join("holdline")),
-        Ok(status) => Err(format!("holdline does not build ({status})")),
+        Ok(status) if status.success() => Ok(target.join("release").join(package)),
+        Ok(status) => Err(format!("{package} does not build ({status})")),
         Err(error) => Err(format!("cargo cannot be run: {error}")),
     }
 }

@@ -6,13 +6,18 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What was measured, on what: `kamailio`, `holdline`, `sipp`, `kernel`, `cpu`, `cpus`.
+/// What was measured, on what: `kamailio`, `rtpengine`, `holdline`, `sipp`, `kernel`, `cpu`, `cpus`.
 pub(crate) fn versions(holdline: Option<&Path>) -> BTreeMap<&'static str, String> {
     let mut versions = BTreeMap::new();
     let kamailio = path_of("kamailio").map(|path| said(&path, "-v"));
     versions.insert(
         "kamailio",
         kamailio.map_or_else(unknown, |text| after(&text, "version: kamailio ")),
+    );
+    let rtpengine = path_of("rtpengine").map(|path| said(&path, "--version"));
+    versions.insert(
+        "rtpengine",
+        rtpengine.map_or_else(unknown, |text| after(&text, "Version: ")),
     );
     let sipp = path_of("sipp").map(|path| said(&path, "-v"));
     versions.insert(

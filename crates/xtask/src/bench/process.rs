@@ -205,7 +205,7 @@ fn ticks_to_us(ticks: u64) -> f64 {
 
 /// User and system time of this very process, in microseconds.
 pub(crate) fn own_cpu_us() -> f64 {
-    ticks_to_us(stat(std::process::id()).map_or(0, |stat| stat.own_ticks))
+    one_cpu_us(std::process::id())
 }
 
 /// User and system time of a process and all its descendants, those that ended and were waited
@@ -217,6 +217,11 @@ pub(crate) fn cpu_us(root: u32) -> f64 {
         .map(|stat| stat.own_ticks + stat.children_ticks)
         .sum();
     ticks_to_us(ticks)
+}
+
+/// User and system time of one process with all its threads, in microseconds.
+pub(crate) fn one_cpu_us(pid: u32) -> f64 {
+    ticks_to_us(stat(pid).map_or(0, |stat| stat.own_ticks))
 }
 
 /// What this benchmark does not account for: the time all processors were busy, less that of this

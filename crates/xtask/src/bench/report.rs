@@ -134,9 +134,10 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Three decimals are more than a run can tell.
+/// Three decimals are more than a run can tell, but for a small part of a whole.
 fn rounded(value: f64) -> Value {
-    json!((value * 1000.0).round() / 1000.0)
+    let factor = if value.abs() < 1.0 { 1e7 } else { 1e3 };
+    json!((value * factor).round() / factor)
 }
 
 /// One row of the result.
@@ -146,6 +147,8 @@ pub(crate) struct Row {
     /// What was done, in a sentence.
     pub(crate) work: String,
     pub(crate) unit: &'static str,
+    /// With whom it compares.
+    pub(crate) peer: &'static str,
     pub(crate) ours: Option<Figure>,
     pub(crate) theirs: Option<Figure>,
     notes: Map<String, Value>,
@@ -158,6 +161,7 @@ impl Row {
             id: id.to_owned(),
             work: String::new(),
             unit,
+            peer: "-",
             ours: None,
             theirs: None,
             notes: Map::new(),
@@ -187,6 +191,9 @@ impl Row {
         }
         if let Some(ours) = &self.ours {
             ours.fields("ours", "", &mut fields);
+            for (name, value) in &ours.notes {
+                fields.insert((*name).to_owned(), rounded(*value));
+            }
         }
         if let Some(theirs) = &self.theirs {
             theirs.fields("theirs", "theirs_", &mut fields);
@@ -234,7 +241,7 @@ pub(crate) fn print(rows: &[Row]) {
         "row",
         "unit",
         "holdline (min-max)",
-        "kamailio (min-max)",
+        "peer (min-max)",
         "ratio",
         "failed",
         "out of order",
@@ -265,8 +272,10 @@ pub(crate) fn print(rows: &[Row]) {
         );
     }
     println!(
-        "\nholdline / kamailio in the columns with a stroke; ratio: holdline's part of kamailio's"
+        "\nholdline / peer in the columns with a stroke; ratio: holdline's part of the peer's; peer: \
+         kamailio, in the relay rows rtpengine"
     );
+    print_relays(rows);
     let others = rows
         .iter()
         .flat_map(|row| [row.ours.as_ref(), row.theirs.as_ref()])
@@ -275,6 +284,39 @@ pub(crate) fn print(rows: &[Row]) {
         .fold(0.0, f64::max);
     if others > OTHERS_PERCENT_MAX {
         println!("NOT TO BE QUOTED: other processes used up to {others:.0} % of the machine");
+    }
+}
+
+/// What only relays have: a second table.
+fn print_relays(rows: &[Row]) {
+    let relays: Vec<&Row> = rows.iter().filter(|row| row.peer == "rtpengine").collect();
+    if relays.is_empty() {
+        return;
+    }
+    println!(
+        "\n{:<16} {:>19} {:>21} {:>21} {:>21} {:>15}",
+        "row", "loss %", "delay p50 µs", "delay p99 µs", "delay max µs", "bytes a call"
+    );
+    for row in relays {
+        let pair = |name: &str, digits: usize, factor: f64| {
+            let of = |figure: Option<&Figure>| {
+                let value = figure.and_then(|figure| figure.notes.get(name));
+                value.map_or_else(
+                    || "-".to_owned(),
+                    |value| format!("{:.digits$}", value * factor),
+                )
+            };
+            format!("{} / {}", of(row.ours.as_ref()), of(row.theirs.as_ref()))
+        };
+        println!(
+            "{:<16} {:>19} {:>21} {:>21} {:>21} {:>15}",
+            row.id,
+            pair("loss", 4, 100.0),
+            pair("delay_p50_us", 0, 1.0),
+            pair("delay_p99_us", 0, 1.0),
+            pair("delay_max_us", 0, 1.0),
+            pair("memory_per_call_bytes", 0, 1.0),
+        );
     }
 }
 
@@ -311,6 +353,19 @@ mod tests {
         assert_eq!(json["ratio"], Value::Null);
         assert_eq!(json["theirs"], json!(256.0));
         assert_eq!(json["theirs_failed"], json!(0));
+    }
+
+    #[test]
+    fn our_further_figures_have_plain_names_too() {
+        let mut sample = Sample::new(3.0);
+        sample.note("loss", 0.25);
+        let mut row = Row::new("relay-100", "µs CPU per packet");
+        row.ours = Figure::of(&[sample.clone()]);
+        row.theirs = Figure::of(&[sample]);
+        let json = row.to_json(&BTreeMap::new());
+        for name in ["loss", "ours_loss", "theirs_loss"] {
+            assert_eq!(json[name], json!(0.25), "{name}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::Plan;
 use super::error::Error;
 use super::floor;
 use super::process::{self, Keeper};
+use super::relay;
 use super::report::{Figure, Row, Sample};
 use super::server::{DOMAIN, PASSWORD, Running, Server, Side, free_udp_port};
 use super::sipp::{self, Counts, Load};
@@ -66,12 +67,24 @@ const TRIAL: Timing = Timing {
 type Work = fn(&Scene<'_>, &mut Keeper, &Visit<'_>) -> Result<Sample, Error>;
 
 /// One repetition at one server.
-struct Visit<'a> {
+pub(crate) struct Visit<'a> {
     server: &'a Server,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     timing: Timing,
     /// Registrations of register-memory.
     population: u64,
+}
+
+impl<'a> Visit<'a> {
+    /// One that knows by itself how long it takes.
+    pub(crate) fn new(server: &'a Server, folder: PathBuf) -> Self {
+        Self {
+            server,
+            folder,
+            timing: QUICK,
+            population: 0,
+        }
+    }
 }
 
 /// What all rows need.
@@ -84,6 +97,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) folder: &'a Path,
     /// Our program, or why there is none.
     pub(crate) holdline: &'a Result<PathBuf, String>,
+    /// The load generator of the relay rows, if there are any.
+    pub(crate) generator: Option<&'a Path>,
 }
 
 impl Scene<'_> {
@@ -95,6 +110,10 @@ impl Scene<'_> {
     pub(crate) fn row(&self, id: &str, keeper: &mut Keeper) -> Result<Row, Error> {
         match id {
             "udp-floor" => udp_floor(),
+            "relay-floor" => relay::floor(self, keeper),
+            "relay-100" => relay::row(self, keeper, id, 100),
+            "relay-500" => relay::row(self, keeper, id, 500),
+            "relay-1000" => relay::row(self, keeper, id, 1_000),
             "proxy-call" => {
                 let work = "INVITE, 100, 180, 200, ACK, 1 s held, BYE, 200 through a \
                             record-routing proxy, callee by location lookup, UDP";
@@ -152,91 +171,113 @@ impl Scene<'_> {
         work: Work,
     ) -> Result<Row, Error> {
         let mut row = Row::new(id, unit);
-        let mut absent = self.holdline.as_ref().err().cloned();
         let is_memory = unit.starts_with("bytes");
         let mut peer = Server::Kamailio { children: 2 };
         if self.plan.sides.contains(&Side::Theirs) && !is_memory {
-            peer = self.cheapest_peer(keeper, id, work, &mut row)?;
+            let children = self.cheapest(&mut row, "children", &CHILDREN_TRIED, |&children| {
+                let server = Server::Kamailio { children };
+                let visit = Visit {
+                    server: &server,
+                    folder: self.folder.join(format!("{id}-trial-{children}")),
+                    timing: if self.plan.is_quick { QUICK } else { TRIAL },
+                    population: 0,
+                };
+                let sample = work(self, keeper, &visit)?;
+                let who = format!("kamailio, trial with children={children}");
+                Ok((who, children.to_string(), sample))
+            })?;
+            peer = Server::Kamailio { children };
         }
         if let Server::Kamailio { children } = peer {
             row.note("theirs_children", children);
         }
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let repeats = if is_memory { 1 } else { self.plan.repeats };
+        self.in_turn(&mut row, "kamailio", repeats, |side, repeat, program| {
+            let ours = Server::Holdline {
+                program: program.to_owned(),
+                template: "holdline.toml",
+            };
+            let visit = Visit {
+                server: if side == Side::Ours { &ours } else { &peer },
+                folder: self.folder.join(format!("{id}-{repeat}-{side:?}")),
+                timing: self.timing(),
+                population: self.population(side),
+            };
+            work(self, keeper, &visit)
+        })?;
+        Ok(row)
+    }
+
+    /// Measures both sides `repeats` times, the first to go alternating: `measure(side, repetition,
+    /// our program)`.
+    ///
+    /// # Errors
+    /// When the peer could not be measured. That our side could not is said in the row.
+    pub(crate) fn in_turn(
+        &self,
+        row: &mut Row,
+        peer: &'static str,
+        repeats: usize,
+        mut measure: impl FnMut(Side, usize, &Path) -> Result<Sample, Error>,
+    ) -> Result<(), Error> {
+        let mut absent = self.holdline.as_ref().err().cloned();
+        let program = self.holdline.as_deref().unwrap_or(Path::new(""));
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for repeat in 0..repeats {
             let mut sides = self.plan.sides.clone();
             if repeat % 2 == 1 {
                 sides.reverse();
             }
             for side in sides {
-                let visit = |server| Visit {
-                    server,
-                    folder: self.folder.join(format!("{id}-{repeat}-{side:?}")),
-                    timing: self.timing(),
-                    population: self.population(side),
-                };
-                match (side, self.holdline) {
-                    (Side::Theirs, _) => {
-                        let sample = work(self, keeper, &visit(&peer))?;
-                        sample.say("kamailio", unit);
-                        theirs.push(sample);
-                    }
-                    (Side::Ours, Ok(program)) if absent.is_none() => {
-                        let program = program.clone();
-                        match work(self, keeper, &visit(&Server::Holdline { program })) {
-                            Ok(sample) => {
-                                sample.say("holdline", unit);
-                                ours.push(sample);
-                            }
-                            Err(error) => absent = Some(error.to_string()),
+                if side == Side::Theirs {
+                    let sample = measure(side, repeat, program)?;
+                    sample.say(peer, row.unit);
+                    theirs.push(sample);
+                } else if absent.is_none() {
+                    match measure(side, repeat, program) {
+                        Ok(sample) => {
+                            sample.say("holdline", row.unit);
+                            ours.push(sample);
                         }
+                        Err(error) => absent = Some(error.to_string()),
                     }
-                    _ => {}
                 }
             }
         }
+        row.peer = peer;
         row.ours = Figure::of(&ours);
         row.theirs = Figure::of(&theirs);
         if let Some(reason) = absent.filter(|_| self.plan.sides.contains(&Side::Ours)) {
             println!("  holdline: not measured: {reason}");
             row.note("ours_absent", reason);
         }
-        Ok(row)
+        Ok(())
     }
 
-    /// The peer with the number of workers that costs it least and fails nothing.
-    fn cheapest_peer(
+    /// The one of several set-ups of the peer that costs it least and fails nothing, or least.
+    /// `measure` returns what it measured, as a sentence and a word.
+    ///
+    /// # Errors
+    /// When one could not be measured.
+    pub(crate) fn cheapest<T: Copy>(
         &self,
-        keeper: &mut Keeper,
-        id: &str,
-        work: Work,
         row: &mut Row,
-    ) -> Result<Server, Error> {
-        let mut best = (u64::MAX, f64::INFINITY, 1);
-        let mut tried = serde_json::Map::new();
-        for children in CHILDREN_TRIED {
-            let server = Server::Kamailio { children };
-            let sample = work(
-                self,
-                keeper,
-                &Visit {
-                    server: &server,
-                    folder: self.folder.join(format!("{id}-trial-{children}")),
-                    timing: if self.plan.is_quick { QUICK } else { TRIAL },
-                    population: 0,
-                },
-            )?;
-            sample.say(
-                &format!("kamailio, trial with children={children}"),
-                row.unit,
-            );
-            tried.insert(children.to_string(), sample.to_json());
+        what: &str,
+        tried: &[T],
+        mut measure: impl FnMut(&T) -> Result<(String, String, Sample), Error>,
+    ) -> Result<T, Error> {
+        let mut best = (u64::MAX, f64::INFINITY, tried[0]);
+        let mut samples = serde_json::Map::new();
+        for one in tried {
+            let (who, word, sample) = measure(one)?;
+            sample.say(&who, row.unit);
+            samples.insert(word, sample.to_json());
             if (sample.failed, sample.value) < (best.0, best.1) {
-                best = (sample.failed, sample.value, children);
+                best = (sample.failed, sample.value, *one);
             }
         }
-        row.note("theirs_by_children", tried);
-        Ok(Server::Kamailio { children: best.2 })
+        row.note(&format!("theirs_by_{what}"), samples);
+        Ok(best.2)
     }
 
     fn scenario(&self, name: &str) -> PathBuf {
@@ -244,7 +285,7 @@ impl Scene<'_> {
     }
 
     /// Starts a server, works with it, and stops it whatever came of it.
-    fn with_server(
+    pub(crate) fn with_server(
         &self,
         keeper: &mut Keeper,
         visit: &Visit<'_>,
@@ -267,7 +308,7 @@ impl Scene<'_> {
     }
 
     /// Registers the phones of `file`, `count` of them, for the `pass`-th time.
-    fn register(
+    pub(crate) fn register(
         &self,
         keeper: &mut Keeper,
         visit: &Visit<'_>,
@@ -300,7 +341,7 @@ impl Scene<'_> {
 }
 
 /// Users with one contact each, as an injection file of SIPp.
-struct Phones {
+pub(crate) struct Phones {
     name: &'static str,
     file: PathBuf,
     count: u64,
@@ -308,7 +349,7 @@ struct Phones {
 }
 
 impl Phones {
-    fn write(
+    pub(crate) fn write(
         visit: &Visit<'_>,
         name: &'static str,
         per_s: u64,
@@ -357,7 +398,7 @@ fn settle(seconds: u64) {
     clippy::cast_precision_loss,
     reason = "counts of a run are far below 2^52"
 )]
-fn per(total: f64, count: u64) -> f64 {
+pub(crate) fn per(total: f64, count: u64) -> f64 {
     total / count.max(1) as f64
 }
 

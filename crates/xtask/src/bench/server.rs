@@ -1,8 +1,9 @@
-//! The two servers that are compared, started and stopped the same way.
+//! The servers that are compared, started and stopped the same way.
 
 use super::error::Error;
 use super::install::path_of;
 use super::process::{self, Keeper, Process};
+use super::relay::rtpengine;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -34,19 +35,34 @@ pub(crate) enum Side {
 pub(crate) enum Server {
     /// With this many worker processes.
     Kamailio { children: u32 },
-    /// The program at this path.
-    Holdline { program: PathBuf },
+    /// With this many threads that relay, or its default of one a processor.
+    Rtpengine { threads: Option<u32> },
+    /// The program at this path, with the configuration of this name.
+    Holdline {
+        program: PathBuf,
+        template: &'static str,
+    },
 }
 
 /// A server that answers.
 #[derive(Debug)]
 pub(crate) struct Running {
     process: Process,
-    /// Where it takes SIP over UDP.
+    /// Where it takes SIP over UDP; rtpengine's, where it takes commands.
     pub(crate) address: SocketAddr,
 }
 
 impl Running {
+    /// A server that was started elsewhere.
+    pub(crate) fn new(process: Process, address: SocketAddr) -> Self {
+        Self { process, address }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// User and system time of all its processes so far, in microseconds.
     pub(crate) fn cpu_us(&self) -> f64 {
         process::cpu_us(self.process.pid())
@@ -91,7 +107,11 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], free_udp_port()?));
         match self {
             Self::Kamailio { children } => kamailio(keeper, root, folder, address, *children),
-            Self::Holdline { program } => holdline(keeper, root, folder, address, program, users),
+            Self::Rtpengine { threads } => rtpengine::start(keeper, folder, address, *threads),
+            Self::Holdline { program, template } => {
+                let template = root.join("bench").join(template);
+                holdline(keeper, &template, folder, address, program, users)
+            }
         }
     }
 }
@@ -126,16 +146,15 @@ fn kamailio(
 
 fn holdline(
     keeper: &mut Keeper,
-    root: &Path,
+    template: &Path,
     folder: &Path,
     address: SocketAddr,
     program: &Path,
     users: &[String],
 ) -> Result<Running, Error> {
     let admin = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()?));
-    let template = fs::read_to_string(root.join("bench/holdline.toml"))
-        .map_err(Error::io("reading bench/holdline.toml"))?;
-    let text = template
+    let text = fs::read_to_string(template)
+        .map_err(Error::io("reading holdline's configuration in bench/"))?
         .replace("{data}", &folder.join("data").to_string_lossy())
         .replace("{listen}", &address.to_string())
         .replace("{admin}", &admin.to_string());
@@ -172,7 +191,14 @@ fn holdline(
     }
 }
 
-fn wait_until_ready(process: &mut Process, is_ready: impl Fn() -> bool) -> Result<(), Error> {
+/// Waits until a server that was just started answers.
+///
+/// # Errors
+/// What it printed when it ended; [`Error::Late`].
+pub(crate) fn wait_until_ready(
+    process: &mut Process,
+    is_ready: impl Fn() -> bool,
+) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(READY_LIMIT_S);
     while Instant::now() < deadline {
         if !matches!(process.ended(), Ok(None)) {
