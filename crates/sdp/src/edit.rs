@@ -108,14 +108,59 @@ impl Edits {
 
 /// Appends `IP4 192.0.2.1` or `IP6 2001:db8::1`.
 pub(crate) fn write_type_and_address(out: &mut Vec<u8>, address: IpAddr) {
-    let written = match address {
-        IpAddr::V4(v4) => write!(out, "IP4 {v4}"),
-        IpAddr::V6(v6) => write!(out, "IP6 {v6}"),
-    };
-    written.expect("writing to a Vec cannot fail");
+    match address {
+        IpAddr::V4(v4) => {
+            out.extend_from_slice(b"IP4 ");
+            let [first, rest @ ..] = v4.octets();
+            write_number(out, first.into());
+            for octet in rest {
+                out.push(b'.');
+                write_number(out, octet.into());
+            }
+        }
+        IpAddr::V6(v6) => write!(out, "IP6 {v6}").expect("writing to a Vec cannot fail"),
+    }
 }
 
-/// Appends a port in digits.
-pub(crate) fn write_port(out: &mut Vec<u8>, port: u16) {
-    write!(out, "{port}").expect("writing to a Vec cannot fail");
+/// Appends a number in digits, in a fraction of the time that formatting takes.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: u16) {
+    let mut digits = [0; 5];
+    let mut left = number;
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_digits() {
+        for number in [0, 7, 10, 99, 100, 9_999, 65_535] {
+            let mut out = Vec::new();
+            write_number(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_with_their_type() {
+        for (address, expected) in [
+            ("203.0.113.255", "IP4 203.0.113.255"),
+            ("0.0.0.0", "IP4 0.0.0.0"),
+            ("2001:DB8::1", "IP6 2001:db8::1"),
+        ] {
+            let mut out = Vec::new();
+            write_type_and_address(&mut out, address.parse().expect("an address"));
+            assert_eq!(out, expected.as_bytes());
+        }
+    }
 }

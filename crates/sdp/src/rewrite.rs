@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::edit::{Edits, write_port, write_type_and_address};
+use crate::edit::{Edits, write_number, write_type_and_address};
 use crate::index::{Description, Entry, Rtcp, Section};
 use crate::line::Span;
 use crate::media::Transport;
@@ -104,7 +104,7 @@ fn relay_line(
     edits: &mut Edits,
 ) {
     let body = description.body;
-    edits.replace(body, entry.port_span, |out| write_port(out, ports.rtp));
+    edits.replace(body, entry.port_span, |out| write_number(out, ports.rtp));
     replace_connection(body, &entry.section, address, edits);
     match entry.rtcp {
         Some(Ok(rtcp)) => {
@@ -114,7 +114,7 @@ fn relay_line(
                 false => ports.rtcp,
             };
             if rtcp.port != 0 {
-                edits.replace(body, rtcp.port_span, |out| write_port(out, port));
+                edits.replace(body, rtcp.port_span, |out| write_number(out, port));
             }
             replace_rtcp_address(body, &rtcp, address, edits);
         }
@@ -124,7 +124,7 @@ fn relay_line(
         None if entry.has_rtcp_mux && ports.rtcp == ports.rtp => {}
         None => insert_line(description, entry.end, edits, |out| {
             out.extend_from_slice(b"a=rtcp:");
-            write_port(out, ports.rtcp);
+            write_number(out, ports.rtcp);
         }),
     }
 }
