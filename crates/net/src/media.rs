@@ -19,15 +19,26 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Largest packet handed on, in bytes. A longer one is dropped and counted as huge: RTP keeps below
 /// the path's 1,500 bytes, since a fragment lost is a packet lost.
 pub const PACKET_BYTES_MAX: usize = 2_048;
 
-/// Most packets taken from one socket in a turn, so that one that is flooded does not hold up the
-/// others.
-const PACKETS_PER_SOCKET_MAX: u32 = 8;
+/// Most packets handled in one [`Media::turn`]; the others come with the next. It bounds the time
+/// until the caller looks at its inbox and its timers, to some milliseconds.
+pub const PACKETS_PER_TURN_MAX: u32 = 2_048;
+
+/// Most sockets that one look at the kernel's list of ready ones brings.
+const EVENTS_MAX: usize = 512;
+
+/// So many packets in one turn make the next one let packets gather. With fewer, sleeping twice, until
+/// the end of the delay and until the next packet, costs more than it saves.
+const GATHER_FROM: u32 = 2;
+
+/// Shorter sleeps are left out: going to sleep and waking costs about as much.
+const SLEEP_MIN: Duration = Duration::from_micros(50);
 
 /// How the sockets of a [`Media`] are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +51,9 @@ pub struct MediaOptions {
     /// The class of service that packets leave with (RFC 2474), 46 being Expedited Forwarding
     /// (RFC 3246); 0 leaves them unmarked.
     pub dscp: u8,
+    /// Longest time that a packet may wait so that others come together with it, where there are
+    /// many. Zero lets every packet wake the thread. What it costs and saves is in decision 0009.
+    pub delay_max: Duration,
 }
 
 impl Default for MediaOptions {
@@ -48,6 +62,7 @@ impl Default for MediaOptions {
             freebind: false,
             receive_buffer_bytes: 64 << 10,
             dscp: 46,
+            delay_max: Duration::from_micros(1_500),
         }
     }
 }
@@ -66,16 +81,34 @@ pub struct Turn {
     /// Packets that could not be sent for another reason: no route, a packet filter, a socket that
     /// does not exist, an address of the other family.
     pub unsent: u32,
+    /// Packets that the kernel dropped because a socket's buffer was full, as far as noticed in this
+    /// turn: each turn asks one socket, so the news may be some seconds old.
+    pub overflowed: u32,
     /// [`Waker::wake`] was called: there is something in the queues that it stands for.
     pub woken: bool,
+}
+
+/// A bound socket.
+struct Port {
+    socket: Socket,
+    /// Drops of the kernel that were reported already.
+    overflowed: u32,
 }
 
 /// The media sockets of one thread.
 pub struct Media {
     options: MediaOptions,
     poller: Poller,
-    sockets: Vec<Socket>,
+    ports: Vec<Port>,
     room: Box<[u8; PACKET_BYTES_MAX]>,
+    /// When the last turn began to handle packets.
+    began: Instant,
+    /// How long that took.
+    busy: Duration,
+    /// It brought so many packets that letting them gather pays.
+    gathers: bool,
+    /// The socket whose drops are asked for next.
+    asked: usize,
 }
 
 impl Media {
@@ -86,9 +119,13 @@ impl Media {
     pub fn new(options: MediaOptions) -> io::Result<Media> {
         Ok(Media {
             options,
-            poller: Poller::new()?,
-            sockets: Vec::new(),
+            poller: Poller::with_events(EVENTS_MAX)?,
+            ports: Vec::new(),
             room: Box::new([0; PACKET_BYTES_MAX]),
+            began: Instant::now(),
+            busy: Duration::ZERO,
+            gathers: false,
+            asked: 0,
         })
     }
 
@@ -102,7 +139,7 @@ impl Media {
         if address.ip().is_unspecified() {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
-        let index = u32::try_from(self.sockets.len())
+        let index = u32::try_from(self.ports.len())
             .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let socket = Socket::open(Kind::Datagram, address)?;
         let class = i32::from(self.options.dscp) << 2;
@@ -120,7 +157,10 @@ impl Media {
         socket.bind(address)?;
         self.poller
             .add(&socket, Token(u64::from(index)), Interest::Readable)?;
-        self.sockets.push(socket);
+        self.ports.push(Port {
+            socket,
+            overflowed: 0,
+        });
         Ok(index)
     }
 
@@ -129,9 +169,9 @@ impl Media {
     /// # Errors
     /// `NotFound` when there is no such socket.
     pub fn local_address(&self, index: u32) -> io::Result<SocketAddr> {
-        let socket = self.sockets.get(index as usize);
-        socket
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
+        let port = self.ports.get(index as usize);
+        port.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
+            .socket
             .local_address()
     }
 
@@ -142,7 +182,11 @@ impl Media {
 
     /// Waits, at most for `timeout`, for packets or a wake. Each packet received is handed to
     /// `each(socket, source, packet)`, which may change it and says from which socket and where to it
-    /// goes on, if anywhere.
+    /// goes on, if anywhere. At most [`PACKETS_PER_TURN_MAX`] packets, and of each socket one after all
+    /// others that are ready had one.
+    ///
+    /// Where there are many packets, the turn first sleeps until they have gathered
+    /// ([`MediaOptions::delay_max`]); a wake is then noticed at the end of that sleep.
     ///
     /// # Errors
     /// The kernel refuses to wait; nothing that a peer does leads to one.
@@ -152,54 +196,110 @@ impl Media {
         mut each: impl FnMut(u32, SocketAddr, &mut [u8]) -> Option<(u32, SocketAddr)>,
     ) -> io::Result<Turn> {
         let mut turn = Turn::default();
-        for ready in self.poller.wait(Some(timeout))? {
-            if ready.token == Token::WAKER {
-                turn.woken = true;
-                continue;
+        let slept = self.gather(timeout);
+        let mut wait = timeout.saturating_sub(slept);
+        let (mut began, mut handled) = (None, 0);
+        loop {
+            let ready = self.poller.wait(Some(wait))?;
+            if ready.is_empty() {
+                break;
             }
-            let index = ready.token.0 as u32;
-            let Some(socket) = self.sockets.get(index as usize) else {
-                continue;
-            };
-            for _ in 0..PACKETS_PER_SOCKET_MAX {
-                let Ok((length, source)) = sys::receive_from(socket.as_fd(), &mut self.room[..])
-                else {
-                    break;
-                };
-                let (Some(packet), Some(source)) = (self.room.get_mut(..length), source) else {
-                    turn.huge += 1;
+            // What is left of a burst, and what comes meanwhile, is found by looking again.
+            wait = Duration::ZERO;
+            began.get_or_insert_with(Instant::now);
+            for ready in ready {
+                if ready.token == Token::WAKER {
+                    turn.woken = true;
                     continue;
-                };
-                turn.received += 1;
-                if let Some((from, destination)) = each(index, source, packet) {
-                    send(&self.sockets, from, destination, packet, &mut turn);
                 }
+                let index = ready.token.0 as u32;
+                relay_one(&self.ports, index, &mut self.room[..], &mut turn, &mut each);
+                handled += 1;
+            }
+            if handled >= PACKETS_PER_TURN_MAX {
+                break;
             }
         }
+        self.began = began.unwrap_or_else(Instant::now);
+        self.busy = self.began.elapsed();
+        self.gathers = handled >= GATHER_FROM;
+        turn.overflowed = self.ask_for_drops();
         Ok(turn)
+    }
+
+    /// Sleeps while packets gather, if there are many; returns for how long. A packet that just missed
+    /// the last turn waits for the start of this one and then, at worst, for all others: so turns
+    /// begin the delay less the work of a turn apart.
+    fn gather(&self, timeout: Duration) -> Duration {
+        if !self.gathers {
+            return Duration::ZERO;
+        }
+        let apart = self.options.delay_max.saturating_sub(self.busy);
+        let rest = apart.saturating_sub(self.began.elapsed()).min(timeout);
+        if rest < SLEEP_MIN {
+            return Duration::ZERO;
+        }
+        thread::sleep(rest);
+        rest
+    }
+
+    /// The packets that the kernel dropped on one socket since it was last asked.
+    fn ask_for_drops(&mut self) -> u32 {
+        self.asked += 1;
+        if self.asked >= self.ports.len() {
+            self.asked = 0;
+        }
+        let Some(port) = self.ports.get_mut(self.asked) else {
+            return 0;
+        };
+        let drops = port.socket.drops().unwrap_or(port.overflowed);
+        let since = drops.wrapping_sub(port.overflowed);
+        port.overflowed = drops;
+        since
     }
 }
 
-fn send(sockets: &[Socket], from: u32, destination: SocketAddr, packet: &[u8], turn: &mut Turn) {
-    let socket = sockets.get(from as usize);
-    match socket.map(|socket| sys::send_to(socket.as_fd(), packet, destination)) {
-        Some(Ok(())) => turn.sent += 1,
-        Some(Err(error))
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
-            ) =>
-        {
-            turn.congested += 1;
-        }
-        _ => turn.unsent += 1,
+/// Receives one packet on socket `index`, asks `each` and sends it on.
+fn relay_one(
+    ports: &[Port],
+    index: u32,
+    room: &mut [u8],
+    turn: &mut Turn,
+    each: &mut impl FnMut(u32, SocketAddr, &mut [u8]) -> Option<(u32, SocketAddr)>,
+) {
+    let Some(port) = ports.get(index as usize) else {
+        return;
+    };
+    let (length, source) = match sys::receive_from(port.socket.as_fd(), room) {
+        Ok((length, Some(source))) => (length, source),
+        // Nothing there after all (a wrong checksum, say).
+        _ => return,
+    };
+    let Some(packet) = room.get_mut(..length) else {
+        turn.huge += 1;
+        return;
+    };
+    turn.received += 1;
+    let Some((from, destination)) = each(index, source, packet) else {
+        return;
+    };
+    let Some(port) = ports.get(from as usize) else {
+        turn.unsent += 1;
+        return;
+    };
+    match sys::send_to(port.socket.as_fd(), packet, destination) {
+        Ok(()) => turn.sent += 1,
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => turn.congested += 1,
+            _ => turn.unsent += 1,
+        },
     }
 }
 
 impl fmt::Debug for Media {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Media")
-            .field("sockets", &self.sockets.len())
+            .field("ports", &self.ports.len())
             .finish_non_exhaustive()
     }
 }

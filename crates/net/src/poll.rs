@@ -88,7 +88,7 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// Waits for a handful of descriptors, level-triggered: what is ready is reported in each wait
+/// Waits for descriptors, level-triggered: what is ready is reported in each wait
 /// until it has been dealt with.
 pub struct Poller {
     epoll: Epoll,
@@ -102,6 +102,11 @@ pub struct Poller {
 impl Poller {
     /// A poller that watches nothing yet.
     pub fn new() -> io::Result<Poller> {
+        Poller::with_events(EVENTS_MAX)
+    }
+
+    /// A poller that takes as many as `events_max` events in one wait.
+    pub(crate) fn with_events(events_max: usize) -> io::Result<Poller> {
         let wakeup = Wakeup {
             state: AtomicU8::new(AWAKE),
             signal: EventFd::open()?,
@@ -114,8 +119,8 @@ impl Poller {
         )?;
         Ok(Poller {
             epoll,
-            events: Events::new(EVENTS_MAX),
-            ready: Vec::with_capacity(EVENTS_MAX + 1),
+            events: Events::new(events_max),
+            ready: Vec::with_capacity(events_max + 1),
             wakeup: Arc::new(wakeup),
             timer: None,
         })
