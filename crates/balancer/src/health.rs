@@ -195,13 +195,17 @@ impl Health {
 
     /// Does what is due: a probe's answer is given up, a time out ends.
     pub(crate) fn poll(&mut self, now: Time) -> Change {
-        if self.stage == Stage::Out && now >= self.exiled_until {
-            if !self.is_probed() {
-                return self.step(Input::AliveEnough, Reason::Trial, now);
-            }
-            if self.answers >= self.settings.answers_back {
-                return self.step(Input::AliveEnough, self.answers_reason(), now);
-            }
+        if !self.is_probed() {
+            // A probe that was on its way when a reload ended probing decides nothing any more.
+            self.waiting = false;
+            let is_over = self.stage != Stage::In && now >= self.exiled_until;
+            return is_over
+                .then(|| self.step(Input::AliveEnough, Reason::Trial, now))
+                .flatten();
+        }
+        let is_back = self.answers >= self.settings.answers_back && now >= self.exiled_until;
+        if self.stage == Stage::Out && is_back {
+            return self.step(Input::AliveEnough, self.answers_reason(), now);
         }
         if self.waiting && now >= self.probe_deadline() {
             self.waiting = false;

@@ -234,12 +234,18 @@ impl Pool {
             member.tier = tier as u8;
             let weight_max = &mut self.tiers[tier].weight_max;
             *weight_max = member.wish.weight.max(*weight_max);
-            if member.sorted_at != priorities[tier] {
-                member.sorted_at = priorities[tier];
+        }
+        self.resize_orders();
+        for number in 0..len {
+            let Some(member) = &mut self.members[number] else {
+                continue;
+            };
+            let sorted_at = priorities[usize::from(member.tier)];
+            if member.sorted_at != sorted_at {
+                member.sorted_at = sorted_at;
                 self.detach(number as u16);
             }
         }
-        self.resize_orders();
         self.standings = [0; STANDINGS];
         for member in self.members.iter().flatten() {
             self.standings[member.standing as usize] += 1;

@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 /// Events that wait to be fetched. The oldest are lost beyond it, and counted.
 pub const EVENTS_MAX: usize = 4_096;
 
+/// Times that [`Pools::poll`] looks at a target at most, in the mean.
+const WAKES_PER_POLL: usize = 8;
+
 /// What [`Pools`] counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -287,7 +290,12 @@ impl Pools {
 
     /// Appends to `due` what is to be done now, and lets happen what time alone brings about.
     pub fn poll(&mut self, now: Time, due: &mut Vec<Due>) {
-        while let Some(&Reverse((at, index))) = self.timers.peek() {
+        // More than this is due at once only by a mistake of ours, which must not stop the thread.
+        let wakes_max = self.targets.len() * WAKES_PER_POLL + WAKES_PER_POLL;
+        for _ in 0..wakes_max {
+            let Some(&Reverse((at, index))) = self.timers.peek() else {
+                break;
+            };
             if at > now {
                 break;
             }

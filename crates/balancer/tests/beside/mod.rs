@@ -174,10 +174,16 @@ impl Bench {
 
     /// Lets time pass until the next thing that is due.
     pub(crate) fn step(&mut self) {
+        self.step_into(&mut Vec::new());
+    }
+
+    /// The same, and appends what was due.
+    pub(crate) fn step_into(&mut self, all: &mut Vec<Due>) {
         let next = self.pools.next().expect("something is due");
         self.now = self.now.max(next);
         let due = self.poll();
         self.answer(&due);
+        all.extend(&due);
         let next = self.pools.next().expect("something is due");
         assert!(
             next > self.now,
@@ -201,6 +207,10 @@ impl Bench {
             self.step();
         }
         self.now = until;
+    }
+
+    pub(crate) fn run_to(&mut self, now: Time) {
+        self.now = self.now.max(now);
     }
 
     pub(crate) fn events(&self) -> &[Event] {
