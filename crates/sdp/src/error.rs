@@ -118,7 +118,7 @@ pub enum Error {
         /// Which line.
         line: u16,
     },
-    /// A payload type that is no number up to 127 (RFC 3551), in an m-line of RTP.
+    /// A payload type that is no number up to 127 (RFC 3551), or more of them than there are, in an m-line of RTP.
     PayloadType {
         /// Which line.
         line: u16,

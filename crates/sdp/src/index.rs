@@ -34,6 +34,9 @@ impl Default for Limits {
     }
 }
 
+/// How many payload types there are (RFC 3550 section 5.1).
+const PAYLOAD_TYPES: usize = 128;
+
 /// The `o=` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin<'a> {
@@ -459,8 +462,7 @@ impl Index {
             if entry.port == 0 {
                 continue;
             }
-            let mut formats = Fields::new(body, entry.formats).peekable();
-            if formats.peek().is_none() {
+            if Fields::new(body, entry.formats).next().is_none() {
                 return Err(Error::MediaLine { line });
             }
             if !entry.needs_ports() {
@@ -469,9 +471,9 @@ impl Index {
             if entry.port_count != Some(1) {
                 return Err(Error::PortCount { line });
             }
-            let is_rtp = entry.protocol.transport() == Transport::Rtp;
-            if is_rtp && formats.any(|format| number(format.of(body), 127).is_none()) {
-                return Err(Error::PayloadType { line });
+            if entry.protocol.transport() == Transport::Rtp {
+                let are_good = are_payload_types(body, entry.formats);
+                are_good.then_some(()).ok_or(Error::PayloadType { line })?;
             }
             let connection = entry.section.connection.or(self.session.connection);
             let media = media as u8;
@@ -480,6 +482,15 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// Whether a format list is one of payload types, and not of more than there are.
+fn are_payload_types(body: &[u8], formats: Span) -> bool {
+    let mut count = 0;
+    Fields::new(body, formats).all(|format| {
+        count += 1;
+        count <= PAYLOAD_TYPES && number(format.of(body), 127).is_some()
+    })
 }
 
 /// `a=rtcp:<port> [<nettype> <addrtype> <connection-address>]`

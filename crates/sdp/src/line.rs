@@ -97,11 +97,10 @@ impl<'a> Lines<'a> {
     /// Where the text of the line at `start` ends and where the next line begins.
     fn ends(&self, start: usize, line: u16) -> Result<(usize, usize), Error> {
         let rest = &self.body[start..];
-        let Some(found) = memchr::memchr3(b'\r', b'\n', 0, rest) else {
-            return Ok((self.body.len(), self.body.len()));
-        };
+        let found = find_control(rest).unwrap_or(rest.len());
         let end = start + found;
         match &rest[found..] {
+            [] => Ok((end, end)),
             [b'\n', ..] => Ok((end, end + 1)),
             [b'\r', b'\n', ..] => Ok((end, end + 2)),
             _ => Err(Error::ControlByte { line }),
@@ -113,6 +112,33 @@ impl<'a> Lines<'a> {
             .iter()
             .all(|byte| matches!(byte, b'\r' | b'\n'))
     }
+}
+
+/// The offset of the first CR, LF or NUL. Lines are short: taking eight bytes at a time is quicker than a
+/// search that has to set up.
+fn find_control(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let is_end = |byte: u8| matches!(byte, b'\r' | b'\n' | 0);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        // The bytes below 0x0E, the lowest of them for certain: it borrows, and none below it does.
+        let bits = u64::from_le_bytes(*word);
+        let below = bits.wrapping_sub(LOW * 0x0e) & !bits & HIGH;
+        if below == 0 {
+            continue;
+        }
+        let lowest = below.trailing_zeros() as usize / 8;
+        if is_end(word[lowest]) {
+            return Some(number * 8 + lowest);
+        }
+        if let Some(at) = word.iter().position(|&byte| is_end(byte)) {
+            return Some(number * 8 + at);
+        }
+    }
+    let start = words.len() * 8;
+    let at = rest.iter().position(|&byte| is_end(byte))?;
+    Some(start + at)
 }
 
 fn is_space(byte: u8) -> bool {
@@ -158,13 +184,17 @@ impl Iterator for Fields<'_> {
 
     fn next(&mut self) -> Option<Span> {
         let bytes = self.rest.of(self.body);
-        let skipped = bytes.iter().position(|&byte| !is_space(byte))?;
-        let bytes = &bytes[skipped..];
-        let length = bytes.iter().position(|&byte| is_space(byte));
-        let start = self.rest.start as usize + skipped;
-        let field = Span::new(start, start + length.unwrap_or(bytes.len()));
-        self.rest.start = field.end;
-        Some(field)
+        let mut start = 0;
+        while is_space(*bytes.get(start)?) {
+            start += 1;
+        }
+        let mut end = start + 1;
+        while bytes.get(end).is_some_and(|&byte| !is_space(byte)) {
+            end += 1;
+        }
+        let base = self.rest.start as usize;
+        self.rest.start += end as u32;
+        Some(Span::new(base + start, base + end))
     }
 }
 
@@ -237,4 +267,54 @@ fn is_host_name(bytes: &[u8]) -> bool {
     };
     let last = bytes.rsplit(|&byte| byte == b'.').next().unwrap_or(bytes);
     bytes.split(|&byte| byte == b'.').all(is_label) && !last.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_end_is_found_at_any_offset_and_nothing_else_is() {
+        let filler: Vec<u8> = (1..=255u8)
+            .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+            .collect();
+        assert_eq!(find_control(&filler), None);
+        for length in 0..40 {
+            for byte in [b'\r', b'\n', 0] {
+                let mut bytes = filler[..length].to_vec();
+                bytes.extend([byte, b'x', b'\n']);
+                assert_eq!(find_control(&bytes), Some(length));
+                bytes.extend_from_slice(&filler);
+                assert_eq!(find_control(&bytes), Some(length));
+            }
+        }
+    }
+
+    #[test]
+    fn fields_are_what_stands_between_white_space() {
+        let body = b"xx  a\tbc   d xx";
+        let span = Span::new(2, body.len() - 2);
+        let fields: Vec<&[u8]> = Fields::new(body, span)
+            .map(|field| field.of(body))
+            .collect();
+        assert_eq!(fields, [b"a".as_slice(), b"bc", b"d"]);
+        assert_eq!(Fields::new(body, Span::new(2, 4)).next(), None);
+        assert_eq!(Fields::new(body, Span::default()).next(), None);
+    }
+
+    #[test]
+    fn a_number_is_digits_up_to_its_limit() {
+        for (digits, expected) in [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("65535", Some(65_535)),
+            ("65536", None),
+            ("4294967296", None),
+            ("", None),
+            ("-1", None),
+            ("1 ", None),
+        ] {
+            assert_eq!(number(digits.as_bytes(), 65_535), expected, "{digits}");
+        }
+    }
 }

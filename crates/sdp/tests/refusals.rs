@@ -184,6 +184,13 @@ fn an_m_line_has_a_port_and_formats() {
 }
 
 #[test]
+fn there_are_128_payload_types() {
+    let line = |count| format!("m=audio 4000 RTP/AVP{}", " 0".repeat(count));
+    assert_eq!(with_media(&line(128)), Ok(()));
+    assert_eq!(with_media(&line(129)), Err(Error::PayloadType { line: 6 }));
+}
+
+#[test]
 fn what_has_two_readings_is_refused() {
     assert_eq!(
         with_media("c=IN IP4 192.0.2.6"),

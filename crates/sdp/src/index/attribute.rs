@@ -54,9 +54,10 @@ impl Attribute {
             ],
             _ => &[],
         };
+        let first = name.first()?.to_ascii_lowercase();
         let found = candidates
             .iter()
-            .find(|(candidate, _)| name.eq_ignore_ascii_case(candidate))?;
+            .find(|(candidate, _)| candidate[0] == first && name.eq_ignore_ascii_case(candidate))?;
         Some(found.1)
     }
 }
