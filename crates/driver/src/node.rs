@@ -605,4 +605,6 @@ fn sweep_shard(shared: &Shared, shard: &Mutex<registrar::Location>) {
 }
 
 #[cfg(test)]
+mod media_tests;
+#[cfg(test)]
 mod tests;

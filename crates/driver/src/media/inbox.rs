@@ -57,6 +57,11 @@ impl RelayInbox {
         self.length.load(Ordering::Relaxed) >= COMMANDS_BUSY
     }
 
+    /// Whether commands wait.
+    pub(super) fn has_commands(&self) -> bool {
+        self.length.load(Ordering::Acquire) > 0
+    }
+
     /// Leaves commands, in order, and empties `batch`.
     pub(super) fn push(&self, batch: &mut Vec<Command>) {
         if batch.is_empty() {
@@ -69,7 +74,7 @@ impl RelayInbox {
             waiting.dropped += (before - batch.len()) as u64;
         }
         waiting.commands.append(batch);
-        self.length.store(waiting.commands.len(), Ordering::Relaxed);
+        self.length.store(waiting.commands.len(), Ordering::Release);
         drop(waiting);
         self.waker.wake();
     }
@@ -82,6 +87,13 @@ impl RelayInbox {
     pub(crate) fn stop(&self) {
         self.lock().is_over = true;
         self.waker.wake();
+    }
+
+    /// Takes the commands alone.
+    pub(super) fn take_commands(&self, commands: &mut Vec<Command>) {
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.commands, commands);
+        self.length.store(0, Ordering::Relaxed);
     }
 
     /// Takes everything: commands and questions into buffers that are empty. Gives how many commands were

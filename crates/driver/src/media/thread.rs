@@ -81,11 +81,21 @@ impl RelayThread {
         let timeout = self.relay.next().map_or(PAUSE_MAX, |next| {
             PAUSE_MAX.min(Duration::from_micros(next.micros_since(now)))
         });
-        let relay = &mut self.relay;
+        let Some(inbox) = shared.relays.inbox(self.number) else {
+            return;
+        };
+        let (relay, commands) = (&mut self.relay, &mut state.commands);
         // One look at the clock for what came together.
         let mut arrival = None;
         let turned = self.media.turn(timeout, |socket, source, packet| {
             let now = *arrival.get_or_insert_with(|| clock.media_now());
+            // A phone that was just answered may be faster than the thread that told of it.
+            if inbox.has_commands() {
+                inbox.take_commands(commands);
+                for command in commands.drain(..) {
+                    relay.command(now, command);
+                }
+            }
             relay.receive(now, socket, source, packet)
         });
         state.counters.turns += 1;

@@ -4,7 +4,7 @@ use sip::digest::{Algorithm, WithoutQop};
 use store::StoreOptions;
 
 /// Two workers on a port of the system's choice.
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         domains: vec!["example.org".to_owned()],
         listeners: vec![Listener {
@@ -33,13 +33,25 @@ fn settings() -> Settings {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_worker_that_has_ended_is_missed() {
-    let folder = tempfile::tempdir().expect("a folder");
+pub(super) async fn try_start(
+    settings: Settings,
+    folder: &tempfile::TempDir,
+) -> Result<Arc<Node>, StartError> {
     let url = format!("sqlite:{}", folder.path().join("t.db").display());
     let store = Store::open(&url, StoreOptions::default()).await;
-    let node = Node::start(settings(), store.expect("a store")).await;
-    let node = node.expect("a node");
+    Node::start(settings, store.expect("a store")).await
+}
+
+/// A node, and the folder of its store.
+pub(super) async fn start(settings: Settings) -> (Arc<Node>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = try_start(settings, &folder).await;
+    (node.expect("a node"), folder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_has_ended_is_missed() {
+    let (node, _folder) = start(settings()).await;
     assert!(node.workers_alive());
     node.shared.inboxes[1].push(Item::Stop);
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -48,6 +48,8 @@ pub(crate) struct Phone {
     pub(crate) registration: (String, u32),
     /// What its Contact says, if that is not where it is.
     pub(crate) contact: String,
+    /// What it offers and answers with.
+    pub(crate) description: String,
     seen: HashSet<String>,
 }
 
@@ -80,6 +82,7 @@ impl Phone {
             algorithm: Algorithm::Md5,
             registration: (unique("reg"), 0),
             contact: format!("sip:{user}@{local}{transport}"),
+            description: OFFER.to_owned(),
             seen: HashSet::new(),
         }
     }
@@ -259,7 +262,7 @@ impl Phone {
             &mut dialog,
             "INVITE",
             &format!("{lines}{credentials}"),
-            OFFER,
+            &self.description,
         );
         dialog.invite.clone_from(&invite);
         self.send(&invite);
@@ -268,7 +271,7 @@ impl Phone {
 
     /// Sends an INVITE, asserts the status of its refusal and acknowledges that.
     pub(crate) fn invites(&mut self, dialog: &mut Dialog, lines: &str, status: u16) -> Message {
-        let invite = self.within(dialog, "INVITE", lines, OFFER);
+        let invite = self.within(dialog, "INVITE", lines, &self.description);
         dialog.invite.clone_from(&invite);
         self.send(&invite);
         self.refused(dialog, status)
@@ -368,7 +371,7 @@ impl Phone {
         };
         let (from, call_id) = (request.header("From"), request.header("Call-ID"));
         let body = if request.method() == "INVITE" && status.starts_with('2') {
-            OFFER
+            &self.description
         } else {
             ""
         };
