@@ -5,7 +5,7 @@
 //! sends them to somebody who did not ask for them.
 //!
 //! The approach: [`Index`] notes where the parts lie that a relay reads or changes ([`Description`] is
-//! the pair of bytes and index), and refuses what has two readings. [`rewrite`] lists the changes as
+//! the pair of bytes and index), and refuses what has two readings. [`rewrite()`] lists the changes as
 //! [`Edits`] over the same bytes; all else is written as it came. [`check_answer`] compares an answer
 //! with its offer (RFC 3264). All storage is reused, so that nothing is allocated per description after
 //! warm-up.
@@ -13,13 +13,13 @@
 //! Not attempted: choosing codecs, making descriptions, ICE and BUNDLE through the relay (both are
 //! taken out, which is their own fallback), resolving host names, media over TCP.
 
-pub mod answer;
-pub mod edit;
-pub mod error;
-pub mod index;
+mod answer;
+mod edit;
+mod error;
+mod index;
 mod line;
-pub mod media;
-pub mod rewrite;
+mod media;
+mod rewrite;
 
 pub use answer::check_answer;
 pub use edit::{Edit, Edits};

@@ -36,7 +36,8 @@ pub struct Rewrite<'r> {
 ///   address of a rejected line changes too; it serves for nothing but to show the inside.
 /// - The hold of RFC 2543, `c=` with `0.0.0.0` or `::`, stays (RFC 3264 section 8.4).
 /// - `a=rtcp` of a line with ports: the port, which is RTP's where it was (both share one, RFC 5761), and the
-///   address, if it had one, be it the `0.0.0.0` that browsers put there. Port 0 stays. It is added where the relay's RTCP port is not one above RTP.
+///   address, if it had one, be it the `0.0.0.0` that browsers put there. Port 0 stays. It is added where
+///   the relay's RTCP port is not one above RTP.
 /// - ICE (RFC 8839) goes at both levels: `candidate`, `remote-candidates`, `end-of-candidates`, `ice-ufrag`,
 ///   `ice-pwd`, `ice-options`, `ice-lite`, `ice-mismatch`, `ice-pacing`. Candidates lead around the relay,
 ///   and with an end that has none its peer uses `c=` and `m=`.
