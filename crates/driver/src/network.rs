@@ -66,6 +66,8 @@ impl proxy::MediaPorts for Surface<'_> {
     }
 }
 
+impl proxy::Farm for Surface<'_> {}
+
 impl proxy::Network for Surface<'_> {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         let fits = |listener: &&Listener| {

@@ -149,7 +149,7 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) -> bool {
-        if input.settings.is_trusted(input.flow.remote.ip()) {
+        if input.settings.is_trusted(input.flow.remote.ip()) || directory.is_target(&input.flow) {
             return true;
         }
         let mut claimed = std::mem::take(&mut self.claimed);
@@ -246,7 +246,14 @@ impl Edge {
         output: &mut Output,
     ) {
         let request = input.request;
-        if !self.find_targets(input, routes, uri, destination, directory) {
+        let pool = match destination {
+            Destination::User => self.pool_of(input, directory),
+            _ => None,
+        };
+        if pool.is_some() {
+            self.targets.clear();
+            self.targets.push(uri.bytes, b"", None, 1_000);
+        } else if !self.find_targets(input, routes, uri, destination, directory) {
             let is_known = directory.has_user(&self.aor);
             return self.refuse(input, if is_known { 480 } else { 404 }, &mut output.outbox);
         }
@@ -277,6 +284,7 @@ impl Edge {
             from: input.flow,
             server,
             loop_part,
+            pool,
         };
         let mut surroundings = surroundings(
             &mut self.layer,

@@ -10,6 +10,7 @@ use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
 
 use crate::directory::Directory;
 use crate::output::{Counted, Now, Output};
+use crate::pools::Probes;
 use crate::register::Held;
 use crate::settings::Settings;
 
@@ -31,6 +32,7 @@ pub struct Edge {
     /// Who the sender of a request says he is.
     pub(crate) claimed: Vec<u8>,
     pub(crate) counted: Counted,
+    pub(crate) probes: Probes,
     pub(crate) is_draining: bool,
     index: Index,
 }
@@ -76,6 +78,7 @@ impl Edge {
             aor: Vec::new(),
             claimed: Vec::new(),
             counted: Counted::default(),
+            probes: Probes::default(),
             is_draining: false,
             index: Index::new(),
         }
@@ -122,6 +125,11 @@ impl Edge {
         let Some((client, user)) =
             number.and_then(|number| self.layer.find_client(number, cseq.method))
         else {
+            if cseq.method == Method::Options
+                && number.is_some_and(|number| self.probe_answered(number, response, directory))
+            {
+                return;
+            }
             return self.counted.add("stray-response");
         };
         if self

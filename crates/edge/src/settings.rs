@@ -5,6 +5,8 @@ use sip::Limits;
 use sip::digest::{Algorithm, NonceSource, WithoutQop};
 use transaction::Timers;
 
+use crate::pools::PoolRoute;
+
 /// Settings of authentication.
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
@@ -27,6 +29,8 @@ pub struct Settings {
     pub registrar: registrar::Policy,
     /// Those of authentication.
     pub auth: AuthSettings,
+    /// Which requests go to pools of media servers; the first that fits holds.
+    pub pool_routes: Vec<PoolRoute>,
     /// Bounds on messages.
     pub limits: Limits,
     /// Base values of the timers.

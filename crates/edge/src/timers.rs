@@ -97,7 +97,7 @@ impl Edge {
     /// Whether anything may wait for an answer of a peer; if not, [`Edge::flow_failed`] has nothing to do
     /// for it. Connections come and go far more often than while a call is being set up over them.
     pub fn may_wait_for(&self, peer: SocketAddr) -> bool {
-        self.layer.may_have_clients_to(peer)
+        self.layer.may_have_clients_to(peer) || self.is_probing(peer)
     }
 
     /// Takes note that nothing can be sent on a flow any more: what waits for an answer on it fails.
@@ -109,6 +109,7 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
+        self.probes_failed(&failed, directory);
         let mut clients = Vec::new();
         self.layer.clients_of(failed, &mut clients);
         for client in clients {

@@ -258,6 +258,7 @@ fn settings() -> Settings {
             record_route: true,
             max_breadth: 60,
             serial_ring_ms: 10_000,
+            pool: proxy::pool::Settings::default(),
             media: proxy::media::Settings::default(),
             cookie_secret: (11, 12),
         },
@@ -268,6 +269,7 @@ fn settings() -> Settings {
             without_qop: WithoutQop::Refuse,
             trusted: vec!["192.0.2.0/24".parse().expect("a net")],
         },
+        pool_routes: Vec::new(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         retry_after_s: 5,
@@ -323,6 +325,8 @@ impl Users {
 }
 
 impl proxy::MediaPorts for Users {}
+
+impl proxy::Farm for Users {}
 
 impl Network for Users {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {

@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 
+use balancer::CallSlot;
 use hashbrown::HashTable;
 use transaction::layer::Id;
 use transaction::{Slab, Time};
@@ -53,8 +54,20 @@ pub struct Call {
     pub media: Option<Anchored>,
     /// The proxy's side of that.
     pub(crate) anchor: Option<Id>,
+    /// Its place among the calls that are counted at its target.
+    pub(crate) slot: Counted,
     /// Answers beyond the first that were not hung up yet: the INVITE was forked.
     forks: u16,
+}
+
+/// A place among the calls of a target. Copies of a call are for those who look, and have none.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(pub(crate) Option<CallSlot>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Counted {
+        Counted(None)
+    }
 }
 
 impl Call {
@@ -69,6 +82,7 @@ impl Call {
             answered: None,
             media: None,
             anchor: None,
+            slot: Counted::default(),
             forks: 0,
         }
     }

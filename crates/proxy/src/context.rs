@@ -1,9 +1,12 @@
 //! The response context of one request (RFC 3261 section 16.7) and the choice of the best response.
 
+use balancer::{PoolId, TargetId};
 use transaction::layer::Id;
 use transaction::{ClientId, Flow, ServerId, Time};
 
+use crate::failover::Try;
 use crate::negotiate::{Exchange, Refusal};
+use crate::pool::Chosen;
 use crate::target::{Target, Targets};
 
 /// How far one branch is.
@@ -74,6 +77,12 @@ pub(crate) struct Context {
     pub(crate) exchange: Option<Exchange>,
     /// The callee's side of the dialog that a BYE ends.
     pub(crate) callee: Option<u8>,
+    /// The pool that the request goes to, the targets it was sent to, and how far it is there.
+    pub(crate) pool: Option<PoolId>,
+    pub(crate) tried: Vec<TargetId>,
+    pub(crate) tries: Vec<Try>,
+    /// The target of the try that is about to begin.
+    pub(crate) chosen: Option<Chosen>,
     /// Why we refuse the request ourselves.
     pub(crate) refusal: Option<Refusal>,
 }
@@ -107,6 +116,16 @@ impl Context {
         self.exchange = None;
         self.callee = None;
         self.refusal = None;
+        self.pool = None;
+        self.tried.clear();
+        debug_assert!(self.tries.iter().all(|one| one.slot.is_none()));
+        self.tries.clear();
+        self.chosen = None;
+    }
+
+    /// The request at the target of a client transaction.
+    pub(crate) fn try_of(&mut self, client: ClientId) -> Option<&mut Try> {
+        self.tries.iter_mut().find(|one| one.client == Some(client))
     }
 
     /// The side of the media that a client transaction's peer is.

@@ -9,6 +9,8 @@ pub enum CallNote {
     Started,
     /// Somebody rings.
     Ringing,
+    /// Its target was left for the next one.
+    Moved,
     /// Somebody answered.
     Answered,
     /// It ended without an answer.
@@ -59,6 +61,12 @@ pub struct Counters {
     pub calls_silent: u64,
     /// Session descriptions in responses that were taken out, since they could not be relayed.
     pub descriptions_refused: u64,
+    /// Requests that were sent to another target of their pool.
+    pub moved_on: u64,
+    /// Requests that found no target in their pool.
+    pub pool_shortages: u64,
+    /// Targets that answered after they were given up, and were hung up.
+    pub hung_up_late: u64,
     /// Times that there were no ports for a description.
     pub ports_lacking: u64,
 }

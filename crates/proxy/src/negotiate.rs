@@ -24,12 +24,25 @@ const SPARE_MAX: usize = 4_096;
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
+    /// When it may be worth another try.
+    pub(crate) retry_after_s: Option<u32>,
+}
+
+impl Refusal {
+    fn of((status, reason): (u16, &'static str)) -> Refusal {
+        Refusal {
+            status,
+            reason,
+            retry_after_s: None,
+        }
+    }
 }
 
 /// Ports or commands are used up: the caller may come again.
 const NO_PORTS: Refusal = Refusal {
     status: 503,
     reason: "No Media Ports",
+    retry_after_s: None,
 };
 
 /// The two sides that a request within a dialog goes between.
@@ -289,10 +302,7 @@ impl Proxy {
         let span = match body::session_description(message) {
             Ok(Some(span)) => span,
             Ok(None) => return Ok(false),
-            Err(error) => {
-                let (status, reason) = error.status();
-                return Err(Refusal { status, reason });
-            }
+            Err(error) => return Err(Refusal::of(error.status())),
         };
         let Some(found) = self.anchors.get_mut(anchor) else {
             return Ok(false);
@@ -308,10 +318,7 @@ impl Proxy {
                     splice(message, span, &scratch.edits, splices);
                 }
             }),
-            Err(error) => {
-                let (status, reason) = error.status();
-                Err(Refusal { status, reason })
-            }
+            Err(error) => Err(Refusal::of(error.status())),
         };
         let anchored = found.relay.map(|relay| Anchored {
             relay,
@@ -378,6 +385,10 @@ impl Proxy {
     /// Takes a call out of the table, and gives its ports back.
     pub(crate) fn drop_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, call: Id) {
         let anchor = self.calls.get(call).and_then(|call| call.anchor);
+        let slot = self.calls.get_mut(call).and_then(|call| call.slot.0.take());
+        if let Some(slot) = slot {
+            s.network.release(slot);
+        }
         self.calls.end(call);
         if let Some(mut anchor) = anchor.and_then(|anchor| self.anchors.remove(anchor)) {
             anchor.close(s.network);
@@ -421,7 +432,7 @@ impl Proxy {
             self.counters.calls_silent += 1;
             self.counters.calls_ended += 1;
             self.note_call(s, call, CallNote::Silent);
-            self.calls.end(call);
+            self.drop_call(s, call);
         }
     }
 
@@ -443,18 +454,12 @@ fn take<N: Network>(
             .offer(s.network, sides, description)
             .map_err(|error| match error {
                 NoPorts::Taken => NO_PORTS,
-                NoPorts::Absent => Refusal {
-                    status: 503,
-                    reason: "No Media Address",
-                },
+                NoPorts::Absent => Refusal::of((503, "No Media Address")),
             }),
         Role::Answer => match anchor.answer(s.network, sides, description) {
             true => Ok(()),
             // RFC 3264 section 6: an answer has the lines of its offer.
-            false => Err(Refusal {
-                status: 488,
-                reason: "Not Acceptable Here",
-            }),
+            false => Err(Refusal::of((488, "Not Acceptable Here"))),
         },
     }
 }

@@ -15,12 +15,13 @@ use crate::event::{CallNote, Counters, Event};
 use crate::forward::{self, branch_edits, common_edits};
 use crate::media::MediaPorts;
 use crate::negotiate::{Refusal, Scratch};
+use crate::pool::Farm;
 use crate::route::{self, Preprocessed};
 use crate::settings::Settings;
 use crate::target::{NextHop, Target, Targets};
 
 /// What the proxy asks of the machine it runs on.
-pub trait Network: MediaPorts {
+pub trait Network: MediaPorts + Farm {
     /// The flow on which a peer is reached: which of our addresses and, for streams, whether at all.
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow>;
 
@@ -79,6 +80,8 @@ pub struct Forward<'a> {
     pub server: ServerId,
     /// Its loop part.
     pub loop_part: u64,
+    /// The pool whose targets are its next hop, if it is for one.
+    pub pool: Option<balancer::PoolId>,
 }
 
 /// An ACK that is to be forwarded.
@@ -201,6 +204,7 @@ impl Proxy {
         context.from = Some(forward.from);
         context.is_invite = request.method() == Some(Method::Invite);
         context.loop_part = forward.loop_part;
+        context.pool = forward.pool;
         let breadth = request
             .number(HeaderName::MaxBreadth, u32::from(u16::MAX))
             .ok()
@@ -246,7 +250,8 @@ impl Proxy {
         }
         let group = context.open_group();
         let is_strict = is_strict(forward.routes.next_route);
-        if is_strict || group < targets.as_slice().len() {
+        let is_pooled = context.pool.is_some();
+        if is_strict || is_pooled || group < targets.as_slice().len() {
             splices.write_range(request.buffer(), request.extent(), &mut context.request);
         }
         let id = self.contexts.insert(context);
@@ -318,6 +323,9 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return Ok(());
         };
+        if context.pool.is_some() {
+            return self.start_try(s, (id, at), request, next_route);
+        }
         let target = context.targets.as_slice()[context.branches[at].target];
         let flow = match hop(&context.targets, &target, next_route) {
             Ok(NextHop::Flow(flow)) => Some(flow),
@@ -346,7 +354,7 @@ impl Proxy {
         self.send_branch(s, (id, at), flow.ok_or(502u16)?, request, next_route)
     }
 
-    fn send_branch<N: Network>(
+    pub(crate) fn send_branch<N: Network>(
         &mut self,
         s: &mut Surroundings<'_, N>,
         (id, at): (Id, usize),

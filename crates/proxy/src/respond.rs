@@ -29,14 +29,18 @@ impl Proxy {
         response: &Message<'_>,
     ) {
         let id = Id::from_bits(user);
-        let Some(context) = self.contexts.get_mut(id) else {
+        if self.contexts.get(id).is_none() {
             self.counters.strays += 1;
             return;
-        };
+        }
         let status = response.status();
+        self.heard(s, id, client, status);
         if status == 100 {
             return;
         }
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
         let at = context
             .branches
             .iter()
@@ -58,6 +62,7 @@ impl Proxy {
             200..=299 => self.success(s, id, client, response),
             _ => {
                 self.branch_over(s, id, client);
+                self.try_over(s, id, client);
                 let Some(context) = self.contexts.get_mut(id) else {
                     return;
                 };
@@ -67,7 +72,9 @@ impl Proxy {
                 self.keep_if_better(s, id, response);
                 // RFC 3263 section 4.3: a 503 is a reason to try the next address.
                 let is_failure = status == 503;
-                if !(is_failure && self.try_alternate(s, (id, at))) {
+                let goes_on = self.moves_on(s, (id, at), response)
+                    || is_failure && self.try_alternate(s, (id, at));
+                if !goes_on {
                     self.branch_done(s, (id, at), 0);
                 }
             }
@@ -124,9 +131,12 @@ impl Proxy {
             return;
         };
         // RFC 4320 section 4.1: no provisional response but 100 to a request other than INVITE.
-        if context.is_final_sent || !context.is_invite {
+        if context.is_final_sent || !context.is_invite || self.is_given_up(id, client) {
             return;
         }
+        let Some(context) = self.contexts.get(id) else {
+            return;
+        };
         let (call, server) = (context.call, context.server);
         self.describe_response(s, id, client, response);
         self.pass(s, server, response);
@@ -149,6 +159,10 @@ impl Proxy {
         client: ClientId,
         response: &Message<'_>,
     ) {
+        if self.is_given_up(id, client) {
+            return self.hang_up_late(s, id, client, response);
+        }
+        self.settle_try(s, id, client);
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
@@ -289,6 +303,7 @@ impl Proxy {
 
     /// Answers with the best response (section 16.7 steps 6 to 9).
     pub(crate) fn finish<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
+        self.tries_over(s, id);
         if let Some(exchange) = self.contexts.get(id).and_then(|context| context.exchange)
             && let Some(anchor) = self.anchors.get_mut(exchange.anchor)
         {
@@ -324,8 +339,12 @@ impl Proxy {
                 let (best, challenges) = (&context.best, &context.challenges);
                 let sent = if is_made_here {
                     let reason = refusal.map_or(status::reason(status), |refusal| refusal.reason);
-                    let extra = match status {
-                        503 => retry_after(s.settings.media.retry_after_s),
+                    let extra = match (status, refusal) {
+                        (503, Some(refusal)) => retry_after(
+                            refusal
+                                .retry_after_s
+                                .unwrap_or(s.settings.media.retry_after_s),
+                        ),
                         _ => Vec::new(),
                     };
                     s.layer
@@ -411,6 +430,7 @@ impl Proxy {
                 };
                 context.clients_live = context.clients_live.saturating_sub(1);
                 self.branch_over(s, id, client);
+                self.try_over(s, id, client);
                 let Some(context) = self.contexts.get_mut(id) else {
                     return;
                 };
@@ -469,6 +489,13 @@ impl Proxy {
         if context.branches[at].state == BranchState::Done {
             return;
         }
+        let signal = match status {
+            503 => balancer::Signal::Unreachable,
+            _ => balancer::Signal::Timeout,
+        };
+        if self.try_failed(s, id, client, signal) {
+            return;
+        }
         if !self.try_alternate(s, (id, at)) {
             self.branch_done(s, (id, at), status);
         }
@@ -520,6 +547,10 @@ impl Proxy {
             let Some(context) = self.contexts.get(id) else {
                 continue;
             };
+            if context.pool.is_some() {
+                self.overdue(s, id);
+                continue;
+            }
             // An earlier group's entry says nothing about the one that rings now.
             let is_stale = s.now < context.rings_until
                 || context.is_final_sent

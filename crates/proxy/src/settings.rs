@@ -32,6 +32,8 @@ pub struct Settings {
     pub max_breadth: u16,
     /// How long a group of equal q rings before the next one is tried, in milliseconds.
     pub serial_ring_ms: u64,
+    /// When a call moves on to the next target of its pool.
+    pub pool: crate::pool::Settings,
     /// Whose media are anchored.
     pub media: crate::media::Settings,
     /// Signs the cookies in Record-Route.

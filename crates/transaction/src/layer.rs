@@ -20,7 +20,7 @@ use crate::time::Time;
 use crate::timer::{Role, Timers, delay_ms};
 use crate::wheel::Wheel;
 
-pub use client::{CancelOutcome, ClientTransaction};
+pub use client::{CancelOutcome, ClientTransaction, NOBODY};
 pub use server::{Request, ServerKey, ServerTransaction};
 pub use slab::{Buffers, Id, Slab};
 

@@ -26,6 +26,8 @@ struct Memory {
 
 impl proxy::MediaPorts for Memory {}
 
+impl proxy::Farm for Memory {}
+
 impl Network for Memory {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         Some(Flow {
@@ -86,6 +88,7 @@ impl Rig {
                 record_route: true,
                 max_breadth: 60,
                 serial_ring_ms: 30_000,
+                pool: proxy::pool::Settings::default(),
                 media: proxy::media::Settings::default(),
                 cookie_secret: (1, 2),
             },
@@ -96,6 +99,7 @@ impl Rig {
                 without_qop: WithoutQop::Accept,
                 trusted: vec!["192.0.2.33/32".parse().expect("a network")],
             },
+            pool_routes: Vec::new(),
             limits: sip::Limits::default(),
             timers: Timers::default(),
             retry_after_s: 10,

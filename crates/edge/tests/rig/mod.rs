@@ -6,6 +6,7 @@
     reason = "each test file uses its part"
 )]
 
+mod farm;
 mod media;
 mod message;
 
@@ -20,6 +21,7 @@ use sip::digest::{
 };
 use transaction::{Flow, Time, Timers, Transport};
 
+#[allow(unused_imports, reason = "not every test file has media")]
 pub use media::{Media, relayed, sdp, with_sdp};
 pub use message::{Sip, answer, request};
 
@@ -60,6 +62,7 @@ pub struct Users {
     uniques: u64,
     replay: ReplayFilter,
     pub media: Media,
+    pub farm: farm::Farm,
 }
 
 impl proxy::MediaPorts for Users {
@@ -77,6 +80,30 @@ impl proxy::MediaPorts for Users {
 
     fn thread(&self) -> u8 {
         7
+    }
+}
+
+impl proxy::Farm for Users {
+    fn choose(
+        &mut self,
+        pool: balancer::PoolId,
+        call: &balancer::Call<'_>,
+        is_call: bool,
+        tried: &[balancer::TargetId],
+    ) -> Result<proxy::Chosen, balancer::NoTarget> {
+        self.farm.choose(pool, call, is_call, tried)
+    }
+
+    fn release(&mut self, slot: balancer::CallSlot) {
+        self.farm.release(slot);
+    }
+
+    fn report(&mut self, target: balancer::TargetId, signal: balancer::Signal) {
+        self.farm.report(target, signal);
+    }
+
+    fn is_target(&mut self, flow: &Flow) -> bool {
+        self.farm.is_target(flow)
     }
 }
 
@@ -161,6 +188,7 @@ pub fn settings() -> Settings {
             record_route: true,
             max_breadth: 60,
             serial_ring_ms: 10_000,
+            pool: proxy::pool::Settings::default(),
             media: proxy::media::Settings::default(),
             cookie_secret: (11, 12),
         },
@@ -171,6 +199,7 @@ pub fn settings() -> Settings {
             without_qop: WithoutQop::Refuse,
             trusted: vec!["192.0.2.0/24".parse().expect("a net")],
         },
+        pool_routes: Vec::new(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         retry_after_s: 5,
@@ -199,6 +228,7 @@ impl Rig {
                 uniques: 0,
                 replay: ReplayFilter::new(1_024),
                 media: Media::new(100),
+                farm: farm::Farm::new(),
             },
             output,
             now_ms: 1_000,
@@ -378,6 +408,39 @@ impl Rig {
         self.settle();
     }
 
+    /// Says that a target of a pool is dead.
+    pub fn target_lost(&mut self, address: &str) {
+        let target = self.users.farm.target_at(address);
+        let now = self.now();
+        self.edge.target_lost(
+            &self.settings,
+            now,
+            target,
+            &mut self.users,
+            &mut self.output,
+        );
+        self.settle();
+    }
+
+    /// Probes the targets that are due.
+    pub fn probe_all(&mut self) {
+        self.users.farm.now_ms = self.now_ms;
+        for (target, number) in self.users.farm.due() {
+            let remote = self.users.farm.address(target).expect("an address");
+            let uri = format!("sip:{remote}");
+            let probe = edge::Probe {
+                target,
+                number,
+                uri: &uri,
+                transport: Transport::Udp,
+                remote,
+            };
+            self.edge
+                .probe(&self.settings, &probe, &mut self.users, &mut self.output);
+        }
+        self.settle();
+    }
+
     /// Takes everything that was sent.
     pub fn take(&mut self) -> Vec<Sip> {
         std::mem::take(&mut self.sent)
@@ -440,6 +503,7 @@ impl Rig {
         assert_eq!(counters.calls_answered, counters.calls_ended);
         assert!(self.output.commits.is_empty());
         self.users.media.has_forgotten();
+        self.users.farm.has_forgotten();
     }
 }
 

@@ -49,8 +49,8 @@ pub enum CancelOutcome {
 /// A CANCEL has the branch of its INVITE (section 9.1); its transaction is told apart by this.
 const OF_CANCEL: u64 = 0x5bd1_e995_9d1b_873d;
 
-/// The user's number of a CANCEL's own transaction: nobody waits for it.
-const NOBODY: u64 = u64::MAX;
+/// The user's number of a transaction that nobody waits for, as a CANCEL's own.
+pub const NOBODY: u64 = u64::MAX;
 
 impl Layer {
     /// Begins a client transaction: `write` appends the request, whose topmost Via holds `branch`, and it
@@ -225,6 +225,16 @@ impl Layer {
         }
         self.client_step(now, id, Event::Cancel, None, outbox);
         CancelOutcome::Sent
+    }
+
+    /// Sends an INVITE no more that nothing was heard of: a peer that comes back to life is not to begin a call
+    /// that went elsewhere. What it heard before is cancelled by [`Layer::cancel_client`].
+    pub fn fall_silent(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && client.state == State::Calling
+        {
+            client.deadlines.by_role[Role::Retransmit as usize] = Time::MAX;
+        }
     }
 
     /// Tells a client transaction that its message could not be delivered (section 17.1.4). Gives the
