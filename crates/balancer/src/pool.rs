@@ -264,7 +264,7 @@ impl Pool {
             match &mut tier.order {
                 Order::Turns(turns) => turns.resize(len, weight_max),
                 Order::Least(buckets) => buckets.resize(len),
-                Order::Hash(_) => {}
+                Order::Hash(slots) => slots.resize(len),
             }
         }
     }

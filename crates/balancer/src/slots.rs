@@ -24,6 +24,8 @@ pub(crate) struct Slots {
     /// What the owner of a slot won it with: the lowest score.
     scores: Box<[f64]>,
     serving: Vec<Serving>,
+    /// By member: whether it is among them.
+    serves: Vec<bool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,14 @@ impl Slots {
             owners: vec![NONE; SLOTS].into_boxed_slice(),
             scores: vec![f64::INFINITY; SLOTS].into_boxed_slice(),
             serving: Vec::new(),
+            serves: Vec::new(),
+        }
+    }
+
+    /// Makes room for members below `members`.
+    pub(crate) fn resize(&mut self, members: usize) {
+        if members > self.serves.len() {
+            self.serves.resize(members, false);
         }
     }
 
@@ -46,13 +56,9 @@ impl Slots {
         self.serving.len()
     }
 
-    pub(crate) fn contains(&self, member: u16) -> bool {
-        self.serving.iter().any(|one| one.member == member)
-    }
-
     /// Gives a member the slots that it wins. `identity` is what it is known by everywhere.
     pub(crate) fn join(&mut self, member: u16, identity: u64, weight: u32) {
-        if self.contains(member) {
+        if core::mem::replace(&mut self.serves[usize::from(member)], true) {
             return;
         }
         let serving = Serving {
@@ -72,9 +78,12 @@ impl Slots {
 
     /// Gives a member's slots to those who win them without it.
     pub(crate) fn leave(&mut self, member: u16) {
-        let Some(at) = self.serving.iter().position(|one| one.member == member) else {
+        let serves = self.serves.get_mut(usize::from(member));
+        if !serves.is_some_and(core::mem::take) {
             return;
-        };
+        }
+        let at = self.serving.iter().position(|one| one.member == member);
+        let at = at.expect("who serves is among those that serve");
         self.serving.swap_remove(at);
         for slot in 0..SLOTS {
             if self.owners[slot] != member {
@@ -134,6 +143,7 @@ mod tests {
 
     fn table(members: u16) -> Slots {
         let mut slots = Slots::new();
+        slots.resize(usize::from(members));
         for member in 0..members {
             slots.join(member, mix(u64::from(member) + 77), 1);
         }
@@ -157,6 +167,7 @@ mod tests {
     fn the_order_of_joining_changes_nothing() {
         let slots = table(20);
         let mut other = Slots::new();
+        other.resize(20);
         for member in (0..20).rev() {
             other.join(member, mix(u64::from(member) + 77), 1);
         }
@@ -166,6 +177,7 @@ mod tests {
     #[test]
     fn slots_follow_weights() {
         let mut slots = Slots::new();
+        slots.resize(4);
         for member in 0..4 {
             slots.join(member, mix(u64::from(member)), u32::from(member) + 1);
         }

@@ -234,9 +234,10 @@ impl Bench {
 
     /// Ends what was kept; nothing is left then.
     pub(crate) fn end_all(&mut self) {
-        while !self.slots.is_empty() {
-            self.end_one();
+        for slot in self.slots.drain(..) {
+            self.pools.end(self.now, slot);
         }
+        self.fetch();
         assert!(self.pools.is_idle());
     }
 }
