@@ -73,14 +73,15 @@ impl Relay {
             return Err(Refusal::NoSuchPort);
         }
         let session = self.by_id.get(&place.session).copied();
-        let is_of_place = |leg: &Leg| {
-            let is_there = leg.stream == place.stream && leg.side == place.side;
-            is_there && leg.port == port && session == Some(leg.session)
-        };
         let owner = self.legs.owner(port);
         if owner != NONE {
-            let is_repeated = self.legs.get(owner).is_some_and(is_of_place);
-            return is_repeated.then_some(()).ok_or(Refusal::PortInUse);
+            let leg = self.legs.get_mut(owner).ok_or(Refusal::PortInUse)?;
+            let is_there = leg.stream == place.stream && leg.side == place.side;
+            if !is_there || leg.port != port || session != Some(leg.session) {
+                return Err(Refusal::PortInUse);
+            }
+            leg.kind = kind;
+            return Ok(());
         }
         if place.stream >= STREAMS_MAX {
             return Err(Refusal::TooManyStreams);

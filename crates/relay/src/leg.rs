@@ -15,6 +15,11 @@ use crate::types::{Kind, Port, Remote, Time};
 /// No leg, no session, no payload type.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// Packets a second and leg that have no numbers to tell a repetition by: RTCP, handshakes, datagrams, a second SSRC. Video
+/// with all its feedback and fax stay below it. Without it two descriptions that name each other's ports of
+/// ours would let one packet go round for ever.
+pub const UNNUMBERED_PER_S_MAX: u16 = 500;
+
 /// Which socket of the pair a packet came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Socket {
@@ -63,6 +68,8 @@ pub(crate) struct Leg {
     pub(crate) rtcp: RtcpGuard,
     trip: RoundTrip,
     probation: Probation,
+    /// The second that unnumbered packets are counted in, and how many came.
+    unnumbered: (u32, u16),
     pub(crate) payload_types: PayloadTypes,
     pub(crate) dropped: [u32; Reason::ALL.len()],
 }
@@ -92,6 +99,7 @@ impl Leg {
             rtcp: RtcpGuard::new(),
             trip: RoundTrip::default(),
             probation: Probation::default(),
+            unnumbered: (0, 0),
             payload_types: PayloadTypes::default(),
             dropped: [0; Reason::ALL.len()],
         }
@@ -178,6 +186,8 @@ impl Leg {
                 return Err(Reason::Replayed);
             }
             self.alive = now;
+        } else {
+            self.count_unnumbered(now)?;
         }
         if payload_type.number() != self.payload_type {
             self.payload_type = payload_type.number();
@@ -210,6 +220,7 @@ impl Leg {
         }
         let is_new_source = self.admit_beside(now, socket, source, settings)?;
         self.rtcp.note(now, ssrc);
+        self.count_unnumbered(now)?;
         self.alive = now;
         self.rtcp_packets = self.rtcp_packets.saturating_add(1);
         self.measure_round_trip(now, packet);
@@ -231,6 +242,7 @@ impl Leg {
         settings: &Settings,
     ) -> Result<Accepted, Reason> {
         let is_new_source = self.admit_beside(now, socket, source, settings)?;
+        self.count_unnumbered(now)?;
         self.packets += 1;
         self.bytes += packet.len() as u64;
         Ok(Accepted {
@@ -284,6 +296,7 @@ impl Leg {
             known.or_else(|| probation.rank(settings.learn, now, source, None))
         };
         let passed = self.guard.datagram(now, source, true, rank)?;
+        self.count_unnumbered(now)?;
         self.alive = now;
         Ok(self.accept(passed, packet))
     }
@@ -299,6 +312,18 @@ impl Leg {
             is_rtcp: false,
             is_new_source: passed.is_new_source,
         }
+    }
+
+    fn count_unnumbered(&mut self, now: Time) -> Result<(), Reason> {
+        let second = (now.as_micros() / 1_000_000) as u32;
+        if self.unnumbered.0 != second {
+            self.unnumbered = (second, 0);
+        }
+        if self.unnumbered.1 >= UNNUMBERED_PER_S_MAX {
+            return Err(Reason::TooMany);
+        }
+        self.unnumbered.1 += 1;
+        Ok(())
     }
 
     fn note_source(&mut self, is_new: bool) {

@@ -25,6 +25,7 @@ mod slab;
 mod types;
 mod wheel;
 
+pub use leg::UNNUMBERED_PER_S_MAX;
 pub use ports::PortTable;
 pub use relay::{EXPIRE_SESSIONS_MAX, LEARNED_EVENTS_MAX, Relay, SIDES_MAX, STREAMS_MAX};
 pub use report::{Dropped, LegReport, PayloadTypes, Reason, Report, Totals};

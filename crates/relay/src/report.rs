@@ -32,11 +32,13 @@ pub enum Reason {
     NotSelected,
     /// STUN (RFC 7983): there is no ICE here.
     Stun,
+    /// More than [`crate::UNNUMBERED_PER_S_MAX`] packets in a second that a repetition cannot be told of.
+    TooMany,
 }
 
 impl Reason {
     /// All of them, in the order of [`Dropped`].
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::NotRtp,
         Reason::Short,
         Reason::Huge,
@@ -46,6 +48,7 @@ impl Reason {
         Reason::NoDestination,
         Reason::NotSelected,
         Reason::Stun,
+        Reason::TooMany,
     ];
 
     /// A short name, as metrics and logs print it.
@@ -60,6 +63,7 @@ impl Reason {
             Reason::NoDestination => "no-destination",
             Reason::NotSelected => "not-selected",
             Reason::Stun => "stun",
+            Reason::TooMany => "too-many",
         }
     }
 }

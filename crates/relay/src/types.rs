@@ -148,8 +148,8 @@ pub struct Remote {
 /// ([`crate::Totals::commands_unknown`]) and changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// From now on the port belongs to one side of one stream; the first one begins the session.
-    /// What cannot be is answered by [`Event::Refused`].
+    /// From now on the port belongs to one side of one stream; the first one begins the session. Said again of a port that
+    /// is open there, it changes the kind (a call that becomes a fax). What cannot be is answered by [`Event::Refused`].
     Open {
         /// The call.
         session: SessionId,

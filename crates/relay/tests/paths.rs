@@ -334,3 +334,66 @@ fn a_handshake_of_dtls_may_be_what_comes_first() {
     );
     world.ends();
 }
+
+#[test]
+fn a_call_may_become_a_fax() {
+    let mut world = World::call();
+    world.stream(0, &mut Sender::new(phone(0), 1), 10, to(TO_CALLEE));
+    for side in [0, 1] {
+        world.command(Command::Open {
+            session: CALL,
+            stream: 0,
+            side,
+            port: PORTS[usize::from(side)],
+            kind: Kind::Datagram,
+        });
+        world.describe(side, remote(phone(side)), true);
+    }
+    assert_eq!(
+        world.receive(0, phone(0), vec![0, 0, 1, 0]),
+        Some(to(TO_CALLEE))
+    );
+    assert_eq!(
+        world.receive(2, phone(1), vec![0, 0, 1, 0]),
+        Some(to(TO_CALLER))
+    );
+    assert_eq!(world.events(), []);
+    world.ends();
+}
+
+#[test]
+fn a_packet_does_not_go_round_for_ever() {
+    // Where the relay's sockets are, and what two parties say who want it to speak to itself.
+    let own = |socket: u32| std::net::SocketAddr::from(([192, 0, 2, 1], 10_000 + socket as u16));
+    let looped = |rtp| Remote {
+        rtcp: None,
+        signalling: address("198.51.100.1:5060").ip(),
+        ..remote(rtp)
+    };
+    let limit = u32::from(relay::UNNUMBERED_PER_S_MAX);
+    let mut caller = Sender::new(phone(0), 1);
+    let rows = [
+        (Kind::Rtp, caller.packet(), 2),
+        (Kind::Rtp, rtcp_packet(1), 1),
+        (Kind::Rtp, dtls_packet(), limit),
+        (Kind::Datagram, vec![0, 0, 1, 0], limit),
+    ];
+    for (kind, packet, expected) in rows {
+        let mut world = World::new(Settings::default());
+        for (side, rtp) in [(0, own(2)), (1, own(0))] {
+            world.open(0, side, PORTS[usize::from(side)], kind);
+            world.describe(side, looped(rtp), false);
+        }
+        world.select(1);
+        let mut at = (0, phone(0));
+        let mut rounds = 0;
+        while let Some((from, next)) = world.receive(at.0, at.1, packet.clone()) {
+            let next_socket = u32::from(next.port()) - 10_000;
+            at = (next_socket, own(from));
+            rounds += 1;
+            assert!(rounds <= 10 * limit, "{kind:?}");
+        }
+        assert_eq!(rounds, expected, "{kind:?} {packet:?}");
+        world.ends();
+    }
+}
