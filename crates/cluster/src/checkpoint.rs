@@ -1,0 +1,18 @@
+//! Checkpoints: what the owner tells the members, so that each of them can go on in its place.
+//!
+//! The owner keeps a [`Table`] of records and a [`Source`], which numbers batches of changes and streams
+//! them to each member that has joined. A member keeps the same table and a [`Replica`], which applies
+//! what comes as it comes. Taking over changes the role and leaves the table where it is.
+
+mod backlog;
+mod batch;
+mod held;
+mod replica;
+mod source;
+mod table;
+
+pub use batch::{BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX, Op, Ops, VALUE_BYTES_MAX};
+pub use held::Held;
+pub use replica::Replica;
+pub use source::{Append, Source, WINDOW_FRAMES};
+pub use table::{Apply, Ignore, RECORDS_MAX, Table};

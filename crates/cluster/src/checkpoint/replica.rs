@@ -1,0 +1,274 @@
+//! A member's end of the stream.
+
+use super::batch::Ops;
+use super::table::{Apply, Table};
+use crate::error::Error;
+use crate::node::{Epoch, Identity, NodeId, Seq};
+use crate::time::Time;
+use crate::wire::message::{Message, Position, Session, Start};
+
+/// Whom a session is with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source {
+    epoch: Epoch,
+    owner: Identity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// No session.
+    None,
+    /// Asked for one at this time.
+    Asked(Source, Session, Time),
+    /// The stream runs.
+    Open(Open),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Open {
+    source: Source,
+    session: Session,
+    /// The last batch applied.
+    applied: Seq,
+    /// Frames taken in.
+    frames: u64,
+    /// The table is whole once this batch is applied; `None`: the snapshot's end did not come yet.
+    whole_at: Option<Seq>,
+}
+
+/// Applies what the owner sends, and says how far it is.
+#[derive(Debug)]
+pub struct Replica {
+    identity: Identity,
+    joins: u64,
+    link: Link,
+    owes_answer: bool,
+    /// What the table holds, if it is whole.
+    position: Option<Position>,
+}
+
+impl Replica {
+    /// A member whose table is empty: a process that has just started.
+    pub fn new(identity: Identity) -> Replica {
+        Replica {
+            identity,
+            joins: 0,
+            link: Link::None,
+            owes_answer: false,
+            position: None,
+        }
+    }
+
+    /// What the table holds, if it is whole.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// The table's content by another way: this node was the owner.
+    pub fn resume_from(&mut self, position: Position) {
+        self.position = Some(position);
+        self.link = Link::None;
+    }
+
+    /// The connection to `node` ended.
+    pub fn unlink(&mut self, node: NodeId) {
+        let with = match self.link {
+            Link::None => return,
+            Link::Asked(source, ..) => source,
+            Link::Open(open) => open.source,
+        };
+        if with.owner.node == node {
+            self.link = Link::None;
+        }
+    }
+
+    /// There is no session any more; what the table holds stays.
+    pub fn close(&mut self) {
+        self.link = Link::None;
+        self.owes_answer = false;
+    }
+
+    /// The owner is there: the message to join with, if there is no session with it yet.
+    pub fn join(
+        &mut self,
+        now: Time,
+        epoch: Epoch,
+        owner: Identity,
+        patience_us: u64,
+    ) -> Option<Message<'static>> {
+        let source = Source { epoch, owner };
+        match self.link {
+            Link::Open(open) if open.source == source => return None,
+            Link::Asked(with, _, at) if with == source && now.since(at) < patience_us => {
+                return None;
+            }
+            _ => {}
+        }
+        self.joins += 1;
+        let session = Session {
+            incarnation: self.identity.incarnation,
+            join: self.joins,
+        };
+        self.link = Link::Asked(source, session, now);
+        self.owes_answer = false;
+        Some(Message::Join {
+            session,
+            position: self.position,
+        })
+    }
+
+    /// Takes in a message of the stream. Messages of sessions that are over are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Gap`], what the changes may have, [`Error::TableFull`]: the session is over, and joining
+    /// again mends it.
+    pub fn receive(
+        &mut self,
+        message: Message<'_>,
+        table: &mut Table,
+        apply: &mut impl Apply,
+    ) -> Result<(), Error> {
+        let result = self.take(message, table, apply);
+        if result.is_err() {
+            // A batch may have been applied in part.
+            self.position = None;
+            self.close();
+        }
+        result
+    }
+
+    fn take(
+        &mut self,
+        message: Message<'_>,
+        table: &mut Table,
+        apply: &mut impl Apply,
+    ) -> Result<(), Error> {
+        match message {
+            Message::Welcome { session, start } => {
+                self.welcome(session, start, table, apply);
+                Ok(())
+            }
+            Message::Rejoin { session } => {
+                if matches!(self.link, Link::Open(open) if open.session == session) {
+                    self.close();
+                }
+                Ok(())
+            }
+            Message::Snapshot { session, ops } => match self.open(session) {
+                Some(_) => run(ops, table, apply),
+                None => Ok(()),
+            },
+            Message::SnapshotEnd { session, seq } => {
+                if let Some(open) = self.open(session) {
+                    open.whole_at = Some(seq);
+                }
+                self.settle();
+                Ok(())
+            }
+            Message::Batch { session, seq, ops } => {
+                let Some(open) = self.open(session) else {
+                    return Ok(());
+                };
+                let expected = Seq(open.applied.0 + 1);
+                if seq != expected {
+                    return Err(Error::Gap {
+                        expected,
+                        found: seq,
+                    });
+                }
+                open.applied = seq;
+                run(ops, table, apply)?;
+                self.settle();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn welcome(
+        &mut self,
+        session: Session,
+        start: Start,
+        table: &mut Table,
+        apply: &mut impl Apply,
+    ) {
+        let Link::Asked(source, asked, _) = self.link else {
+            return;
+        };
+        if asked != session {
+            return;
+        }
+        let (applied, whole_at) = match start {
+            Start::Resume(seq) => (seq, Some(seq)),
+            Start::Snapshot(seq) => {
+                table.clear();
+                apply.clear();
+                self.position = None;
+                (seq, None)
+            }
+        };
+        self.link = Link::Open(Open {
+            source,
+            session,
+            applied,
+            frames: 0,
+            whole_at,
+        });
+        self.owes_answer = true;
+        self.settle();
+    }
+
+    /// The session, if it is this one: a frame of it is taken in.
+    fn open(&mut self, session: Session) -> Option<&mut Open> {
+        match &mut self.link {
+            Link::Open(open) if open.session == session => {
+                open.frames += 1;
+                self.owes_answer = true;
+                Some(open)
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes what the table holds.
+    fn settle(&mut self) {
+        if let Link::Open(open) = self.link
+            && open.whole_at.is_some_and(|seq| open.applied >= seq)
+        {
+            self.position = Some(Position {
+                epoch: open.source.epoch,
+                owner: open.source.owner.incarnation,
+                seq: open.applied,
+            });
+        }
+    }
+
+    /// The acknowledgement of all that came since the last one, for the node it goes to.
+    pub fn answer(&mut self) -> Option<(NodeId, Epoch, Message<'static>)> {
+        let Link::Open(open) = self.link else {
+            return None;
+        };
+        if !std::mem::take(&mut self.owes_answer) {
+            return None;
+        }
+        let whole = open.whole_at.is_some_and(|seq| open.applied >= seq);
+        let message = Message::Applied {
+            session: open.session,
+            frames: open.frames,
+            seq: whole.then_some(open.applied),
+        };
+        Some((open.source.owner.node, open.source.epoch, message))
+    }
+}
+
+fn run(ops: &[u8], table: &mut Table, apply: &mut impl Apply) -> Result<(), Error> {
+    let mut ops = Ops::new(ops);
+    while let Some(op) = ops.op()? {
+        table.apply(op)?;
+        match op.value {
+            Some(value) => apply.put(op.kind, op.key, value),
+            None => apply.remove(op.kind, op.key),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Bytes between the nodes: fields with tags, and the messages made of them.
+
+pub mod message;
+pub mod tlv;
+
+pub use message::{FRAME_BYTES_MAX, Frame, Message, Session, frame_length};
