@@ -32,9 +32,13 @@ impl TargetId {
     }
 }
 
-/// A name that somebody outside looks up: an SRV name.
+/// A name that somebody outside looks up: an SRV name. What is found out about a name that was
+/// given up meanwhile goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LookupId(pub(crate) u16);
+pub struct LookupId {
+    pub(crate) index: u16,
+    pub(crate) generation: u32,
+}
 
 /// What a policy may want to know of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +106,8 @@ impl CallSlot {
 /// What somebody noticed about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// A call's request got a final response, or one that rings.
+    /// A call's request got a response: the first one, and the final one. A provisional one shows
+    /// life; by the final one the call has failed or not.
     Answered {
         /// Its status.
         status: u16,
@@ -132,16 +137,17 @@ pub enum Signal {
     AgentLoad(AgentLoad),
 }
 
-/// A host's load as its agent tells it, in thousandths.
+/// A host's load as its agent tells it, in thousandths. What the agent does not know is left out of
+/// the mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AgentLoad {
     /// CPU in use.
-    pub cpu_permille: u16,
+    pub cpu_permille: Option<u16>,
     /// Memory in use.
-    pub memory_permille: u16,
+    pub memory_permille: Option<u16>,
     /// Time the busiest disk was busy.
-    pub disk_permille: u16,
-    /// Calls, as the media server counts them; for the operator to compare.
+    pub disk_permille: Option<u16>,
+    /// Calls as the media server counts them, which may have others than ours.
     pub calls: Option<u32>,
 }
 

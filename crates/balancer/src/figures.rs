@@ -93,29 +93,137 @@ impl Figures {
     pub(crate) fn load(&self, formula: &LoadFormula, active: u32, full: (u64, u64)) -> u64 {
         let (calls_full, rate_full) = (full.0.max(1), full.1.max(1));
         let of_calls = |calls: u64| (calls * FULL / calls_full).min(FULL * 100);
-        let calls = of_calls(u64::from(active) + 1);
+        let active = u64::from(active) + 1;
+        let then = u64::from(self.active_then);
         let rate = (u64::from(self.rate()) * FULL / rate_full).min(FULL * 100);
-        let own_parts = u64::from(formula.calls) + u64::from(formula.call_rate);
-        let own = match own_parts {
-            0 => calls,
-            parts => {
-                (calls * u64::from(formula.calls) + rate * u64::from(formula.call_rate)) / parts
-            }
+        let own = |calls| {
+            let mut mean = Mean::default();
+            mean.add(formula.calls, of_calls(calls));
+            mean.add(formula.call_rate, rate);
+            mean
         };
-        let host_parts =
-            u64::from(formula.cpu) + u64::from(formula.memory) + u64::from(formula.disk);
+        let ours = own(active).value().unwrap_or(of_calls(active));
         let trust = u64::from(self.trust);
-        if host_parts == 0 || trust == 0 {
-            return own;
+        if trust == 0 {
+            return ours;
         }
-        let host = u64::from(self.agent.cpu_permille) * u64::from(formula.cpu)
-            + u64::from(self.agent.memory_permille) * u64::from(formula.memory)
-            + u64::from(self.agent.disk_permille) * u64::from(formula.disk);
-        let host = host * (FULL / 1_000) / host_parts;
-        let came = of_calls(u64::from((active + 1).saturating_sub(self.active_then)));
-        let went = of_calls(u64::from(self.active_then.saturating_sub(active + 1)));
-        let host = (host + came).saturating_sub(went);
-        let told = (host * host_parts + own * own_parts) / (host_parts + own_parts);
-        (told * trust + own * (1_000 - trust)) / 1_000
+        // The media server may have calls that did not come through here.
+        let calls = self.agent.calls.map_or(active, |told| {
+            (u64::from(told) + active).saturating_sub(then).max(active)
+        });
+        let mut told = own(calls);
+        let host = [
+            (formula.cpu, self.agent.cpu_permille),
+            (formula.memory, self.agent.memory_permille),
+            (formula.disk, self.agent.disk_permille),
+        ];
+        let came = of_calls(active.saturating_sub(then));
+        let went = of_calls(then.saturating_sub(active));
+        for (part, permille) in host {
+            if let Some(permille) = permille {
+                let then = u64::from(permille) * (FULL / 1_000);
+                told.add(part, (then + came).saturating_sub(went));
+            }
+        }
+        let told = told.value().unwrap_or(ours);
+        (told * trust + ours * (1_000 - trust)) / 1_000
+    }
+}
+
+/// A weighted mean.
+#[derive(Debug, Default)]
+struct Mean {
+    sum: u64,
+    parts: u64,
+}
+
+impl Mean {
+    fn add(&mut self, part: u32, value: u64) {
+        self.sum = self
+            .sum
+            .saturating_add(u64::from(part).saturating_mul(value));
+        self.parts += u64::from(part);
+    }
+
+    /// None when nothing was added.
+    fn value(&self) -> Option<u64> {
+        self.sum.checked_div(self.parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FULL, Figures};
+    use crate::event::AgentLoad;
+    use crate::settings::LoadFormula;
+    use crate::time::Time;
+
+    fn told(load: AgentLoad, active: u32) -> Figures {
+        let mut figures = Figures::default();
+        figures.review(3_000, 30_000);
+        figures.report(load, active, Time::from_ms(1_000));
+        figures
+    }
+
+    fn load(figures: &Figures, active: u32) -> u64 {
+        figures.load(&LoadFormula::default(), active, (500, 50)) * 1_000 / FULL
+    }
+
+    #[test]
+    fn without_an_agent_calls_are_the_load() {
+        assert_eq!(load(&Figures::default(), 249), 500);
+        assert_eq!(load(&Figures::default(), 999), 2_000);
+    }
+
+    #[test]
+    fn the_agents_figures_are_weighed_with_the_calls() {
+        let figures = told(
+            AgentLoad {
+                cpu_permille: Some(900),
+                memory_permille: Some(300),
+                disk_permille: Some(100),
+                calls: None,
+            },
+            250,
+        );
+        // (4 * 900 + 300 + 100 + 4 * 500) / 10, with the one call more that is asked about.
+        assert_eq!(load(&figures, 249), 600);
+        assert_eq!(load(&figures, 299), 700, "a call more shows in all parts");
+    }
+
+    #[test]
+    fn what_the_agent_does_not_know_is_left_out() {
+        let figures = told(
+            AgentLoad {
+                cpu_permille: Some(900),
+                ..AgentLoad::default()
+            },
+            250,
+        );
+        assert_eq!(load(&figures, 249), 700);
+        assert_eq!(load(&told(AgentLoad::default(), 250), 249), 500);
+    }
+
+    #[test]
+    fn calls_that_did_not_come_through_here_count_where_the_agent_tells_of_them() {
+        let calls = |calls| AgentLoad {
+            calls: Some(calls),
+            ..AgentLoad::default()
+        };
+        assert_eq!(load(&told(calls(350), 100), 99), 700);
+        assert_eq!(
+            load(&told(calls(10), 100), 99),
+            200,
+            "ours are there in any case"
+        );
+    }
+
+    #[test]
+    fn trust_falls_evenly() {
+        let mut figures = told(AgentLoad::default(), 0);
+        for (ms, trust) in [(4_000, 1_000), (17_500, 500), (31_000, 0), (90_000, 0)] {
+            figures.age(Time::from_ms(ms));
+            assert_eq!(figures.trust, trust);
+        }
     }
 }

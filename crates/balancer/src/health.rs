@@ -106,6 +106,8 @@ pub(crate) struct Health {
     pub(crate) exiled_until: Time,
     /// The usual time of an answer to a probe, ms; 0 before the first.
     pub(crate) rtt_ms: u32,
+    /// The usual time of a first response to a call, ms; 0 before the first.
+    pub(crate) reply_ms: u32,
     /// Why it is or was out the last time.
     pub(crate) reason: Reason,
     in_since: Time,
@@ -131,6 +133,7 @@ impl Health {
             flaps: 0,
             exiled_until: now,
             rtt_ms: 0,
+            reply_ms: 0,
             reason: Reason::Added,
             in_since: now,
             window: Window::new(settings.window_ms, now),
@@ -161,6 +164,7 @@ impl Health {
         self.answers = 0;
         self.in_since = now;
         self.rtt_ms = 0;
+        self.reply_ms = 0;
         self.waiting = false;
         self.next_probe = now;
         self.window.clear(now);
@@ -257,11 +261,7 @@ impl Health {
             return None;
         }
         let took = now.ms_since(self.sent[number as usize % PROBES_REMEMBERED]);
-        let took = u32::try_from(took).unwrap_or(u32::MAX).min(10_000);
-        self.rtt_ms = match self.rtt_ms {
-            0 => took,
-            usual => (usual * 7 + took) / 8,
-        };
+        self.rtt_ms = smoothed(self.rtt_ms, u32::try_from(took).unwrap_or(u32::MAX));
         if age == 0 {
             self.waiting = false;
         }
@@ -294,12 +294,16 @@ impl Health {
     }
 
     /// A call got a response: traffic proves life, whatever the probes say.
-    pub(crate) fn call_answered(&mut self, failed: bool, now: Time) -> Change {
-        let counts = self.window.count(failed, now);
-        if failed {
-            // Somebody is there all the same.
-            self.misses = 0;
-            return self.failing(counts, now);
+    pub(crate) fn call_answered(&mut self, status: u16, rtt_ms: u32, now: Time) -> Change {
+        self.reply_ms = smoothed(self.reply_ms, rtt_ms);
+        let failed = is_failure(status);
+        if status >= 200 {
+            let counts = self.window.count(failed, now);
+            if failed {
+                // Somebody is there all the same.
+                self.misses = 0;
+                return self.failing(counts, now);
+            }
         }
         match self.stage {
             // It may have been sent before whatever made the probe necessary.
@@ -396,6 +400,20 @@ impl Health {
         self.answers = 0;
         // A later failure counts from here on, however long it was in service before.
         self.in_since = now;
+    }
+}
+
+/// Answers that speak against the server and not against the call (RFC 3261 section 21.5). 503
+/// without Retry-After counts as 500 does.
+fn is_failure(status: u16) -> bool {
+    matches!(status, 500 | 502 | 503 | 504)
+}
+
+/// A mean in which the last value is an eighth.
+fn smoothed(usual: u32, value: u32) -> u32 {
+    match (usual, value.min(60_000)) {
+        (0, value) => value,
+        (usual, value) => (usual * 7 + value) / 8,
     }
 }
 

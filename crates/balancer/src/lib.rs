@@ -37,7 +37,7 @@ pub use event::{
     Signal, State, TargetId,
 };
 pub use pools::{Counters, EVENTS_MAX, Pools};
-pub use reload::{RECORDS_MAX, Record, TTL_MAX_S, TTL_MIN_S};
+pub use reload::{NAMES_MAX, RECORDS_MAX, Record, TTL_MAX_S, TTL_MIN_S};
 pub use settings::{
     HashBy, HealthSettings, LoadFormula, Policy, PoolSettings, Settings, Source, TargetSettings,
 };

@@ -279,7 +279,7 @@ impl Pools {
                 None
             }
             _ if !is_watched => None,
-            Signal::Answered { status, .. } => health.call_answered(is_failure(status), now),
+            Signal::Answered { status, rtt_ms } => health.call_answered(status, rtt_ms, now),
             Signal::Timeout => health.call_unanswered(now),
             Signal::Unreachable => health.unreachable(now),
             Signal::ProbeAnswered { number } => health.probe_answered(number, now),
@@ -509,12 +509,6 @@ impl Pools {
     pub(crate) fn slot_mut(&mut self, index: u16) -> Option<&mut Target> {
         self.targets.get_mut(usize::from(index))?.as_mut()
     }
-}
-
-/// Answers that speak against the server and not against the call (RFC 3261 section 21.5). 503
-/// without Retry-After counts as 500 does.
-fn is_failure(status: u16) -> bool {
-    matches!(status, 500 | 502 | 503 | 504)
 }
 
 fn hash(key: [u64; 2], policy: Policy, call: &Call<'_>) -> u64 {

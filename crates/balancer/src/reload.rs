@@ -17,6 +17,8 @@ use siphasher::sip::SipHasher13;
 pub const TTL_MIN_S: u32 = 5;
 /// The longest, s: a change in DNS is seen after that at the latest.
 pub const TTL_MAX_S: u32 = 3_600;
+/// Names and services that are known at a time; services beyond it that no pool names are left out.
+pub const NAMES_MAX: usize = 8_192;
 /// Records of one name; further ones are left out.
 pub const RECORDS_MAX: usize = 1_024;
 
@@ -43,6 +45,22 @@ pub(crate) struct Named {
     lookup_at: Time,
     /// Look-ups that failed in a row.
     failures: u32,
+    /// How often its place was given to another name.
+    generation: u32,
+}
+
+impl Named {
+    fn new(source: Source, is_used: bool, generation: u32) -> Self {
+        Self {
+            source,
+            is_used,
+            records: Vec::new(),
+            owner: None,
+            lookup_at: Time::MAX,
+            failures: 0,
+            generation,
+        }
+    }
 }
 
 impl Pools {
@@ -126,28 +144,24 @@ impl Pools {
             named.is_used = false;
         }
         let pools = self.pools.iter().flatten();
-        for entry in pools.flat_map(|pool| &pool.settings.targets) {
+        let entries = pools.flat_map(|pool| &pool.settings.targets);
+        let mut new: Vec<Source> = Vec::new();
+        for entry in entries {
             if matches!(entry.source, Source::Uri(_)) {
                 continue;
             }
             let mut named = self.named.iter_mut();
-            if let Some(named) = named.find(|one| one.source == entry.source) {
-                named.is_used = true;
-                continue;
+            match named.find(|one| one.source == entry.source) {
+                Some(named) => named.is_used = true,
+                None if new.contains(&entry.source) => {}
+                None => new.push(entry.source.clone()),
             }
-            let is_looked_up = matches!(entry.source, Source::Srv(_));
-            self.named.push(Named {
-                source: entry.source.clone(),
-                is_used: true,
-                records: Vec::new(),
-                owner: None,
-                lookup_at: if is_looked_up { now } else { Time::MAX },
-                failures: 0,
-            });
+        }
+        for source in new {
+            self.name(source, true);
         }
         for named in &mut self.named {
             if !named.is_used {
-                // Its place stays, so that the numbers of the others do.
                 named.records.clear();
                 named.lookup_at = Time::MAX;
             } else if named.lookup_at == Time::MAX && matches!(named.source, Source::Srv(_)) {
@@ -156,10 +170,37 @@ impl Pools {
         }
     }
 
+    /// Gives a name a place: a new one, or that of a name which nobody needs any more.
+    fn name(&mut self, source: Source, is_used: bool) -> &mut Named {
+        let is_free = |named: &Named| !named.is_used && named.owner.is_none();
+        let index = match self.named.iter().position(is_free) {
+            Some(index) => {
+                let generation = self.named[index].generation + 1;
+                self.named[index] = Named::new(source, is_used, generation);
+                index
+            }
+            None => {
+                self.named.push(Named::new(source, is_used, 0));
+                self.named.len() - 1
+            }
+        };
+        &mut self.named[index]
+    }
+
+    fn named(&self, id: LookupId) -> Option<&Named> {
+        let named = self.named.get(usize::from(id.index))?;
+        (named.generation == id.generation && named.is_used).then_some(named)
+    }
+
+    fn named_mut(&mut self, id: LookupId) -> Option<&mut Named> {
+        let named = self.named.get_mut(usize::from(id.index))?;
+        (named.generation == id.generation && named.is_used).then_some(named)
+    }
+
     /// The name that a look-up is for.
     #[must_use]
     pub fn lookup_name(&self, id: LookupId) -> Option<&str> {
-        match &self.named.get(usize::from(id.0))?.source {
+        match &self.named(id)?.source {
             Source::Srv(name) => Some(name),
             Source::Uri(_) | Source::Service(_) => None,
         }
@@ -168,12 +209,9 @@ impl Pools {
     /// What a look-up brought, valid for `ttl_s`. Records that are not there any more are drained,
     /// new ones join. No records at all is an answer too: DNS says that there is no such service.
     pub fn set_records(&mut self, now: Time, id: LookupId, records: &[Record], ttl_s: u32) {
-        let Some(named) = self.named.get_mut(usize::from(id.0)) else {
+        let Some(named) = self.named_mut(id) else {
             return;
         };
-        if !named.is_used {
-            return;
-        }
         let ttl_s = ttl_s.clamp(TTL_MIN_S, TTL_MAX_S);
         named.lookup_at = now.plus_ms(u64::from(ttl_s) * 1_000);
         named.failures = 0;
@@ -187,22 +225,22 @@ impl Pools {
 
     /// A look-up failed: what is known stays, and another try follows, later each time.
     pub fn lookup_failed(&mut self, now: Time, id: LookupId) {
-        let Some(named) = self.named.get_mut(usize::from(id.0)) else {
+        let Some(named) = self.named_mut(id) else {
             return;
         };
-        if named.is_used && named.lookup_at != Time::MAX {
-            let after_s = (TTL_MIN_S << named.failures.min(4)).min(60);
-            named.failures = named.failures.saturating_add(1);
-            named.lookup_at = now.plus_ms(u64::from(after_s) * 1_000);
-        }
+        let after_s = (TTL_MIN_S << named.failures.min(4)).min(60);
+        named.failures = named.failures.saturating_add(1);
+        named.lookup_at = now.plus_ms(u64::from(after_s) * 1_000);
     }
 
-    /// Who owns a service now; `None` for nobody, which takes its target out at once.
+    /// Who owns a service now; `None` for nobody, which takes its target out at once. What is said of
+    /// a service that no pool names is kept for the reload that names it.
     pub fn set_service(&mut self, now: Time, name: &str, owner: Option<Endpoint>) {
-        let is_it =
-            |named: &&mut Named| matches!(&named.source, Source::Service(one) if one == name);
-        let Some(named) = self.named.iter_mut().find(is_it) else {
-            return;
+        let is_it = |named: &Named| matches!(&named.source, Source::Service(one) if one == name);
+        let named = match self.named.iter().position(is_it) {
+            Some(index) => &mut self.named[index],
+            None if owner.is_none() || self.named.len() >= NAMES_MAX => return,
+            None => self.name(Source::Service(name.to_owned()), false),
         };
         if named.owner == owner {
             return;
@@ -230,11 +268,14 @@ impl Pools {
     }
 
     pub(crate) fn poll_lookups(&mut self, now: Time, due: &mut Vec<Due>) {
-        for (id, named) in self.named.iter_mut().enumerate() {
+        for (index, named) in self.named.iter_mut().enumerate() {
             if named.lookup_at <= now {
                 // Unless something comes of it, the next try.
                 named.lookup_at = now.plus_ms(u64::from(TTL_MIN_S) * 1_000);
-                due.push(Due::Lookup(LookupId(id as u16)));
+                due.push(Due::Lookup(LookupId {
+                    index: index as u16,
+                    generation: named.generation,
+                }));
             }
         }
     }

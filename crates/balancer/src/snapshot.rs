@@ -54,6 +54,8 @@ pub struct TargetStatus {
     pub trust_permille: u32,
     /// The usual time of an answer to a probe, ms.
     pub probe_rtt_ms: u32,
+    /// The usual time of a first response to a call, ms.
+    pub reply_ms: u32,
     /// For how much longer it is kept out although it may answer, ms.
     pub exiled_ms: u64,
     /// Times it went out that still count against it.
@@ -96,6 +98,7 @@ impl Pools {
                             agent: agent.map(|(load, at)| (load, now.ms_since(at))),
                             trust_permille: target.figures.trust,
                             probe_rtt_ms: target.health.rtt_ms,
+                            reply_ms: target.health.reply_ms,
                             exiled_ms: target.health.exiled_until.ms_since(now),
                             flaps: target.health.flaps,
                         })

@@ -180,9 +180,10 @@ fn load_gives_a_busy_host_fewer_calls() {
     let (idle, busy) = (bench.target("sip:t0"), bench.target("sip:t1"));
     let load = |cpu_permille| {
         Signal::AgentLoad(AgentLoad {
-            cpu_permille,
-            memory_permille: 200,
-            ..AgentLoad::default()
+            cpu_permille: Some(cpu_permille),
+            memory_permille: Some(200),
+            disk_permille: Some(0),
+            calls: None,
         })
     };
     bench.report(idle, load(100));
@@ -210,7 +211,11 @@ fn between_two_reports_calls_do_not_flock_to_one_target() {
     let mut bench = Bench::new(Policy::Load(LoadFormula::default()), uris(4));
     for n in 0..4 {
         let target = bench.target(&format!("sip:t{n}"));
-        bench.report(target, Signal::AgentLoad(AgentLoad::default()));
+        let load = AgentLoad {
+            cpu_permille: Some(100),
+            ..AgentLoad::default()
+        };
+        bench.report(target, Signal::AgentLoad(load));
     }
     let counts = spread(&mut bench, 1_000, 1_000);
     assert!(
@@ -225,9 +230,9 @@ fn a_silent_agent_loses_trust_and_stops_no_calls() {
     let mut bench = Bench::new(Policy::Load(LoadFormula::default()), uris(2));
     let silent = bench.target("sip:t0");
     let load = AgentLoad {
-        cpu_permille: 990,
-        memory_permille: 990,
-        disk_permille: 990,
+        cpu_permille: Some(990),
+        memory_permille: Some(990),
+        disk_permille: Some(990),
         calls: None,
     };
     bench.report(silent, Signal::AgentLoad(load));

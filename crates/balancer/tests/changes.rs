@@ -210,7 +210,7 @@ fn a_burst_of_failures_takes_a_target_out_with_its_reason() {
 fn what_callees_say_is_nobodys_failure() {
     let mut bench = Bench::new(Policy::RoundRobin, uris(1));
     let target = bench.target("sip:t0");
-    for status in [404, 480, 486, 487, 501, 600, 603] {
+    for status in [183, 404, 480, 486, 487, 501, 600, 603] {
         for _ in 0..20 {
             let signal = Signal::Answered { status, rtt_ms: 1 };
             bench.report(target, signal);
@@ -344,6 +344,38 @@ fn a_service_is_where_its_owner_is_and_out_without_one() {
     bench.fetch();
     assert_eq!(bench.pools.active(service), 1, "its calls went with it");
     assert_eq!(spread(&mut bench)["sip:10.0.0.2"], 300);
+    bench.end_all();
+}
+
+#[test]
+fn what_is_known_of_a_service_waits_for_the_reload_that_names_it() {
+    let mut bench = Bench::new(Policy::RoundRobin, uris(1));
+    bench
+        .pools
+        .set_service(bench.now(), "pbx1", Some(endpoint("sip:10.0.0.1")));
+    let targets = vec![TargetSettings::new(Source::Service("pbx1".to_owned()))];
+    bench.reload(Policy::RoundRobin, targets);
+    assert_eq!(bench.pick_name(0), "sip:10.0.0.1");
+    bench.end_all();
+}
+
+#[test]
+fn what_is_found_out_about_a_name_that_was_given_up_goes_nowhere() {
+    let mut bench = Bench::new(Policy::RoundRobin, srv());
+    let id = lookup(&bench.poll()).expect("due");
+    let other = vec![TargetSettings::new(Source::Srv(
+        "_sip._udp.example.net".to_owned(),
+    ))];
+    bench.reload(Policy::RoundRobin, uris(1));
+    bench.reload(Policy::RoundRobin, other);
+    let new = lookup(&bench.poll()).expect("due");
+    assert_ne!(id, new);
+    bench
+        .pools
+        .set_records(bench.now(), id, &[record(0, 1, "sip:old")], 60);
+    bench.pools.lookup_failed(bench.now(), id);
+    assert_eq!(bench.pools.find_target("sip:old"), None);
+    assert_eq!(bench.pools.lookup_name(id), None);
     bench.end_all();
 }
 

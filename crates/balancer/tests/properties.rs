@@ -238,7 +238,7 @@ impl World {
                 number: self.word() as u32 % 10,
             },
             _ => Signal::AgentLoad(AgentLoad {
-                cpu_permille: self.word() as u16 % 1_001,
+                cpu_permille: Some(self.word() as u16 % 1_001),
                 ..AgentLoad::default()
             }),
         };

@@ -185,12 +185,12 @@ fn traffic_proves_life_when_probes_are_missed() {
     peer.answers = false;
     for _ in 0..1_000 {
         assert_eq!(peer.run(200), None);
-        assert_eq!(peer.health.call_answered(false, peer.now), None);
+        assert_eq!(peer.health.call_answered(200, 5, peer.now), None);
     }
     assert_eq!(peer.health.stage, Stage::In);
     assert!(peer.run(1_000).is_some(), "without calls the probes count");
-    assert_eq!(peer.health.call_answered(false, peer.now), None);
-    let change = peer.health.call_answered(false, peer.now);
+    assert_eq!(peer.health.call_answered(200, 5, peer.now), None);
+    let change = peer.health.call_answered(200, 5, peer.now);
     assert_eq!(
         change,
         Some((Action::BringBack, Reason::Answers { answers: 2 }))
@@ -216,14 +216,18 @@ fn who_answers_probes_and_fails_calls_is_out_for_a_time() {
     let mut peer = Peer::new(SETTINGS);
     for n in 0..4 {
         assert_eq!(peer.run(300), None);
-        assert_eq!(peer.health.call_answered(n == 0, peer.now), None);
+        assert_eq!(
+            peer.health
+                .call_answered(if n == 0 { 503 } else { 404 }, 5, peer.now),
+            None
+        );
     }
     // One of four failed; four more failures are five of eight.
     for _ in 0..3 {
         assert_eq!(peer.run(300), None);
-        assert_eq!(peer.health.call_answered(true, peer.now), None);
+        assert_eq!(peer.health.call_answered(500, 5, peer.now), None);
     }
-    let change = peer.health.call_answered(true, peer.now);
+    let change = peer.health.call_answered(500, 5, peer.now);
     let reason = Reason::CallsFailed { failed: 5, of: 8 };
     assert_eq!(change, Some((Action::TakeOut, reason)));
     let from = peer.now;
@@ -246,11 +250,28 @@ fn calls_that_time_out_take_out_who_answers_probes() {
 }
 
 #[test]
+fn a_provisional_response_shows_life_and_excuses_no_failure() {
+    let mut peer = Peer::new(SETTINGS);
+    let mut change = None;
+    for n in 0..5 {
+        assert_eq!((change, n <= 4), (None, true));
+        assert_eq!(peer.health.call_answered(100, 5, peer.now), None);
+        change = peer.health.call_answered(500, 5, peer.now);
+    }
+    let reason = Reason::CallsFailed { failed: 5, of: 5 };
+    assert_eq!(change, Some((Action::TakeOut, reason)));
+}
+
+#[test]
 fn few_failures_among_many_calls_are_borne() {
     let mut peer = Peer::new(SETTINGS);
     for n in 0..10_000 {
         assert_eq!(peer.run(10), None);
-        assert_eq!(peer.health.call_answered(n % 5 == 0, peer.now), None);
+        assert_eq!(
+            peer.health
+                .call_answered(if n % 5 == 0 { 504 } else { 200 }, 5, peer.now),
+            None
+        );
     }
 }
 
