@@ -515,6 +515,153 @@ fn a_call_whose_bye_was_lost_ends_when_nobody_is_heard_any_more() {
 }
 
 #[test]
+fn a_call_from_before_a_restart_is_anchored_when_it_negotiates_anew() {
+    let mut before = rig();
+    let (sent, ok) = established(&mut before);
+    for is_callers in [true, false] {
+        let mut rig = rig();
+        let (from, to) = if is_callers {
+            (ALICE, BOB)
+        } else {
+            (BOB, ALICE)
+        };
+        let again = match is_callers {
+            true => by_alice("INVITE", 5, &ok),
+            false => by_bob("INVITE", 5, &sent),
+        };
+        rig.feed(
+            from,
+            &with_sdp(&again, &sdp("10.0.0.5", &["audio 4300 RTP/AVP 0"])),
+        );
+        assert_eq!(rig.to(from).status(), 100);
+        let again = rig.to(to);
+        assert_eq!(relayed(&again).len(), 1);
+        let tag = if is_callers { "b" } else { "a" };
+        rig.feed(to, &answered(&again, 200, tag));
+        assert_eq!(relayed(&rig.to(from)).len(), 1);
+        assert_eq!(rig.users.media.in_use(), 2);
+        let is_select = |command: &Command| matches!(command, Command::Select { side: 1, .. });
+        assert!(rig.users.media.commands.iter().any(is_select));
+        hangs_up(&mut rig, &ok, 6);
+        rig.forgets();
+    }
+}
+
+/// Small numbers that look random, from one seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[test]
+fn ten_thousand_calls_of_every_ending_leave_no_port_behind() {
+    let mut rig = rig();
+    rig.settings.proxy.serial_ring_ms = 5_000;
+    rig.bind("bob", "sip:bob@192.0.2.30:5060", 1_000, None, "");
+    rig.bind("bob", "sip:bob@192.0.2.40:5060", 500, None, "");
+    let mut dice = Dice(42);
+    for call in 0..10_000 {
+        let (id, via) = (
+            format!("Call-ID: c{call}"),
+            format!("192.0.2.10:5060;branch=z9hG4bK-{call}"),
+        );
+        let invite = request("INVITE", TO_BOB, &via, &[&id]);
+        let has_offer = dice.roll(5) > 0;
+        let invite = match has_offer {
+            true => with_sdp(
+                &invite,
+                &sdp("10.0.0.10", &[AUDIO, "video 4200 RTP/AVP 96"]),
+            ),
+            false => invite,
+        };
+        rig.feed(ALICE, &invite);
+        let mut ok = None;
+        for step in 0..12 {
+            let messages = rig.take();
+            for message in messages
+                .iter()
+                .filter(|message| message.flow.remote.to_string() != ALICE)
+            {
+                let peer = message.flow.remote.to_string();
+                let status = match (message.method(), dice.roll(8)) {
+                    ("INVITE", 0) => 183,
+                    ("INVITE", 1) => 200,
+                    ("INVITE", 2) => 486,
+                    ("INVITE", 3) => 603,
+                    ("INVITE", 4) => 503,
+                    ("BYE" | "CANCEL", 0..=5) => 200,
+                    _ => continue,
+                };
+                let reply = answer(
+                    message,
+                    status,
+                    &format!("t{}", &peer[8..10]),
+                    &["Contact: <sip:bob@192.0.2.20:5060>"],
+                );
+                let reply = match status {
+                    183 | 200 if message.method() == "INVITE" => {
+                        let media = [
+                            "audio 6000 RTP/AVP 0",
+                            ["video 0 RTP/AVP 96", "video 6002 RTP/AVP 96"][dice.roll(2) as usize],
+                        ];
+                        with_sdp(&reply, &sdp("10.0.0.20", &media))
+                    }
+                    _ => reply,
+                };
+                rig.feed(&peer, &reply);
+            }
+            let is_ok = |message: &&Sip| {
+                message.first().starts_with("SIP/2.0 200")
+                    && message.the("CSeq").ends_with("INVITE")
+            };
+            ok = ok.or_else(|| messages.into_iter().find(|message| is_ok(&message)));
+            match (dice.roll(10), &ok) {
+                (0, None) => {
+                    let cancel = request("CANCEL", TO_BOB, &via, &[&id, "CSeq: 1 CANCEL"]);
+                    rig.feed(ALICE, &cancel);
+                }
+                (1..=3, Some(ok)) => rig.feed(ALICE, &by_alice("BYE", 10 + step, ok)),
+                (4, Some(ok)) => {
+                    let more = sdp(
+                        "10.0.0.11",
+                        &[AUDIO, "video 4200 RTP/AVP 96", "audio 4300 RTP/AVP 0"],
+                    );
+                    rig.feed(ALICE, &with_sdp(&by_alice("INVITE", 10 + step, ok), &more));
+                }
+                (5, _) => rig.wait(700),
+                _ => {}
+            }
+        }
+        if call % 500 == 499 {
+            rig.wait(400_000);
+            // Whose BYE was lost, or never sent, is found by its silence.
+            for session in rig.users.media.falls_silent() {
+                let now = rig.now();
+                let (settings, users, output) = (&rig.settings, &mut rig.users, &mut rig.output);
+                rig.edge.media_silent(settings, now, session, users, output);
+            }
+            assert_eq!(rig.users.media.in_use(), 0);
+            // Those that agreed on no media at all have no ports, and end with age.
+            rig.wait(14 * 3_600_000);
+            rig.take();
+            rig.has_forgotten();
+        }
+    }
+    let counters = rig.edge.counters();
+    assert!(
+        counters.calls_silent > 100 && counters.calls_failed > 1_000 && counters.cancelled > 100,
+        "{counters:?}"
+    );
+}
+
+#[test]
 fn over_a_stream_the_length_is_that_of_what_is_sent() {
     let mut rig = Rig::new();
     rig.settings.proxy.media.policy = Policy::Always;

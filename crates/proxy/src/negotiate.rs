@@ -4,6 +4,8 @@
 //! unless its receiver made one that waits (PRACK, ACK); a response answers the offer of its request, and without one
 //! it brings an offer of its own.
 
+use std::net::IpAddr;
+
 use sdp::{Description, Rewrite};
 use sip::{Envelope, HeaderName, Message, Method, NameAddr, Span, Splices, Uri, body};
 use transaction::layer::Id;
@@ -11,8 +13,9 @@ use transaction::{ClientId, Flow};
 
 use crate::anchor::{Anchor, CALLER};
 use crate::calls::Stage;
+use crate::cookie;
 use crate::event::CallNote;
-use crate::media::{Anchored, NoPorts, Policy};
+use crate::media::{self, Anchored, NoPorts, Policy};
 use crate::proxy::{Forward, Network, Proxy, Surroundings};
 use crate::target::Targets;
 
@@ -79,36 +82,106 @@ impl Proxy {
         forward: &Forward<'_>,
         targets: &Targets,
     ) -> Option<Id> {
-        let settings = &s.settings.media;
-        let caller = forward.envelope.from.parse_uri();
-        let caller = caller.as_ref().map_or(&b""[..], |uri| uri.host.bytes);
-        let callee = Uri::parse(forward.routes.request_uri).map(|uri| uri.host.bytes);
-        let is_anchored = match settings.policy_of(caller, callee.unwrap_or_default()) {
+        if !self.is_anchor_wanted(&s.settings.media, forward, targets) {
+            return None;
+        }
+        let from = forward.from;
+        self.begin_anchor(s, call, from.local.ip(), from.remote.ip())
+    }
+
+    fn is_anchor_wanted(
+        &mut self,
+        settings: &media::Settings,
+        forward: &Forward<'_>,
+        targets: &Targets,
+    ) -> bool {
+        let one = forward.envelope.from.parse_uri();
+        let one = one.as_ref().map_or(&b""[..], |uri| uri.host.bytes);
+        let other = match forward.envelope.to_tag {
+            None => Uri::parse(forward.routes.request_uri).map(|uri| uri.host.bytes),
+            Some(_) => forward.envelope.to.parse_uri().map(|uri| uri.host.bytes),
+        };
+        match settings.policy_of(one, other.unwrap_or_default()) {
             Policy::Never => false,
             Policy::Always => true,
             Policy::Nat => self.is_nat_seen(forward, targets),
-        };
-        if !is_anchored {
-            return None;
         }
+    }
+
+    fn begin_anchor<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        call: Id,
+        local: IpAddr,
+        signalling: IpAddr,
+    ) -> Option<Id> {
         let anchor = self.scratch.spare.pop();
         let id = self
             .anchors
             .insert(anchor.unwrap_or_else(|| Anchor::new(call)));
         let anchor = self.anchors.get_mut(id)?;
-        let from = forward.from;
         // The place in the table, and enough of its generation that an old one is told from a new one.
         let session = u64::from(s.network.thread()) << 56 | id.to_bits() & (u64::MAX >> 8);
-        anchor.begin(
-            call,
-            relay::SessionId(session),
-            from.local.ip(),
-            from.remote.ip(),
-        );
+        anchor.begin(call, relay::SessionId(session), local, signalling);
         if let Some(call) = self.calls.get_mut(call) {
             call.anchor = Some(id);
         }
         Some(id)
+    }
+
+    /// Takes up a call that was set up before this node was started, when it negotiates anew: the cookie of its
+    /// dialog says that it was ours.
+    pub(crate) fn adopt<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        forward: &Forward<'_>,
+        targets: &Targets,
+    ) -> Option<()> {
+        let envelope = forward.envelope;
+        let (ends, direction) = forward.routes.dialog?;
+        let (from_tag, to_tag) = (envelope.from_tag?, envelope.to_tag?);
+        let negotiates = matches!(
+            forward.request.method(),
+            Some(Method::Invite | Method::Update)
+        );
+        if !negotiates
+            || self
+                .calls
+                .find(envelope.call_id, from_tag, to_tag)
+                .is_some()
+            || !self.is_anchor_wanted(&s.settings.media, forward, targets)
+        {
+            return None;
+        }
+        let (from, to) = ((from_tag, envelope.from.uri), (to_tag, envelope.to.uri));
+        let is_callers = direction == cookie::Direction::ToCallee;
+        let (caller, callee) = if is_callers { (from, to) } else { (to, from) };
+        let (tag, from, to) = (caller.0, caller.1, callee.1);
+        let call = self.calls.start(s.now, envelope.call_id, tag, from, to)?;
+        if let Some(call) = self.calls.get_mut(call) {
+            call.stage = Stage::Answered;
+            call.answered = Some(s.now);
+        }
+        self.counters.calls_started += 1;
+        self.counters.calls_answered += 1;
+        self.arm_sweep(s);
+        let here = forward.from;
+        let at_caller = if is_callers { Some(here) } else { ends.caller };
+        let at_callee = if is_callers { ends.callee } else { Some(here) };
+        let addresses = |flow: Option<Flow>| {
+            let flow = flow.unwrap_or(here);
+            (flow.local.ip(), flow.remote.ip())
+        };
+        let (local, signalling) = addresses(at_caller);
+        let anchor = self.begin_anchor(s, call, local, signalling)?;
+        let key = self.calls.key(envelope.call_id, callee.0);
+        let anchor = self.anchors.get_mut(anchor)?;
+        let (local, signalling) = addresses(at_callee);
+        let side = anchor.open_side(local, signalling)?;
+        let side = anchor.side_mut(side)?;
+        side.tag = key;
+        side.is_answered = true;
+        Some(())
     }
 
     /// Whether one of the parties is not where it says it is, or the parties have different families of
@@ -216,6 +289,12 @@ impl Proxy {
         let role = if is_answer { Role::Answer } else { Role::Offer };
         let sides = (sender, receiver);
         let has_description = self.describe(s, anchor, (sides, role), request, splices)?;
+        if let Some(found) = self.anchors.get_mut(anchor)
+            && found.selected == 0
+            && found.side_mut(callee).is_some_and(|side| side.is_answered)
+        {
+            found.answered(s.network, callee);
+        }
         Ok(Some(Exchange {
             anchor,
             sender,

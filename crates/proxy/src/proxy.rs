@@ -237,6 +237,7 @@ impl Proxy {
             }
             None if to_tag.is_some() => {
                 let asked = (request, forward.envelope);
+                self.adopt(s, forward, targets);
                 match self.describe_within(s, asked, forward.from, splices) {
                     Ok(exchange) => context.exchange = exchange,
                     Err(refusal) => context.refusal = Some(refusal),
