@@ -199,7 +199,7 @@ impl Media {
         let slept = self.gather(timeout);
         let mut wait = timeout.saturating_sub(slept);
         let (mut began, mut handled) = (None, 0);
-        loop {
+        while handled < PACKETS_PER_TURN_MAX {
             let ready = self.poller.wait(Some(wait))?;
             if ready.is_empty() {
                 break;
@@ -210,14 +210,11 @@ impl Media {
             for ready in ready {
                 if ready.token == Token::WAKER {
                     turn.woken = true;
-                    continue;
+                } else if handled < PACKETS_PER_TURN_MAX {
+                    let index = ready.token.0 as u32;
+                    relay_one(&self.ports, index, &mut self.room[..], &mut turn, &mut each);
+                    handled += 1;
                 }
-                let index = ready.token.0 as u32;
-                relay_one(&self.ports, index, &mut self.room[..], &mut turn, &mut each);
-                handled += 1;
-            }
-            if handled >= PACKETS_PER_TURN_MAX {
-                break;
             }
         }
         self.began = began.unwrap_or_else(Instant::now);
