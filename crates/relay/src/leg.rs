@@ -15,7 +15,7 @@ use crate::types::{Kind, Port, Remote, Time};
 /// No leg, no session, no payload type.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Packets a second and leg that have no numbers to tell a repetition by: RTCP, handshakes, datagrams, a second SSRC. Video
+/// Packets a second and leg that have no numbers to tell a repetition by: RTCP; handshakes, datagrams and a second SSRC. Video
 /// with all its feedback and fax stay below it. Without it two descriptions that name each other's ports of
 /// ours would let one packet go round for ever.
 pub const UNNUMBERED_PER_S_MAX: u16 = 500;
@@ -25,6 +25,26 @@ pub const UNNUMBERED_PER_S_MAX: u16 = 500;
 pub(crate) enum Socket {
     Rtp,
     Rtcp,
+}
+
+/// Packets within a second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rate {
+    second: u32,
+    packets: u16,
+}
+
+impl Rate {
+    /// Counts a packet. False: there were [`UNNUMBERED_PER_S_MAX`].
+    fn count(&mut self, now: Time) -> bool {
+        let second = (now.as_micros() / 1_000_000) as u32;
+        if self.second != second {
+            *self = Rate { second, packets: 0 };
+        }
+        let is_within = self.packets < UNNUMBERED_PER_S_MAX;
+        self.packets += u16::from(is_within);
+        is_within
+    }
 }
 
 /// What an accepted packet is, for its way out.
@@ -68,8 +88,8 @@ pub(crate) struct Leg {
     pub(crate) rtcp: RtcpGuard,
     trip: RoundTrip,
     probation: Probation,
-    /// The second that unnumbered packets are counted in, and how many came.
-    unnumbered: (u32, u16),
+    /// Unnumbered packets of RTCP and others: apart, so that a flood of forged handshakes keeps no report out.
+    unnumbered: [Rate; 2],
     pub(crate) payload_types: PayloadTypes,
     pub(crate) dropped: [u32; Reason::ALL.len()],
 }
@@ -99,7 +119,7 @@ impl Leg {
             rtcp: RtcpGuard::new(),
             trip: RoundTrip::default(),
             probation: Probation::default(),
-            unnumbered: (0, 0),
+            unnumbered: [Rate::default(); 2],
             payload_types: PayloadTypes::default(),
             dropped: [0; Reason::ALL.len()],
         }
@@ -187,7 +207,7 @@ impl Leg {
             }
             self.alive = now;
         } else {
-            self.count_unnumbered(now)?;
+            self.count_unnumbered(now, false)?;
         }
         if payload_type.number() != self.payload_type {
             self.payload_type = payload_type.number();
@@ -220,7 +240,7 @@ impl Leg {
         }
         let is_new_source = self.admit_beside(now, socket, source, settings)?;
         self.rtcp.note(now, ssrc);
-        self.count_unnumbered(now)?;
+        self.count_unnumbered(now, true)?;
         self.alive = now;
         self.rtcp_packets = self.rtcp_packets.saturating_add(1);
         self.measure_round_trip(now, packet);
@@ -242,7 +262,7 @@ impl Leg {
         settings: &Settings,
     ) -> Result<Accepted, Reason> {
         let is_new_source = self.admit_beside(now, socket, source, settings)?;
-        self.count_unnumbered(now)?;
+        self.count_unnumbered(now, false)?;
         self.packets += 1;
         self.bytes += packet.len() as u64;
         Ok(Accepted {
@@ -296,7 +316,7 @@ impl Leg {
             known.or_else(|| probation.rank(settings.learn, now, source, None))
         };
         let passed = self.guard.datagram(now, source, true, rank)?;
-        self.count_unnumbered(now)?;
+        self.count_unnumbered(now, false)?;
         self.alive = now;
         Ok(self.accept(passed, packet))
     }
@@ -314,16 +334,9 @@ impl Leg {
         }
     }
 
-    fn count_unnumbered(&mut self, now: Time) -> Result<(), Reason> {
-        let second = (now.as_micros() / 1_000_000) as u32;
-        if self.unnumbered.0 != second {
-            self.unnumbered = (second, 0);
-        }
-        if self.unnumbered.1 >= UNNUMBERED_PER_S_MAX {
-            return Err(Reason::TooMany);
-        }
-        self.unnumbered.1 += 1;
-        Ok(())
+    fn count_unnumbered(&mut self, now: Time, is_rtcp: bool) -> Result<(), Reason> {
+        let is_within = self.unnumbered[usize::from(is_rtcp)].count(now);
+        is_within.then_some(()).ok_or(Reason::TooMany)
     }
 
     fn note_source(&mut self, is_new: bool) {

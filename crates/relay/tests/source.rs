@@ -436,3 +436,24 @@ fn an_operator_may_let_any_source_be_learned_after_a_probation() {
     assert_eq!(world.source(0), Some(phone(0)), "a better one displaces it");
     world.ends();
 }
+
+#[test]
+fn a_flood_of_forged_handshakes_keeps_neither_sound_nor_reports_out() {
+    let mut world = behind_nat();
+    let mut caller = Sender::new(public(), 1);
+    world.stream(0, &mut caller, 10, callee());
+    let mut passed = 0;
+    for _ in 0..50 {
+        for _ in 0..100 {
+            let sent = world.receive(0, public(), dtls_packet());
+            passed += u16::from(sent.is_some());
+        }
+        assert!(world.receive(1, public(), rtcp_packet(1)).is_some());
+        assert_eq!(world.send(0, &mut caller), Some(callee()));
+    }
+    // A second of 20 ms each, which may lie across two of the clock's.
+    assert!(passed <= 2 * relay::UNNUMBERED_PER_S_MAX, "{passed}");
+    let dropped = world.dropped(0).count(Reason::TooMany);
+    assert_eq!(dropped, 5_000 - u64::from(passed));
+    world.ends();
+}
