@@ -1,6 +1,7 @@
 //! Codecs, tones, keys and the repair of sound, for telephony.
 
 pub mod comfort;
+pub mod conceal;
 pub mod dtmf;
 mod error;
 pub mod event;
