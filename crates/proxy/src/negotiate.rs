@@ -95,6 +95,9 @@ impl Proxy {
         forward: &Forward<'_>,
         targets: &Targets,
     ) -> bool {
+        if settings.policy == Policy::Never && settings.domains.is_empty() {
+            return false;
+        }
         let one = forward.envelope.from.parse_uri();
         let one = one.as_ref().map_or(&b""[..], |uri| uri.host.bytes);
         let other = match forward.envelope.to_tag {
@@ -454,6 +457,9 @@ impl Proxy {
 
     /// Which callee's side a request within a dialog belongs to.
     pub(crate) fn callee_of(&self, envelope: &Envelope<'_>) -> Option<u8> {
+        if self.anchors.is_empty() {
+            return None;
+        }
         let (from_tag, to_tag) = (envelope.from_tag?, envelope.to_tag?);
         let (call, is_callers) = self.calls.find_end(envelope.call_id, from_tag, to_tag)?;
         let anchor = self.anchors.get(self.calls.get(call)?.anchor?)?;
