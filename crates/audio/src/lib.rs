@@ -1,4 +1,15 @@
 //! Codecs, tones, keys and the repair of sound, for telephony.
+//!
+//! The problem: a PBX has to hear and to speak. Sound comes in packets of several encodings, late, twice or not at all, and leaves
+//! as prompts, tones and the voices of others, fifty times a second for each of hundreds of calls.
+//!
+//! The approach: each thing is a small machine of one stream that works on slices of 16-bit samples and allocates when it is made and never
+//! after. What comes in goes through a jitter [`buffer`](jitter::Buffer), a decoder ([`g711`], [`g722`]) and, where packets are missing,
+//! [`conceal`]; [`dtmf`] and [`event`] find keys; [`resample`] brings rates together and [`mix`] voices. What goes out is made by [`tone`],
+//! [`comfort`], [`dtmf`] and [`event`], or read from files by [`wav`].
+//!
+//! Not attempted: Opus; G.729; echo cancellation; a detector of speech; file formats other than WAVE; rates other than
+//! 8,000, 16,000 and 48,000.
 
 pub mod comfort;
 pub mod conceal;
@@ -12,6 +23,7 @@ pub mod mix;
 mod rate;
 pub mod resample;
 pub mod tone;
+pub mod wav;
 mod wave;
 
 pub use error::Error;
