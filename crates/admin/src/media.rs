@@ -55,15 +55,15 @@ pub struct MediaLeg {
     /// Packets that should have come and did not.
     pub lost: u64,
     /// The same in per cent of those that should have come.
-    pub loss_percent: f32,
+    pub loss_percent: f64,
     /// Variation of the packets' delay (RFC 3550), in milliseconds.
-    pub jitter_ms: f32,
+    pub jitter_ms: f64,
     /// An estimate of how it sounds, from 1 to 4.5 (ITU-T G.107); absent where nothing can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mos: Option<f32>,
+    pub mos: Option<f64>,
     /// From the relay to the party and back, in milliseconds, where RTCP has told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub round_trip_ms: Option<f32>,
+    pub round_trip_ms: Option<f64>,
     /// The payload type that was sent last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_type: Option<u8>,

@@ -328,6 +328,15 @@ pub enum Event {
         /// Whom.
         to: String,
     },
+    /// The call's target was left for the next one of its pool.
+    CallMoved {
+        /// The Call-ID.
+        call_id: String,
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+    },
     /// The other side answered.
     CallAnswered {
         /// The Call-ID.

@@ -55,10 +55,10 @@ fn leg(report: &LegReport) -> MediaLeg {
         packets: report.packets,
         bytes: report.bytes,
         lost: report.lost,
-        loss_percent: report.loss_percent,
-        jitter_ms: report.jitter_ms,
-        mos: report.mos,
-        round_trip_ms: report.round_trip_ms,
+        loss_percent: hundredths(report.loss_percent),
+        jitter_ms: hundredths(report.jitter_ms),
+        mos: report.mos.map(hundredths),
+        round_trip_ms: report.round_trip_ms.map(hundredths),
         payload_type: report.payload_type,
         // A user's address like any other.
         source: report.source.map(|at| Private(at.to_string()).to_string()),
@@ -67,6 +67,11 @@ fn leg(report: &LegReport) -> MediaLeg {
             .map(|(reason, count)| (reason.name().to_owned(), count))
             .collect(),
     }
+}
+
+/// As exact as it is meant.
+fn hundredths(number: f32) -> f64 {
+    (f64::from(number) * 100.0).round() / 100.0
 }
 
 /// What the relay counts; nothing where there is none.

@@ -544,6 +544,7 @@ fn told(event: driver::Event, node: &Node) -> Event {
         } => match note {
             CallNote::Started => Event::CallStarted { call_id, from, to },
             CallNote::Ringing => Event::CallRinging { call_id, from, to },
+            CallNote::Moved => Event::CallMoved { call_id, from, to },
             CallNote::Answered => Event::CallAnswered { call_id, from, to },
             CallNote::Failed { status } => Event::CallFailed {
                 call_id,

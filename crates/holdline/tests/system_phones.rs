@@ -86,7 +86,9 @@ impl Demo {
             self.asks("calls")["items"].as_array().map(Vec::len),
             Some(0)
         );
-        assert_eq!(self.asks("status")["bindings"], 2);
+        let status = self.asks("status");
+        assert_eq!(status["bindings"], 2);
+        assert_eq!(status["relay"]["ports_in_use"], 0, "{status}");
         signal(&self.process.0, "-INT");
         let summary = self.tells("summary");
         assert!(self.process.0.wait().expect("a child").success());
@@ -118,8 +120,12 @@ fn two_softphones(over: [&str; 2]) {
     rings(&mut demo, (&mut alice, &to_bob), &mut bob);
     bob.command("accept", "");
     is_up(&mut demo, &mut alice, &mut bob);
+    is_heard(&demo);
     alice.command("hangup", "");
-    is_over(&mut demo, "call_ended", &mut alice, &mut bob);
+    let told = is_over(&mut demo, "call_ended", &mut alice, &mut bob);
+    for leg in told["media"].as_array().expect("a list") {
+        assert!(leg["mos"].as_f64().expect("an estimate") > 3.5, "{told}");
+    }
 
     // Answered; the callee hangs up.
     rings(&mut demo, (&mut bob, &to_alice), &mut alice);
@@ -165,6 +171,16 @@ fn is_up(demo: &mut Demo, caller: &mut Baresip, callee: &mut Baresip) {
     callee.sees("CALL_ESTABLISHED");
     demo.tells("call_answered");
     demo.shows_call("answered");
+}
+
+/// Waits until both phones' sound has gone through the demo for a while.
+fn is_heard(demo: &Demo) {
+    wait_until("sound both ways", || {
+        let calls = demo.asks("calls");
+        let media = calls["items"][0]["media"].as_array()?;
+        let sent = media.iter().filter_map(|leg| leg["packets"].as_u64());
+        (sent.filter(|packets| *packets >= 25).count() == 2).then_some(())
+    });
 }
 
 fn is_over(demo: &mut Demo, kind: &str, caller: &mut Baresip, callee: &mut Baresip) -> Value {

@@ -106,6 +106,7 @@ impl RelayThread {
                 state.counters.huge += u64::from(turn.huge);
                 state.counters.congested += u64::from(turn.congested);
                 state.counters.unsent += u64::from(turn.unsent);
+                state.counters.kernel_drops += u64::from(turn.overflowed);
             }
             Err(error) => {
                 tracing::error!(%error, "waiting for media failed");

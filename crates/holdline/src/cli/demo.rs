@@ -139,11 +139,14 @@ impl Demo {
 
     fn config(&self, data: &Path, port: u16, admin_port: u16) -> Result<Config, Failure> {
         let (host, data) = (host(self.address), json!(data));
+        let media = media_ports(self.address, port);
         let text = format!(
             "[node]\nname = \"demo\"\ndata = {data}\ndrain_timeout_s = 2\n\
              [edge]\ndomains = [\"{host}\", \"localhost\"]\n\
              listen = [\"udp:{host}:{port}\", \"tcp:{host}:{port}\"]\nworkers = 1\n\
-             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[log]\nlevel = \"warn\"\n"
+             rtp_ports = [{media}, {}]\n[edge.media]\npolicy = \"always\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[log]\nlevel = \"warn\"\n",
+            media + MEDIA_PORTS - 1
         );
         Config::parse(&text, Path::new("")).map_err(|mistakes| {
             Failure::Config(crate::config::ConfigError::Mistakes {
@@ -320,6 +323,7 @@ fn told(event: &Event) -> Option<String> {
         Event::Expired { aor, contact } => format!("{aor} was not heard of again at {contact}"),
         Event::CallStarted { from, to, .. } => format!("{} calls {}", short(from), short(to)),
         Event::CallRinging { from, to, .. } => format!("{}: ringing", way(from, to)),
+        Event::CallMoved { from, to, .. } => format!("{}: tries the next target", way(from, to)),
         Event::CallAnswered { from, to, .. } => format!("{}: answered", way(from, to)),
         Event::CallFailed {
             from, to, status, ..
@@ -343,8 +347,8 @@ fn told(event: &Event) -> Option<String> {
             silent,
             ..
         } => {
-            let mos: Vec<f32> = media.iter().filter_map(|leg| leg.mos).collect();
-            let sounded = match mos.iter().copied().reduce(f32::min) {
+            let mos: Vec<f64> = media.iter().filter_map(|leg| leg.mos).collect();
+            let sounded = match mos.iter().copied().reduce(f64::min) {
                 Some(worst) => format!(", sounded {worst:.1} of 4.5 or better"),
                 None => String::new(),
             };
@@ -429,6 +433,21 @@ fn free_port(address: IpAddr, first: u16, udp_too: bool) -> Result<u16, Failure>
         last: first.saturating_add(PORTS_TRIED),
         what,
     })
+}
+
+/// Ports for media: a hundred pairs, below those that the system gives to clients.
+const MEDIA_PORTS: u16 = 200;
+const MEDIA_RANGES: std::ops::Range<u16> = 30_000..32_600;
+
+/// The first port of a range for media, which another demo has not taken.
+fn media_ports(address: IpAddr, sip: u16) -> u16 {
+    let mut firsts = MEDIA_RANGES.step_by(usize::from(MEDIA_PORTS));
+    let is_free = |first: &u16| {
+        !(*first..first + MEDIA_PORTS).contains(&sip)
+            && UdpSocket::bind(SocketAddr::new(address, *first)).is_ok()
+    };
+    // If all are taken, the node says what it misses.
+    firsts.find(is_free).unwrap_or(MEDIA_RANGES.start)
 }
 
 /// Letters and digits that nobody guesses, from the system.

@@ -90,7 +90,7 @@ fn relay_rows(relay: &RelayStatus) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         (
             "media",
-            format!("{sessions} calls relayed by {threads} threads{missing}"),
+            format!("{sessions} calls, {threads} relay threads{missing}"),
         ),
         (
             "media ports",

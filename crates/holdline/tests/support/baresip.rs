@@ -38,16 +38,18 @@ impl Baresip {
         let control = free_port();
         let config = format!(
             "poll_method epoll\nsip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\n\
-             audio_source aubridge,{user}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n\
-             module_path {}\nmodule g711.so\nmodule aubridge.so\n\
+             audio_source aufile,{}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n\
+             module_path {}\nmodule g711.so\nmodule aubridge.so\nmodule aufile.so\n\
              module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{control}\n",
+            folder.join("tone.wav").display(),
             modules().display()
         );
         let account = format!(
             "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=600\n"
         );
         fs::write(folder.join("config"), config).expect("written");
+        fs::write(folder.join("tone.wav"), tone()).expect("written");
         fs::write(folder.join("accounts"), account).expect("written");
         fs::write(folder.join("contacts"), "").expect("written");
         let out = fs::File::create(folder.join("out")).expect("made");
@@ -120,6 +122,26 @@ impl Baresip {
         self.unread.drain(..=end);
         Some(message)
     }
+}
+
+/// A WAV file of a minute: 500 Hz at 8,000 samples a second of 16 bits.
+fn tone() -> Vec<u8> {
+    const BYTES: u32 = 60 * 8_000 * 2;
+    let mut wav = Vec::new();
+    wav.extend(b"RIFF");
+    wav.extend((36 + BYTES).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16u32.to_le_bytes());
+    // PCM, one channel.
+    wav.extend([1, 0, 1, 0]);
+    wav.extend(8_000u32.to_le_bytes());
+    wav.extend(16_000u32.to_le_bytes());
+    wav.extend([2, 0, 16, 0]);
+    wav.extend(b"data");
+    wav.extend(BYTES.to_le_bytes());
+    let samples = (0..BYTES / 2).map(|at| (f64::from(at) * std::f64::consts::PI / 8.0).sin());
+    wav.extend(samples.flat_map(|sample| ((sample * 8_000.0) as i16).to_le_bytes()));
+    wav
 }
 
 /// Where its modules are: Debian puts them into one of these.
