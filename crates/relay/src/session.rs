@@ -80,14 +80,12 @@ impl Session {
         }
     }
 
-    /// Legs were closed: without the current side and before one was selected, it is another one.
+    /// Legs were closed: before one was selected, the current side is the last of those left.
     pub(crate) fn fall_back(&mut self, legs: &Legs) {
-        if self.is_selected || self.legs(legs).any(|(_, leg)| leg.side == self.current) {
+        if self.is_selected {
             return;
         }
-        let callees = self
-            .legs(legs)
-            .filter(|(_, leg)| leg.side != 0 && leg.described != 0);
+        let callees = self.legs(legs).filter(|(_, leg)| leg.side != 0);
         let latest = callees.max_by_key(|(_, leg)| leg.described);
         self.current = latest.map_or(NO_SIDE, |(_, leg)| leg.side);
     }

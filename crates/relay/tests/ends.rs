@@ -101,12 +101,17 @@ fn a_call_on_hold_and_one_that_rings_have_an_hour() {
         held(Direction::Inactive),
         nowhere,
     ];
-    for caller in rows {
+    let callee = Remote {
+        direction: Direction::Inactive,
+        ..remote(phone(1))
+    };
+    let rows = rows.map(|caller| (0, caller)).into_iter();
+    for (side, held) in rows.chain([(1, callee)]) {
         let mut world = World::call();
-        world.describe(0, caller, true);
+        world.describe(side, held, true);
         world.wait_ms(3_590_000);
         assert!(!silent(&mut world));
-        world.describe(0, remote(phone(0)), true);
+        world.describe(side, remote(phone(side)), true);
         world.wait_ms(59_000);
         assert!(!silent(&mut world), "it has a minute again");
         world.wait_ms(2_100);
@@ -114,7 +119,10 @@ fn a_call_on_hold_and_one_that_rings_have_an_hour() {
         world.leaves_nothing();
     }
     let mut world = World::new(Settings::default());
-    world.open(0, 0, PORTS[0], Kind::Rtp);
+    for side in [0, 1] {
+        world.open(0, side, PORTS[usize::from(side)], Kind::Rtp);
+        world.describe(side, remote(phone(side)), false);
+    }
     world.wait_ms(3_599_000);
     assert!(!silent(&mut world));
     world.wait_ms(2_000);
@@ -227,10 +235,12 @@ fn packets_on_a_port_that_was_closed_come_to_nobody() {
 
 #[test]
 fn what_cannot_be_opened_is_refused_and_its_port_is_freed_if_it_is_nobodys() {
-    // Session, stream, side, port; the refusal; whether the port is freed.
+    // Session, stream, side, port; the refusal; whether the port is freed. Port 2 is open.
     let rows = [
-        ((2, 0, 0, 0), Refusal::PortInUse, false),
-        ((1, 0, 1, 0), Refusal::PortInUse, false),
+        ((2, 0, 0, 2), Refusal::PortInUse, false),
+        ((1, 0, 1, 2), Refusal::PortInUse, false),
+        ((1, 1, 0, 2), Refusal::PortInUse, false),
+        ((1, 0, 0, 3), Refusal::PortInUse, false),
         ((2, 0, 0, 1), Refusal::PortInUse, false),
         ((1, 0, 0, SOCKETS - 1), Refusal::NoSuchPort, false),
         ((1, 0, 0, u32::MAX), Refusal::NoSuchPort, false),
@@ -244,7 +254,7 @@ fn what_cannot_be_opened_is_refused_and_its_port_is_freed_if_it_is_nobodys() {
             sessions_max: 1,
             ..Settings::default()
         });
-        world.open(0, 0, Port(0), Kind::Rtp);
+        world.open(0, 0, Port(2), Kind::Rtp);
         let session = SessionId(session);
         let port = Port(port);
         world.command(Command::Open {

@@ -397,3 +397,20 @@ fn a_packet_does_not_go_round_for_ever() {
         world.ends();
     }
 }
+
+#[test]
+fn an_offer_may_change_the_clock_of_a_payload_type() {
+    let mut world = World::call();
+    let mut caller = Sender::new(phone(0), 1);
+    caller.payload_type = 96;
+    world.stream(0, &mut caller, 5, to(TO_CALLEE));
+    assert_eq!(world.leg(0, 0).clock_rate_hz, 0, "it is not known");
+    for clock_rate_hz in [16_000, 48_000] {
+        let mut says = remote(phone(0));
+        assert!(says.formats.add(96, clock_rate_hz));
+        world.describe(0, says, true);
+        world.stream(0, &mut caller, 5, to(TO_CALLEE));
+        assert_eq!(world.leg(0, 0).clock_rate_hz, clock_rate_hz);
+    }
+    world.ends();
+}

@@ -457,3 +457,138 @@ fn a_flood_of_forged_handshakes_keeps_neither_sound_nor_reports_out() {
     assert_eq!(dropped, 5_000 - u64::from(passed));
     world.ends();
 }
+
+#[test]
+fn a_late_packet_does_not_hold_the_stream_back() {
+    let mut world = behind_nat();
+    let mut caller = Sender::new(public(), 1);
+    world.stream(0, &mut caller, 100, callee());
+    let late = caller.packet();
+    world.stream(0, &mut caller, 60, callee());
+    assert_eq!(world.receive(0, public(), late), Some(callee()));
+    world.wait_ms(80);
+    caller.source = stranger();
+    assert_eq!(world.send(0, &mut caller), Some(callee()));
+    world.ends();
+}
+
+#[test]
+fn who_takes_over_from_another_host_may_begin_with_rtcp() {
+    let mut world = World::call();
+    world.stream(0, &mut Sender::new(phone(0), 1), 200, callee());
+    assert!(
+        world
+            .receive(1, address("198.51.100.1:4001"), rtcp_packet(1))
+            .is_some()
+    );
+    let server = address("192.0.2.10:20000");
+    world.describe(0, remote(server), true);
+    let sent = world.receive(3, address("203.0.113.2:5001"), rtcp_packet(2));
+    assert_eq!(
+        sent,
+        Some((1, address("192.0.2.10:20001"))),
+        "what was learned is forgotten"
+    );
+    assert!(
+        world
+            .receive(1, address("192.0.2.10:20001"), rtcp_packet(8))
+            .is_some()
+    );
+    world.ends();
+}
+
+#[test]
+fn who_only_listens_may_change_its_ssrc_with_an_offer() {
+    let mut world = behind_nat();
+    let rtcp = address("198.51.100.77:61001");
+    assert!(world.receive(1, rtcp, rtcp_packet(5)).is_some());
+    assert_eq!(world.receive(1, rtcp, rtcp_packet(6)), None);
+    world.describe(0, remote_behind_nat(public().ip()), true);
+    assert!(world.receive(1, rtcp, rtcp_packet(6)).is_some());
+    let sent = world.receive(3, address("203.0.113.2:5001"), rtcp_packet(2));
+    assert_eq!(sent, Some((1, rtcp)));
+    world.ends();
+}
+
+#[test]
+fn rtcp_that_came_first_gives_way_to_the_host_of_rtp() {
+    let signalling = address("198.51.100.200:5060").ip();
+    let caller = Remote {
+        signalling,
+        ..remote(phone(0))
+    };
+    let mut world = World::call_of(caller, remote(phone(1)));
+    let first = SocketAddr::new(signalling, 9_001);
+    assert!(world.receive(1, first, rtcp_packet(5)).is_some());
+    world.stream(0, &mut Sender::new(phone(0), 1), 3, callee());
+    let sent = world.receive(3, address("203.0.113.2:5001"), rtcp_packet(2));
+    assert_eq!(sent, Some((1, address("198.51.100.1:4001"))));
+    world.ends();
+}
+
+#[test]
+fn after_a_handshake_from_elsewhere_the_stream_begins_anew() {
+    let mut world = behind_nat();
+    world.stream(0, &mut Sender::new(public(), 1), 200, callee());
+    world.describe(0, remote_behind_nat(public().ip()), true);
+    world.wait_ms(100);
+    let moved = address("198.51.100.77:62000");
+    assert_eq!(world.receive(0, moved, dtls_packet()), Some(callee()));
+    world.stream(0, &mut Sender::new(moved, 2), 10, callee());
+    assert_eq!(world.leg(0, 0).expected, 210);
+    world.ends();
+}
+
+#[test]
+fn a_fax_that_still_sends_is_not_displaced() {
+    let mut world = World::new(Settings::default());
+    for side in [0, 1] {
+        world.open(0, side, PORTS[usize::from(side)], relay::Kind::Datagram);
+    }
+    world.describe(0, remote_behind_nat(public().ip()), false);
+    world.describe(1, remote(phone(1)), false);
+    world.select(1);
+    let fax = || vec![0, 0, 1, 0];
+    assert_eq!(world.receive(0, public(), fax()), Some(callee()));
+    world.describe(0, remote_behind_nat(public().ip()), true);
+    let moved = address("198.51.100.77:62000");
+    for _ in 0..10 {
+        world.wait_ms(50);
+        assert_eq!(world.receive(0, public(), fax()), Some(callee()));
+        world.wait_ms(50);
+        assert_eq!(world.receive(0, moved, fax()), None);
+    }
+    world.wait_ms(50);
+    assert_eq!(world.receive(0, moved, fax()), Some(callee()));
+    world.ends();
+}
+
+#[test]
+fn a_probation_is_served_by_one_source_and_in_a_row() {
+    let open = || {
+        let mut world = World::new(Settings {
+            learn: Learn::Open,
+            ..Settings::default()
+        });
+        for side in [0, 1] {
+            world.open(0, side, PORTS[usize::from(side)], relay::Kind::Rtp);
+            world.describe(side, remote(phone(side)), false);
+        }
+        world.select(1);
+        world
+    };
+    let mut world = open();
+    let mut leaping = Sender::new(stranger(), 1);
+    for _ in 0..50 {
+        leaping.skip(1);
+        assert_eq!(world.send(0, &mut leaping), None);
+    }
+    world.ends();
+    let mut world = open();
+    let mut many = Sender::new(stranger(), 1);
+    for nth in 0..50 {
+        many.source.set_port(1_000 + nth);
+        assert_eq!(world.send(0, &mut many), None);
+    }
+    world.ends();
+}
