@@ -249,13 +249,13 @@ impl Buffer {
         }
         // What was concealed while waiting need not be concealed again.
         position = position.wrapping_add(gap.min(self.stalled));
-        let gap = timestamp.wrapping_sub(position);
+        let mut gap = timestamp.wrapping_sub(position);
         self.stalled = 0;
         self.dry_pulls = 0;
         if gap > self.units(self.settings.delay_ms_max) {
-            // Too much for a loss: the sender left it out.
-            self.state = State::Waiting(timestamp);
-            return Next::Silent;
+            // Too much for a loss: the sender left it out. What is due before the packet is its delay.
+            gap = self.aim().unsigned_abs();
+            position = timestamp.wrapping_sub(gap);
         }
         if gap > 0 {
             let units = gap.min(units);
@@ -280,7 +280,8 @@ impl Buffer {
         let State::Playing(position) = self.state else {
             return;
         };
-        let position = position.wrapping_add(units.min(self.settings.clock_hz));
+        // At least one, lest the same packet be taken once more.
+        let position = position.wrapping_add(units.clamp(1, self.settings.clock_hz));
         self.state = State::Playing(position);
         for slot in &mut self.slots {
             let is_over = slot.timestamp.wrapping_sub(position).cast_signed() < 0;

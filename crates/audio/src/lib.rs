@@ -8,7 +8,7 @@
 //! [`conceal`]; [`dtmf`] and [`event`] find keys; [`resample`] brings rates together and [`mix`] voices. What goes out is made by [`tone`],
 //! [`comfort`], [`dtmf`] and [`event`], or read from files by [`wav`].
 //!
-//! Not attempted: Opus; G.729; echo cancellation; a detector of speech; file formats other than WAVE; rates other than
+//! Not attempted: Opus; G.729; echo cancellation; a detector of speech; file formats other than WAVE; streams of rates other than
 //! 8,000, 16,000 and 48,000.
 
 pub mod comfort;

@@ -134,15 +134,46 @@ impl Resampler {
     }
 }
 
+/// Turns a whole piece of sound of any rate into one of ours, for files that people upload. The filter is worked out anew for each
+/// sample: dozens of times the work of a [`Resampler`], and no table.
+#[must_use]
+pub fn convert(sound: &[i16], from_hz: u32, to: SampleRate) -> Vec<i16> {
+    let (from, to_hz) = (f64::from(from_hz.max(1)), f64::from(to.hz()));
+    if from_hz == to.hz() {
+        return sound.to_vec();
+    }
+    // Samples of the input that one sample of the lower rate takes.
+    let width = (from / to_hz).max(1.0);
+    let half = TAPS as f64 / 2.0 * width;
+    let count = (sound.len() as f64 * to_hz / from).round() as usize;
+    let sample = |n: usize| {
+        let place = n as f64 * from / to_hz;
+        let first = (place - half).ceil().max(0.0) as usize;
+        let last = ((place + half) as usize).min(sound.len().saturating_sub(1));
+        let mut sum = 0.0;
+        for (at, sample) in sound.iter().enumerate().take(last + 1).skip(first) {
+            let x = at as f64 - place;
+            sum += f32::from(*sample) * kernel(x as f32, width as f32, half as f32);
+        }
+        to_sample(sum)
+    };
+    (0..count).map(sample).collect()
+}
+
 /// Coefficient `n` of `taps`: a sinc that cuts at half the lower rate, in a Kaiser window; 1 in sum.
 fn low_pass(n: usize, taps: usize, ratio: usize) -> f32 {
     // In the middle between two taps where their number is even.
     let x = n as f32 - (taps - 1) as f32 / 2.0;
-    let turn = PI * x / ratio as f32;
+    kernel(x, ratio as f32, taps as f32 / 2.0)
+}
+
+/// The filter at `x` samples from its middle, `width` times as wide as one of the same rate, up to `half`.
+fn kernel(x: f32, width: f32, half: f32) -> f32 {
+    let turn = PI * x / width;
     let sinc = if turn == 0.0 { 1.0 } else { turn.sin() / turn };
-    let edge = 2.0 * x / taps as f32;
+    let edge = x / half;
     let window = bessel(BETA * (1.0 - edge * edge).max(0.0).sqrt()) / bessel(BETA);
-    sinc * window / ratio as f32
+    sinc * window / width
 }
 
 /// The modified Bessel function of order 0, by its series.
@@ -249,6 +280,24 @@ mod tests {
         assert_eq!(again.len(), sound.len());
         let snr = sine_snr_db(&again[200..], 1_000.0, 8_000);
         assert!(snr > 60.0, "{snr} dB");
+    }
+
+    #[test]
+    fn files_of_any_rate_are_converted() {
+        for from_hz in [11_025, 22_050, 32_000, 44_100, 48_000, 96_000] {
+            for to in SampleRate::ALL {
+                let half = f64::from(from_hz.min(to.hz())) / 2.0;
+                for hz in [half * 0.1, half * 0.75] {
+                    let sound = sine(hz, from_hz, 0.5, from_hz as usize / 5);
+                    let out = convert(&sound, from_hz, to);
+                    assert!(out.len().abs_diff(to.samples(200)) <= 1);
+                    let middle = &out[to.samples(20)..to.samples(180)];
+                    let snr = sine_snr_db(middle, hz, to.hz());
+                    assert!(snr > 55.0, "{from_hz} to {to:?}, {hz} Hz: {snr} dB");
+                }
+            }
+        }
+        assert_eq!(convert(&[], 44_100, Hz8000), []);
     }
 
     #[test]

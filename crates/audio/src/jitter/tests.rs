@@ -240,6 +240,39 @@ fn timestamps_that_jump_begin_anew() {
 }
 
 #[test]
+fn what_the_sender_left_out_is_not_concealed() {
+    let mut buffer = new();
+    let mut missing = 0;
+    let mut played = 0;
+    for piece in 0..100_u32 {
+        let now = u64::from(piece) * PIECE_US;
+        // From the 50th on the timestamps are a second further.
+        let n = piece + if piece < 50 { 0 } else { 50 };
+        buffer.insert(&packet(n, b"x"), now);
+        match buffer.pull(PIECE, now) {
+            Next::Packet { .. } => {
+                played += 1;
+                buffer.advance(PIECE);
+            }
+            Next::Missing { .. } => missing += 1,
+            Next::Silent => assert_eq!(piece, 0),
+        }
+    }
+    assert!(played >= 97 && missing <= 2, "{played} {missing}");
+}
+
+#[test]
+fn what_is_no_sound_when_decoded_is_not_taken_again() {
+    let mut buffer = new();
+    buffer.insert(&packet(0, b""), 0);
+    buffer.insert(&packet(1, b"x"), 0);
+    assert!(matches!(buffer.pull(PIECE, 20_000), Next::Packet { .. }));
+    buffer.advance(0);
+    assert_eq!(buffer.insert(&packet(0, b""), 20_000), Inserted::Late);
+    assert_eq!(buffer.held(), 1);
+}
+
+#[test]
 fn a_flood_is_held_within_bounds() {
     let mut buffer = new();
     for n in 0..1_000 {
