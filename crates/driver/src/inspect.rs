@@ -116,7 +116,7 @@ pub struct Snapshot {
     pub aors: u64,
     /// Bindings.
     pub bindings: u64,
-    /// Whether nothing waits for an answer.
+    /// Whether nothing waits for an answer and no call's media are relayed.
     pub is_idle: bool,
     /// Workers that did not answer in time.
     pub silent_workers: usize,

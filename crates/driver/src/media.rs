@@ -209,6 +209,8 @@ impl Relays {
         relay.threads = self.shares.len() as u64;
         let (in_use, free) = self.counts();
         (relay.ports_in_use, relay.ports_free) = (in_use as u64, free as u64);
+        // The end of this process would be the end of their sound.
+        snapshot.is_idle &= in_use == 0;
         relay.ports_exhausted = self.exhausted.load(Ordering::Relaxed);
         for call in &mut snapshot.listed {
             call.media = call.anchored.and_then(|at| reports.remove(&at.session));

@@ -434,7 +434,7 @@ impl Node {
         !workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Whether nothing waits for an answer.
+    /// Whether nothing waits for an answer and no call's media are relayed.
     pub fn is_idle(&self) -> bool {
         self.snapshot(0).is_idle
     }

@@ -259,7 +259,7 @@ impl Wired {
             return (State::Starting, Some("starting".to_owned()));
         }
         if self.node.get().is_some_and(|node| !node.workers_alive()) {
-            let reason = "a worker has ended: restart the node";
+            let reason = "a worker or a relay thread has ended: restart the node";
             return (State::Degraded, Some(reason.to_owned()));
         }
         let store = self.store.health();

@@ -237,6 +237,19 @@ fn a_call_in_which_nobody_is_heard_any_more_ends_and_gives_its_ports_back() {
 }
 
 #[test]
+fn a_node_that_drains_waits_for_the_calls_that_it_relays() {
+    let node = node(4, "", &["alice", "bob"]);
+    let (mut alice, mut bob) = (Talker::of(&node, "alice"), Talker::of(&node, "bob"));
+    let (mut call, ways) = talk(&mut alice, &mut bob);
+    node.signal("-TERM");
+    node.wait_for(|node| node.http("GET /healthz").0 == 503);
+    std::thread::sleep(Duration::from_millis(300));
+    hear_each_other(&mut alice, &mut bob, ways);
+    end((&mut alice.phone, &mut call), &mut bob.phone);
+    assert_eq!(node.end(), Some(0));
+}
+
+#[test]
 fn a_reload_changes_who_is_relayed_and_names_what_it_cannot_change() {
     let node = node(4, "", &["alice", "bob"]);
     let (mut alice, mut bob) = (Talker::of(&node, "alice"), Talker::of(&node, "bob"));
