@@ -4,7 +4,8 @@ use crate::time::Time;
 use core::fmt;
 use std::net::IpAddr;
 
-/// A pool, by its place in the settings. Stays the same over reloads as long as its name does.
+/// A pool. It stays the same over reloads as long as some pool has its name; after that it may come
+/// to mean another, so ask [`Pools::find`](crate::Pools::find) again after each reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub(crate) u16);
 

@@ -25,6 +25,13 @@ pub(crate) enum Standing {
 
 const STANDINGS: usize = 5;
 
+impl Standing {
+    /// Whether the target is in service, full or not.
+    fn is_service(self) -> bool {
+        matches!(self, Standing::Open | Standing::Full)
+    }
+}
+
 /// What a pool wants a member to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wish {
@@ -50,7 +57,26 @@ pub(crate) struct Member {
 struct Tier {
     priority: u32,
     weight_max: u32,
+    /// The largest share that slow start gives one of those in service, in thousandths.
+    share_max: u32,
+    /// What is left of earlier shares, where even the largest is not whole.
+    credit: u32,
     order: Order,
+}
+
+impl Tier {
+    /// Whether it is this tier's turn, although all that serve in it are in slow start and a later
+    /// tier could take the call.
+    fn is_due(&mut self) -> bool {
+        self.credit += self.share_max;
+        let is_due = self.credit >= WHOLE;
+        self.credit = if is_due {
+            self.credit % WHOLE
+        } else {
+            self.credit
+        };
+        is_due
+    }
 }
 
 #[derive(Debug)]
@@ -217,6 +243,8 @@ impl Pool {
                 None => Tier {
                     priority,
                     weight_max: 1,
+                    share_max: WHOLE,
+                    credit: 0,
                     order: Order::new(self.settings.policy),
                 },
             });
@@ -253,6 +281,7 @@ impl Pool {
         self.open = 0;
         for tier in 0..self.tiers.len() {
             self.mark(tier);
+            self.measure_share(tier);
         }
     }
 
@@ -296,6 +325,8 @@ impl Pool {
             return;
         };
         let standing = standing(target, member.wish.limit);
+        let is_ramp_changed =
+            member.share != target.share || standing.is_service() != member.standing.is_service();
         if standing != member.standing {
             self.standings[member.standing as usize] -= 1;
             self.standings[standing as usize] += 1;
@@ -326,6 +357,18 @@ impl Pool {
             },
         }
         self.mark(at);
+        if is_ramp_changed {
+            self.measure_share(at);
+        }
+    }
+
+    /// Looks through a tier: only when a state changes or slow start takes a step.
+    fn measure_share(&mut self, tier: usize) {
+        let members = self.members.iter().flatten();
+        let serving = members
+            .filter(|member| usize::from(member.tier) == tier && member.standing.is_service());
+        let share_max = serving.map(|member| member.share).max();
+        self.tiers[tier].share_max = share_max.unwrap_or(WHOLE);
     }
 
     /// A member for a call whose hash (where the policy wants one) is `key`, leaving out the
@@ -337,9 +380,19 @@ impl Pool {
         is_tried: impl Fn(u16) -> bool,
     ) -> Option<u16> {
         let mut tiers = self.open;
+        let mut spared = 0;
         while tiers != 0 {
-            let tier = tiers.trailing_zeros() as usize;
-            tiers &= tiers - 1;
+            let tier = lowest(&mut tiers);
+            if tiers != 0 && self.tiers[tier].share_max < WHOLE && !self.tiers[tier].is_due() {
+                spared |= 1 << tier;
+                continue;
+            }
+            if let Some(member) = self.choose_in(tier, key, steps, &is_tried) {
+                return Some(member);
+            }
+        }
+        while spared != 0 {
+            let tier = lowest(&mut spared);
             if let Some(member) = self.choose_in(tier, key, steps, &is_tried) {
                 return Some(member);
             }
@@ -360,7 +413,9 @@ impl Pool {
             member.as_ref().expect("who is sorted is a member")
         };
         let accepts = |number: u16| !is_tried(member(number).wish.target);
-        match &mut self.tiers[tier].order {
+        let tier = &mut self.tiers[tier];
+        let share_max = tier.share_max;
+        match &mut tier.order {
             Order::Turns(turns) => {
                 let weighted = self.settings.policy != Policy::RoundRobin;
                 let accepts = |number| {
@@ -388,7 +443,7 @@ impl Pool {
                 *steps += 1;
                 let one = member(number);
                 one.standing == Standing::Open
-                    && part.is_none_or(|part| part < one.share)
+                    && part.is_none_or(|part| part * share_max < one.share * WHOLE)
                     && accepts(number)
             }),
         }
@@ -409,6 +464,13 @@ impl Pool {
         }
         None
     }
+}
+
+/// Takes the lowest bit out of a set that is not empty.
+fn lowest(tiers: &mut u64) -> usize {
+    let tier = tiers.trailing_zeros();
+    *tiers &= *tiers - 1;
+    tier as usize
 }
 
 /// Whether a member with the one wish instead of the other stays where it is sorted.

@@ -81,7 +81,7 @@ impl Pools {
         is_start: bool,
     ) -> Result<(), Error> {
         settings.check()?;
-        let old_key = core::mem::replace(&mut self.hash_key, settings.hash_key);
+        self.hash_key = settings.hash_key;
         let mut old_names = core::mem::take(&mut self.names);
         for pool in settings.pools {
             let id = match old_names.remove(&pool.name) {
@@ -107,9 +107,6 @@ impl Pools {
                 .map(|id| id.0);
             if let Some(one) = &mut self.pools[pool] {
                 one.fallback = fallback;
-                if old_key != self.hash_key {
-                    one.reload(one.settings.clone());
-                }
             }
         }
         self.note_names(now);

@@ -300,6 +300,46 @@ fn who_comes_back_starts_slowly() {
 }
 
 #[test]
+fn a_first_choice_that_comes_back_leaves_calls_to_the_second_at_first() {
+    let mut bench = Bench::new(Policy::Priority, uris(2));
+    let target = bench.target("sip:t0");
+    bench.want(target, Wanted::Drained);
+    assert_eq!(bench.pick_name(0), "sip:t1");
+    bench.want(target, Wanted::Open);
+    for (after_ms, share) in [(0, 20), (2_500, 250), (5_000, 750), (2_500, 1_000)] {
+        bench.run_ms(after_ms);
+        let picks = (0..1_000).filter(|n| bench.pick_name(*n) == "sip:t0");
+        let picks = picks.count();
+        assert!(picks.abs_diff(share) <= 30, "{picks}");
+    }
+    bench.want(target, Wanted::Drained);
+    bench.want(target, Wanted::Open);
+    let second = bench.target("sip:t1");
+    bench.want(second, Wanted::Drained);
+    assert!(
+        (0..100).all(|n| bench.pick_name(n) == "sip:t0"),
+        "there is no other"
+    );
+    bench.end_all();
+}
+
+#[test]
+fn callers_stay_where_they_belong_when_all_targets_come_back_at_once() {
+    let mut bench = Bench::new(Policy::Hash(HashBy::CallId), uris(10));
+    let names =
+        |bench: &mut Bench| -> Vec<String> { (0..1_000).map(|n| bench.pick_name(n)).collect() };
+    let before = names(&mut bench);
+    for wanted in [Wanted::Disabled, Wanted::Open] {
+        for n in 0..10 {
+            let target = bench.target(&format!("sip:t{n}"));
+            bench.want(target, wanted);
+        }
+    }
+    assert_eq!(names(&mut bench), before);
+    bench.end_all();
+}
+
+#[test]
 fn least_calls_fills_who_comes_back_by_its_growing_share() {
     let mut bench = Bench::new(Policy::LeastCalls, uris(2));
     let target = bench.target("sip:t0");
