@@ -31,6 +31,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) struct Plan {
     pub(crate) warm_up_s: u32,
     pub(crate) run_s: u32,
+    /// Makes the sources of this load others than those of the one before: a relay may take the
+    /// same numbers from the same source for a replay.
+    pub(crate) salt: u32,
     /// The relay, whose CPU is read after the warm-up and at the end; none for the floor.
     pub(crate) relay_pid: Option<u32>,
     /// The callers' and the callees' address.
@@ -46,6 +49,7 @@ impl Plan {
         json!({
             "warm_up_s": self.warm_up_s,
             "run_s": self.run_s,
+            "salt": self.salt,
             "relay_pid": self.relay_pid,
             "ends": pair(&self.ends),
             "calls": self.calls.iter().map(pair).collect::<Vec<_>>(),
@@ -61,6 +65,7 @@ impl Plan {
         Some(Self {
             warm_up_s: number("warm_up_s")?,
             run_s: number("run_s")?,
+            salt: number("salt")?,
             relay_pid: number("relay_pid"),
             ends: pair(&json["ends"])?,
             calls: json["calls"]
@@ -109,7 +114,7 @@ fn generate(plan: &Plan) -> Result<Value, Error> {
     let sources = (0..streams)
         .map(|stream| plan.relay_of(stream, 1 - plan.end_of(stream)))
         .collect();
-    let mut tally = Tally::new(sources, first, packets);
+    let mut tally = Tally::new(sources, plan.salt, first, packets);
     let all = u64::from(streams) * u64::from(packets);
     let measured = u64::from(streams) * u64::from(packets - first);
     let mut late_ns: Vec<u32> = Vec::with_capacity(usize::try_from(measured).unwrap_or(0));
@@ -176,7 +181,7 @@ fn send(plan: &Plan, wires: &mut [Wire; 2], number: u64, sent_ns: u64) -> u32 {
         sent_ns,
     };
     let mut bytes = [0; PACKET_BYTES];
-    packet.write(&mut bytes);
+    packet.write(plan.salt, &mut bytes);
     let end = plan.end_of(packet.stream);
     wires[end].push(&bytes, plan.relay_of(packet.stream, end));
     packet.number
@@ -236,6 +241,7 @@ mod tests {
         let plan = Plan {
             warm_up_s: 1,
             run_s: 2,
+            salt: 3,
             relay_pid: Some(7),
             ends: [free(), free()],
             calls: vec![[free(), free()]],
@@ -250,6 +256,7 @@ mod tests {
         let plan = Plan {
             warm_up_s: 0,
             run_s: 1,
+            salt: 3,
             relay_pid: None,
             ends,
             calls: vec![[ends[1], ends[0]]; 3],

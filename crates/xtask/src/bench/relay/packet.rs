@@ -23,13 +23,15 @@ pub(crate) struct Packet {
 
 impl Packet {
     /// The packet's bytes.
-    pub(crate) fn write(self, out: &mut [u8; PACKET_BYTES]) {
+    ///
+    /// `salt` makes the sources of one run others than those of the run before.
+    pub(crate) fn write(self, salt: u32, out: &mut [u8; PACKET_BYTES]) {
         out[0] = 0x80;
         out[1] = 0;
         let sequence = u16::try_from(self.number & 0xffff).unwrap_or(0);
         out[2..4].copy_from_slice(&sequence.to_be_bytes());
         out[4..8].copy_from_slice(&self.number.wrapping_mul(SAMPLES).to_be_bytes());
-        out[8..12].copy_from_slice(&ssrc(self.stream).to_be_bytes());
+        out[8..12].copy_from_slice(&ssrc(self.stream, salt).to_be_bytes());
         out[12..16].copy_from_slice(&MARK.to_be_bytes());
         out[16..20].copy_from_slice(&self.stream.to_be_bytes());
         out[20..24].copy_from_slice(&self.number.to_be_bytes());
@@ -39,7 +41,7 @@ impl Packet {
     }
 
     /// What the bytes say, if not one of them is other than [`Packet::write`] makes it.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(salt: u32, bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; PACKET_BYTES] = bytes.try_into().ok()?;
         let word = |at: usize| {
             let word = bytes[at..at + 4].try_into().unwrap_or([0; 4]);
@@ -51,7 +53,7 @@ impl Packet {
             sent_ns: u64::from(word(24)) << 32 | u64::from(word(28)),
         };
         let mut expected = [0; PACKET_BYTES];
-        packet.write(&mut expected);
+        packet.write(salt, &mut expected);
         (bytes == &expected).then_some(packet)
     }
 
@@ -62,9 +64,9 @@ impl Packet {
     }
 }
 
-/// One SSRC a stream, none of them 0.
-fn ssrc(stream: u32) -> u32 {
-    (stream + 1).wrapping_mul(0x9e37_79b1)
+/// One SSRC a stream.
+fn ssrc(stream: u32, salt: u32) -> u32 {
+    (stream + 1).wrapping_mul(0x9e37_79b1) ^ salt
 }
 
 #[cfg(test)]
@@ -79,8 +81,8 @@ mod tests {
             sent_ns: 1_700_000_000_123_456_789,
         };
         let mut bytes = [0; PACKET_BYTES];
-        packet.write(&mut bytes);
-        assert_eq!(Packet::read(&bytes), Some(packet));
+        packet.write(5, &mut bytes);
+        assert_eq!(Packet::read(5, &bytes), Some(packet));
     }
 
     #[test]
@@ -91,12 +93,12 @@ mod tests {
             sent_ns: 9,
         };
         let mut bytes = [0; PACKET_BYTES];
-        packet.write(&mut bytes);
+        packet.write(5, &mut bytes);
         // Another time of sending is the one thing that a packet cannot tell from its own.
         for at in (0..24).chain(32..PACKET_BYTES) {
             let mut changed = bytes;
             changed[at] ^= 1;
-            assert_eq!(Packet::read(&changed), None, "byte {at}");
+            assert_eq!(Packet::read(5, &changed), None, "byte {at}");
         }
     }
 }

@@ -10,6 +10,8 @@ use std::net::SocketAddrV4;
 pub(crate) struct Tally {
     /// Where each stream's packets have to come from.
     sources: Vec<SocketAddrV4>,
+    /// What the packets were written with.
+    salt: u32,
     /// One bit a packet, `words` words a stream.
     seen: Vec<u64>,
     words: usize,
@@ -28,7 +30,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Streams of `packets` packets each, of which the first `first` warm up.
-    pub(crate) fn new(sources: Vec<SocketAddrV4>, first: u32, packets: u32) -> Self {
+    pub(crate) fn new(sources: Vec<SocketAddrV4>, salt: u32, first: u32, packets: u32) -> Self {
         let words = packets.div_ceil(u64::BITS) as usize;
         Self {
             seen: vec![0; words * sources.len()],
@@ -36,6 +38,7 @@ impl Tally {
             delays_ns: Vec::with_capacity((packets - first) as usize * sources.len()),
             words,
             sources,
+            salt,
             first,
             packets,
             duplicates: 0,
@@ -47,7 +50,7 @@ impl Tally {
 
     /// Counts a packet that arrived at the end that `is_expected` knows the streams of.
     pub(crate) fn arrived(&mut self, arrival: &Arrival<'_>, is_expected: impl Fn(u32) -> bool) {
-        let packet = Packet::read(arrival.bytes).filter(|packet| {
+        let packet = Packet::read(self.salt, arrival.bytes).filter(|packet| {
             let source = self.sources.get(packet.stream as usize);
             source == Some(&arrival.source)
                 && packet.number < self.packets
@@ -128,7 +131,7 @@ mod tests {
             number,
             sent_ns: 1_000,
         };
-        packet.write(&mut bytes);
+        packet.write(5, &mut bytes);
         let arrival = Arrival {
             bytes: &bytes,
             source,
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn lost_doubled_and_strange_packets_are_told_apart() {
-        let mut tally = Tally::new(vec![SOURCE], 1, 5);
+        let mut tally = Tally::new(vec![SOURCE], 5, 1, 5);
         for number in [0, 2, 1, 2] {
             arrive(&mut tally, number, SOURCE);
         }
