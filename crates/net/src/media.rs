@@ -52,7 +52,7 @@ pub struct MediaOptions {
     /// (RFC 3246); 0 leaves them unmarked.
     pub dscp: u8,
     /// Longest time that a packet may wait so that others come together with it, where there are
-    /// many. Zero lets every packet wake the thread. What it costs and saves is in decision 0009.
+    /// many. Zero lets every packet wake the thread. What it costs and saves is in decision 0012.
     pub delay_max: Duration,
 }
 
