@@ -10,8 +10,9 @@
 //! This is the only crate that contains `unsafe`, all of it in the module `sys`: the system
 //! calls for which the standard library has no function. Linux only.
 //!
-//! Not attempted: io_uring (measured for media, and no cheaper), kernel bypass, segmentation offload for UDP (SIP messages to one
-//! destination are rarely of one size), and other operating systems.
+//! Not attempted: io_uring (measured for media, and no cheaper), kernel bypass, segmentation
+//! offload for UDP (SIP messages to one destination are rarely of one size), and other operating
+//! systems.
 
 pub mod descriptors;
 pub mod media;
