@@ -11,8 +11,10 @@
 //! name would send calls to a host that was never meant to take them.
 
 mod order;
+mod service;
 
 pub use order::{Srv, order_srv};
+pub use service::{SERVICE_HOSTS_MAX, Service, ServiceHost};
 
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;

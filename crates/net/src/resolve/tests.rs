@@ -595,3 +595,52 @@ fn a_resolution_may_run_on_any_thread() {
         send(resolver.resolve(query("example.test"), random))
     };
 }
+
+#[tokio::test]
+async fn a_service_is_all_its_servers_with_priorities_and_weights() {
+    let zone = Zone::new(&[
+        ("_sip._udp.pbx.test.", srv_record(20, 1, 5_062, "c.test.")),
+        ("_sip._udp.pbx.test.", srv_record(10, 3, 5_060, "a.test.")),
+        (
+            "_sip._udp.pbx.test.",
+            srv_record(10, 1, 5_061, "nowhere.test."),
+        ),
+        ("a.test.", a("192.0.2.1")),
+        ("c.test.", a("192.0.2.3")),
+    ]);
+    let (_zone, resolver) = resolver(zone, |_| {}).await;
+    let service = resolver.service("pbx.test", Transport::Udp).await;
+    let service = service.expect("a service");
+    let hosts: Vec<String> = service
+        .hosts
+        .iter()
+        .map(|host| {
+            let ServiceHost {
+                priority,
+                weight,
+                host,
+                address,
+            } = host;
+            format!("{priority} {weight} {host} {address}")
+        })
+        .collect();
+    assert_eq!(
+        hosts,
+        ["10 3 a.test 192.0.2.1:5060", "20 1 c.test 192.0.2.3:5062"]
+    );
+    assert!(service.lifetime > Duration::from_secs(50) && service.lifetime.as_secs() <= 60);
+}
+
+#[tokio::test]
+async fn a_service_without_records_is_the_host_itself_or_nobody() {
+    let mut zone = Zone::new(&[("alone.test.", a("192.0.2.9"))]);
+    zone.failing = vec!["_sip._udp.broken.test."];
+    let (_zone, resolver) = resolver(zone, |_| {}).await;
+    let service = resolver.service("alone.test", Transport::Tcp).await;
+    let hosts = service.expect("a host").hosts;
+    assert_eq!(hosts[0].address.to_string(), "192.0.2.9:5060");
+    let service = resolver.service("missing.test", Transport::Udp).await;
+    assert!(service.expect("an answer").hosts.is_empty());
+    let service = resolver.service("broken.test", Transport::Udp).await;
+    assert_eq!(service, Err(ResolveError::Temporary));
+}
