@@ -93,6 +93,8 @@ pub struct Probe<'a> {
     pub number: u32,
     /// The Request-URI.
     pub uri: &'a str,
+    /// The Call-ID, a new one each time: one whose messages this thread is given.
+    pub call_id: &'a str,
     /// Where it is.
     pub transport: Transport,
     /// Where it is.
@@ -232,9 +234,7 @@ fn write_probe(
     out.extend_from_slice(b"\r\nTo: <");
     out.extend_from_slice(probe.uri.as_bytes());
     out.extend_from_slice(b">\r\nCall-ID: ");
-    lex::push_number(out, branch);
-    out.extend_from_slice(b"@");
-    us(out);
+    out.extend_from_slice(probe.call_id.as_bytes());
     out.extend_from_slice(b"\r\nCSeq: 1 OPTIONS\r\nAccept: application/sdp\r\nContact: <sip:");
     us(out);
     out.extend_from_slice(b">\r\nContent-Length: 0\r\n\r\n");

@@ -429,6 +429,7 @@ impl Rig {
             let remote = self.users.farm.address(target).expect("an address");
             let uri = format!("sip:{remote}");
             let probe = edge::Probe {
+                call_id: "probe-1",
                 target,
                 number,
                 uri: &uri,
