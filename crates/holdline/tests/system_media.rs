@@ -10,8 +10,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use support::message::Message;
+use support::node::password_of;
 use support::phone::{Dialog, connect, end};
-use support::{Node, PATIENCE, Phone, wait_until};
+use support::sipp::{Over, Sipp};
+use support::{Node, PATIENCE, Phone, free_port, wait_until};
 
 /// An address of loopback that no other process of tests has ports for media on.
 fn media_address() -> String {
@@ -43,11 +45,17 @@ struct Talker {
 
 impl Talker {
     fn of(node: &Node, user: &str) -> Talker {
-        let sound = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        let port = sound.local_addr().expect("bound").port();
-        let mut phone = Phone::udp(node, user);
+        Talker::at(node.address(), user)
+    }
+
+    fn at(node: SocketAddr, user: &str) -> Talker {
+        let sound = UdpSocket::bind((node.ip(), 0)).expect("a free port");
+        let own = sound.local_addr().expect("bound");
+        let (address, port) = (own.ip(), own.port());
+        let family = if own.is_ipv4() { 4 } else { 6 };
+        let mut phone = Phone::udp_to(node, user);
         phone.description = format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+            "v=0\r\no=- 1 1 IN IP{family} {address}\r\ns=-\r\nc=IN IP{family} {address}\r\nt=0 0\r\n\
              m=audio {port} RTP/AVP 8\r\n"
         );
         assert_eq!(phone.registers(600).status(), 200);
@@ -96,7 +104,8 @@ fn told(message: &Message) -> SocketAddr {
         assert!(found.is_some(), "no {prefix}: {message:?}");
         found.unwrap_or_default().to_owned()
     };
-    let address: IpAddr = value("c=IN IP4 ").parse().expect("an address");
+    let address = value("c=IN IP");
+    let address: IpAddr = address[2..].parse().expect("an address");
     let port = value("m=audio ").split(' ').next().map(str::parse);
     SocketAddr::new(address, port.expect("a port").expect("a number"))
 }
@@ -234,6 +243,72 @@ fn a_call_in_which_nobody_is_heard_any_more_ends_and_gives_its_ports_back() {
     assert_eq!(node.metric("holdline_relay_sessions_silent_total"), 1.0);
     assert_eq!(node.metric("holdline_calls_silent_total"), 1.0);
     assert_eq!(node.metric("holdline_calls"), 0.0);
+}
+
+#[test]
+fn phones_of_both_families_hear_each_other() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("NOT TESTED: this machine has no IPv6");
+        return;
+    }
+    // By default calls between the families are relayed. The ports are those of the listeners.
+    let first = 20_000 + (std::process::id() % 1_000 * 8) as u16;
+    let edge = format!("rtp_ports = [{first}, {}]", first + 7);
+    let node = Node::start_on(&["127.0.0.1", "[::1]"], &edge, "");
+    node.add_users(&["alice", "bob"]);
+    let there = SocketAddr::new("::1".parse().expect("an address"), node.sip);
+    let (mut alice, mut bob) = (Talker::of(&node, "alice"), Talker::at(there, "bob"));
+    let (mut call, ways) = talk(&mut alice, &mut bob);
+    assert!(ways[0].is_ipv4() && ways[1].is_ipv6(), "{ways:?}");
+    hear_each_other(&mut alice, &mut bob, ways);
+    end((&mut alice.phone, &mut call), &mut bob.phone);
+    node.wait_for(|node| node.metric("holdline_relay_ports_in_use") == 0.0);
+    // Two of one family are left to themselves.
+    let mut carol = Talker::of(&node, "bob");
+    let (mut call, _) = talk(&mut alice, &mut carol);
+    end((&mut alice.phone, &mut call), &mut carol.phone);
+}
+
+/// Calls of alice by SIPp, 100 at once.
+fn sipp_calls(node: &Node, callee: &str, scenarios: [&str; 2]) -> [Sipp; 2] {
+    let password = password_of("alice");
+    let words = [
+        ("CALLEE", callee),
+        ("PASSWORD", &password),
+        ("STATUS", "486"),
+    ];
+    let port = free_port();
+    Phone::udp(node, callee).registers_at(&format!("<sip:{callee}@127.0.0.1:{port}>"));
+    let callee = Sipp::waits(node, scenarios[1], (Over::Udp, port), &words, 100);
+    [
+        Sipp::calls(node, scenarios[0], Over::UdpEach, &words, 100),
+        callee,
+    ]
+}
+
+#[test]
+fn ports_come_back_from_calls_of_every_ending_on_several_workers_and_relay_threads() {
+    let edge = format!(
+        "workers = 3\nrtp_ports = [21000, 22999]\n[edge.media]\npolicy = \"always\"\n\
+         relay_threads = 2\naddresses = [\"{}\"]\n[edge.timers]\nt1_ms = 30\nt2_ms = 60\nt4_ms = 60\n",
+        media_address()
+    );
+    let node = Node::with_users(&edge, "", &["alice", "bob", "carol", "dave"]);
+    let sides = [
+        sipp_calls(&node, "bob", ["caller", "callee"]),
+        sipp_calls(&node, "carol", ["caller_cancels", "callee_cancelled"]),
+        sipp_calls(&node, "dave", ["caller_refused", "callee_refuses"]),
+    ];
+    for side in sides.into_iter().flatten() {
+        let ended = side.end();
+        assert!(ended.is_ok(), "{}", ended.unwrap_or_else(|error| error));
+    }
+    node.wait_for(|node| node.metric("holdline_relay_ports_in_use") == 0.0);
+    assert_eq!(node.metric("holdline_relay_ports_free"), 1_000.0);
+    assert_eq!(node.metric("holdline_relay_sessions_opened_total"), 300.0);
+    assert_eq!(node.metric("holdline_relay_sessions"), 0.0);
+    assert_eq!(node.metric("holdline_relay_threads"), 2.0);
+    assert_eq!(node.metric("holdline_relay_ports_exhausted_total"), 0.0);
 }
 
 #[test]
