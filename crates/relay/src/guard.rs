@@ -275,7 +275,6 @@ impl Guard {
         let follows = self.jump == Some(sequence);
         self.jump = Some(sequence.wrapping_add(1));
         if follows && self.is_quiet(now) {
-            self.jump = None;
             return Ok(());
         }
         Err(Reason::Replayed)

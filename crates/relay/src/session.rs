@@ -73,9 +73,7 @@ impl Session {
         self.is_selected = true;
         let mut at = self.first;
         while let Some(leg) = legs.get_mut(at) {
-            if self.is_current(leg.side) {
-                leg.guard.reopen(now);
-            }
+            leg.guard.reopen(now);
             at = leg.next;
         }
     }

@@ -407,3 +407,55 @@ fn the_round_trip_is_seen_in_reports_that_pass() {
     assert!((79.0..81.0).contains(&trip), "{trip}");
     world.ends();
 }
+
+#[test]
+fn the_way_to_both_parties_bears_on_the_quality() {
+    // Milliseconds from the relay to each party and back.
+    let mos = |trips: [u64; 2]| {
+        let mut world = World::call();
+        world.stream(0, &mut Sender::new(phone(0), 1), 50, (2, phone(1)));
+        world.stream(1, &mut Sender::new(phone(1), 2), 50, (0, phone(0)));
+        for (side, trip) in (0..).zip(trips) {
+            let (own, other) = (u32::from(side) + 1, 2 - u32::from(side));
+            let rtcp = |of: u8| {
+                let mut source = phone(of);
+                source.set_port(source.port() + 1);
+                (PORTS[usize::from(of)].0 + 1, source)
+            };
+            let mut report = vec![0x80, 200, 0, 6, 0, 0, 0, other as u8];
+            report.extend([0, 1, 0, 2, 0, own as u8, 0, 4]);
+            report.resize(28, 0);
+            let (socket, source) = rtcp(1 - side);
+            assert!(world.receive(socket, source, report).is_some());
+            world.wait_ms(trip);
+            let mut answer = vec![0x81, 201, 0, 7, 0, 0, 0, own as u8];
+            answer.resize(24, 0);
+            answer.extend([0, 2, 0, own as u8, 0, 0, 0, 0]);
+            let (socket, source) = rtcp(side);
+            assert!(world.receive(socket, source, answer).is_some());
+        }
+        let leg = world.leg(0, 0);
+        world.ends();
+        leg.mos.expect("it is speech")
+    };
+    let (near, one_far, both_far) = (mos([10, 10]), mos([10, 600]), mos([600, 600]));
+    assert!(
+        near > one_far && one_far > both_far,
+        "{near} {one_far} {both_far}"
+    );
+}
+
+#[test]
+fn what_is_no_speech_is_not_rated() {
+    let mut world = World::call();
+    let mut caller = Sender::new(phone(0), 1);
+    // H.263, whose clock is that of video.
+    caller.payload_type = 34;
+    world.stream(0, &mut caller, 50, (2, phone(1)));
+    let leg = world.leg(0, 0);
+    assert_eq!(
+        (leg.mos, leg.clock_rate_hz, leg.expected),
+        (None, 90_000, 50)
+    );
+    world.ends();
+}

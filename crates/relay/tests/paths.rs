@@ -292,6 +292,8 @@ fn what_is_no_media_is_dropped_by_reason() {
     short_extension.truncate(14);
     let mut long_rtcp = rtcp_packet(1);
     long_rtcp[3] = 2;
+    let mut short_rtcp = rtcp_packet(1);
+    short_rtcp[3] = 0;
     let rows = [
         (0, Vec::new(), Reason::Short),
         (0, vec![0x80; 11], Reason::Short),
@@ -301,6 +303,7 @@ fn what_is_no_media_is_dropped_by_reason() {
         (0, vec![0xff; 40], Reason::NotRtp),
         (0, short_extension, Reason::NotRtp),
         (0, long_rtcp, Reason::NotRtp),
+        (1, short_rtcp, Reason::NotRtp),
         (1, rtp_packet(1, 1, 1, 0), Reason::NotRtp),
     ];
     for (socket, packet, reason) in rows {

@@ -56,6 +56,7 @@ fn a_first_source_is_taken_from_a_host_of_the_peer_and_no_other() {
 fn a_better_source_displaces_a_worse_one_while_learning_and_not_later() {
     for (wait_ms, is_taken) in [(100, true), (1_900, true), (2_100, false)] {
         let mut world = World::call();
+        world.wait_ms(30_000);
         let mut other = Sender::new(address("198.51.100.1:4999"), 1);
         world.stream(0, &mut other, 1, callee());
         world.wait_ms(wait_ms - 20);
@@ -590,5 +591,96 @@ fn a_probation_is_served_by_one_source_and_in_a_row() {
         many.source.set_port(1_000 + nth);
         assert_eq!(world.send(0, &mut many), None);
     }
+    world.ends();
+}
+
+#[test]
+fn a_source_that_was_proven_is_displaced_by_no_rank() {
+    let mut world = behind_nat();
+    let mut caller = Sender::new(public(), 1);
+    world.stream(0, &mut caller, 10, callee());
+    world.wait_ms(100);
+    caller.source = stranger();
+    world.stream(0, &mut caller, 1, callee());
+    for source in ["10.0.0.5:4000", "198.51.100.77:61000"] {
+        assert_eq!(world.send(0, &mut Sender::new(address(source), 3)), None);
+    }
+    world.stream(0, &mut caller, 10, callee());
+    world.ends();
+}
+
+#[test]
+fn the_time_after_an_offer_ends_whatever_came() {
+    let moved = address("198.51.100.77:62000");
+    for (kind, packets) in [
+        (
+            relay::Kind::Rtp,
+            [rtp_packet(1, 1, 160, 0), rtp_packet(2, 9, 0, 0)],
+        ),
+        (relay::Kind::Datagram, [vec![0, 0, 1, 0], vec![0, 1, 1, 0]]),
+    ] {
+        for first in [public(), moved] {
+            let mut world = behind_nat();
+            for side in [0, 1] {
+                let port = PORTS[usize::from(side)];
+                world.command(relay::Command::Open {
+                    session: CALL,
+                    stream: 0,
+                    side,
+                    port,
+                    kind,
+                });
+            }
+            assert_eq!(
+                world.receive(0, public(), packets[0].clone()),
+                Some(callee())
+            );
+            world.wait_ms(5_000);
+            world.describe(0, remote_behind_nat(public().ip()), true);
+            world.wait_ms(5_000);
+            let mut next = packets[0].clone();
+            // The sequence number, where there is one.
+            next[3] += 1;
+            assert_eq!(world.receive(0, first, next), Some(callee()));
+            world.wait_ms(11_000);
+            let other = address("198.51.100.77:63000");
+            assert_eq!(
+                world.receive(0, other, packets[1].clone()),
+                None,
+                "{kind:?} {first}"
+            );
+            world.ends();
+        }
+    }
+}
+
+#[test]
+fn rtcp_may_be_said_to_come_from_a_host_of_its_own() {
+    let rtcp = address("198.51.100.9:7777");
+    let caller = Remote {
+        rtcp: Some(rtcp),
+        ..remote(phone(0))
+    };
+    let mut world = World::call_of(caller, remote(phone(1)));
+    assert!(world.receive(1, rtcp, rtcp_packet(5)).is_some());
+    assert_eq!(world.relay.totals().rtcp_packets, 1);
+    world.ends();
+}
+
+#[test]
+fn what_nobody_drains_does_not_grow_without_end() {
+    let mut world = World::call();
+    for _ in 0..relay::LEARNED_EVENTS_MAX {
+        world.command(relay::Command::Open {
+            session: CALL,
+            stream: 0,
+            side: 0,
+            port: relay::Port(u32::MAX),
+            kind: relay::Kind::Rtp,
+        });
+    }
+    world.stream(0, &mut Sender::new(phone(0), 1), 1, callee());
+    assert_eq!(world.relay.events().len(), relay::LEARNED_EVENTS_MAX);
+    assert_eq!(world.relay.totals().events_left_out, 1);
     world.ends();
 }
