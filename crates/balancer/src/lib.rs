@@ -11,6 +11,35 @@
 //! that a choice costs the same with two targets and a hundred. Health is a table
 //! (`health::Stage::step`) over counts of misses and answers.
 //!
+//! ```
+//! use balancer::*;
+//! let entry = |uri: &str| TargetSettings::new(Source::Uri(uri.to_owned()));
+//! let targets = vec![entry("sip:10.0.0.30:5060"), entry("sip:10.0.0.31:5060")];
+//! let settings = Settings {
+//!     pools: vec![PoolSettings::new("pbx", Policy::LeastCalls, targets)],
+//!     hash_key: [1, 2],
+//! };
+//! let now = Time::from_ms(0);
+//! let mut pools = Pools::new(settings, now, 7)?;
+//! let pbx = pools.find("pbx").unwrap();
+//! let source = [192, 0, 2, 1].into();
+//! let call = Call { source, call_id: b"a84b4c76e66710", user: b"bob" };
+//!
+//! // The first target does not reply in time, so the call goes to the other one.
+//! let first = pools.pick(pbx, now, &call, &[]).unwrap().target;
+//! let slot = pools.begin(now, first)?;
+//! pools.report(now, first, Signal::Timeout);
+//! pools.end(now, slot);
+//! let second = pools.pick(pbx, now, &call, &[first]).unwrap().target;
+//! let slot = pools.begin(now, second)?;
+//! assert!(second != first && pools.active(second) == 1);
+//!
+//! // When the call ends, however it ends:
+//! pools.end(now, slot);
+//! assert!(pools.is_idle());
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! Not attempted: sending probes, name resolution, which answers move a call on (`proxy` decides
 //! that), counts that several nodes share.
 

@@ -342,7 +342,7 @@ impl Pool {
                 buckets.remove(number);
                 if standing == Standing::Open {
                     let key = match &self.settings.policy {
-                        Policy::Load(formula) => load_key(formula, member, target),
+                        Policy::Load(formula) => load_key(formula, tier.weight_max, member, target),
                         _ => calls_key(tier.weight_max, member, target.active),
                     };
                     buckets.insert(number, bucket(key));
@@ -490,22 +490,33 @@ fn standing(target: &Target, limit: Option<u32>) -> Standing {
     }
 }
 
+/// A member's weight as a part of the largest of its priority. Where all are 0 (RFC 2782: no
+/// selection to do), all are equal.
+fn capacity(weight_max: u32, member: &Member) -> (u64, u64) {
+    match weight_max {
+        0 => (1, 1),
+        weight_max => (u64::from(member.wish.weight), u64::from(weight_max)),
+    }
+}
+
 /// Calls for the weight, with one call more; larger in slow start.
 fn calls_key(weight_max: u32, member: &Member, active: u32) -> u64 {
     let calls = (u64::from(active) + 1) * CALL;
-    let part = u64::from(member.wish.weight) * u64::from(member.share);
-    let whole = u64::from(weight_max.max(1)) * u64::from(WHOLE);
+    let (weight, weight_max) = capacity(weight_max, member);
+    let part = weight * u64::from(member.share);
     // 2^38 for the calls, 2^26 for the weights: no overflow.
-    (calls * whole).checked_div(part).unwrap_or(u64::MAX)
+    let calls = calls * weight_max * u64::from(WHOLE);
+    calls.checked_div(part).unwrap_or(u64::MAX)
 }
 
-fn load_key(formula: &LoadFormula, member: &Member, target: &Target) -> u64 {
-    let weight = u64::from(member.wish.weight);
-    let calls_full = match member.wish.limit {
-        Some(limit) => u64::from(limit),
-        None => u64::from(formula.calls_full) * weight,
-    };
-    let full = (calls_full, u64::from(formula.call_rate_full) * weight);
+fn load_key(formula: &LoadFormula, weight_max: u32, member: &Member, target: &Target) -> u64 {
+    let (weight, weight_max) = capacity(weight_max, member);
+    let of_largest = |full: u32| u64::from(full) * weight / weight_max;
+    let calls_full = member
+        .wish
+        .limit
+        .map_or(of_largest(formula.calls_full), u64::from);
+    let full = (calls_full, of_largest(formula.call_rate_full));
     let load = target.figures.load(formula, target.active, full);
     load * u64::from(WHOLE) / u64::from(member.share.max(1))
 }

@@ -180,10 +180,8 @@ impl Pools {
             }
             let targets = &self.targets;
             let found = |index: u16| targets[usize::from(index)].as_ref();
-            // Without an owner of its service there is nobody to send to.
             let is_eligible = |index: u16| {
-                let may = |one: &Target| !one.ownerless && one.wanted == Wanted::Open;
-                found(index).is_some_and(|one| may(one) && !tried.contains(&one.id))
+                found(index).is_some_and(|one| one.may_take_calls() && !tried.contains(&one.id))
             };
             let chosen = one.last_resort(is_eligible);
             let target = chosen.and_then(|number| found(one.member(number)?.wish.target));
@@ -257,7 +255,8 @@ impl Pools {
         }
     }
 
-    /// Takes note of what somebody noticed about a target; of one that is gone, nothing.
+    /// Takes note of what somebody noticed about a target; of one that is gone, nothing. Responses to
+    /// requests within dialogs may be reported too: they show life.
     pub fn report(&mut self, now: Time, target: TargetId, signal: Signal) {
         let Some(one) = self.target_mut(target) else {
             return;
@@ -318,7 +317,7 @@ impl Pools {
         target.into_iter().chain(self.next_lookup()).min()
     }
 
-    /// Whether nothing is counted and nothing waits: how a test ends.
+    /// Whether no call is counted anywhere: how a test ends.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.counters.calls == 0 && self.targets.iter().flatten().all(|one| one.active == 0)
@@ -411,7 +410,7 @@ impl Pools {
             }
             let is_exiled = |target: u16| {
                 let target = self.slot(target);
-                target.is_some_and(|one| one.is_watched() && one.health.is_only_exiled(now))
+                target.is_some_and(|one| one.may_take_calls() && one.health.is_only_exiled(now))
             };
             let exiled = pool
                 .members()

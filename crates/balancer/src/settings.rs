@@ -103,9 +103,10 @@ pub struct LoadFormula {
     pub calls: u32,
     /// Calls begun a second, of the number that is full load.
     pub call_rate: u32,
-    /// Active calls that are full load for a target of weight 1 that has no limit.
+    /// Active calls that are full load for a target without a limit: for those of the largest
+    /// weight; in proportion for others.
     pub calls_full: u32,
-    /// Calls a second that are full load for a target of weight 1.
+    /// Calls a second that are full load for a target of the largest weight.
     pub call_rate_full: u32,
     /// For how long an agent's figures are taken as they are, ms.
     pub fresh_ms: u64,
@@ -241,6 +242,8 @@ impl Default for HealthSettings {
 }
 
 impl Settings {
+    /// Whether they can be taken.
+    ///
     /// # Errors
     /// What cannot be: too many pools, a name twice, a fallback that is not there or leads back.
     pub fn check(&self) -> Result<(), Error> {

@@ -105,7 +105,13 @@ impl Target {
         self.wanted != Wanted::Disabled && !self.ownerless
     }
 
-    /// Begins slow start. True where there is one.
+    /// Whether nothing but its health can speak against new calls. Without an owner of its service
+    /// there is nobody to send to.
+    pub(crate) fn may_take_calls(&self) -> bool {
+        self.wanted == Wanted::Open && !self.leaving && !self.ownerless
+    }
+
+    /// Begins slow start, where there is one.
     pub(crate) fn warm(&mut self, now: Time) {
         if self.slow_start_ms > 0 {
             self.warm_since = Some(now);

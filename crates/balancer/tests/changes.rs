@@ -3,8 +3,8 @@
 mod beside;
 
 use balancer::{
-    Due, Endpoint, Error, HealthSettings, LookupId, Policy, PoolSettings, Pools, Reason, Record,
-    Settings, Shortage, Signal, Source, State, TargetSettings, Time, Wanted,
+    Due, Endpoint, Error, HealthSettings, LoadFormula, LookupId, Policy, PoolSettings, Pools,
+    Reason, Record, Settings, Shortage, Signal, Source, State, TargetSettings, Time, Wanted,
 };
 use beside::{Bench, call, uris};
 use std::collections::BTreeMap;
@@ -246,6 +246,38 @@ fn records_share_by_weight_and_lower_priorities_come_first() {
     }
     assert_eq!(spread(&mut bench)["sip:c"], 600);
     bench.end_all();
+}
+
+#[test]
+fn records_without_weights_are_equal_by_every_policy() {
+    for policy in [
+        Policy::RoundRobin,
+        Policy::Weighted,
+        Policy::LeastCalls,
+        Policy::Load(LoadFormula::default()),
+    ] {
+        let mut bench = Bench::new(policy, srv());
+        let id = lookup(&bench.poll()).expect("due");
+        let records = ["sip:a", "sip:b", "sip:c"].map(|uri| record(0, 0, uri));
+        bench.pools.set_records(bench.now(), id, &records, 60);
+        bench.fetch();
+        for n in 0..300 {
+            let slot = bench.call(n);
+            bench.keep(slot);
+        }
+        assert_eq!(bench.calls(), [100, 100, 100], "{policy:?}");
+        let first = bench.target("sip:a");
+        bench.end_those_of(first);
+        for n in 0..90 {
+            let slot = bench.call(n);
+            bench.keep(slot);
+        }
+        match policy {
+            Policy::LeastCalls | Policy::Load(_) => assert_eq!(bench.calls(), [90, 100, 100]),
+            _ => assert_eq!(bench.calls(), [30, 130, 130]),
+        }
+        bench.end_all();
+    }
 }
 
 #[test]

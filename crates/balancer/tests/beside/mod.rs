@@ -124,6 +124,17 @@ impl Bench {
         self.end(slot);
     }
 
+    pub(crate) fn end_those_of(&mut self, target: TargetId) {
+        let all = std::mem::take(&mut self.slots);
+        for slot in all {
+            if slot.target() == target {
+                self.end(slot);
+            } else {
+                self.slots.push(slot);
+            }
+        }
+    }
+
     /// The calls of the targets of `pbx`, as they are listed.
     pub(crate) fn calls(&self) -> Vec<u32> {
         let all = self.pools.snapshot(self.now);
