@@ -36,7 +36,7 @@ pub enum CallsSource {
     },
     /// What a URL answers: the length of a JSON array, or a number in a text.
     Query {
-        /// Such as `http://user:password@127.0.0.1:8088/ari/bridges`.
+        /// Such as `http://127.0.0.1:8088/ari/channels?api_key=user:password`.
         url: String,
         /// Only lines with this text are looked at.
         line: Option<String>,

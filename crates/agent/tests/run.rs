@@ -1,6 +1,6 @@
 //! An agent beside an edge that is a few lines of HTTP.
 
-use agent::{CallsSource, Error, Notice, Options, Report, run};
+use agent::{CallsSource, Error, Notice, Options, Report, Trouble, run};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Takes requests, answers each with `status`, and passes on their heads and bodies.
-fn edge(status: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
+/// Takes requests, answers each with `status` and `text`, and passes on their heads and bodies.
+fn edge(status: &'static str, text: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let base = format!("http://{}", listener.local_addr().expect("an address"));
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let Some(request) = stream.ok().and_then(|stream| answer(stream, status)) else {
+            let Some(request) = stream.ok().and_then(|stream| answer(stream, status, text)) else {
                 continue;
             };
             if sender.send(request).is_err() {
@@ -27,7 +27,7 @@ fn edge(status: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     (base, receiver)
 }
 
-fn answer(stream: TcpStream, status: &str) -> Option<(String, Vec<u8>)> {
+fn answer(stream: TcpStream, status: &str, said: &str) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -40,7 +40,9 @@ fn answer(stream: TcpStream, status: &str) -> Option<(String, Vec<u8>)> {
     let length: usize = length.lines().next()?.trim().parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let text = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+    let length = said.len();
+    let head_back = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n");
+    let text = format!("{head_back}Connection: close\r\n\r\n{said}");
     reader.into_inner().write_all(text.as_bytes()).ok()?;
     Some((head, body))
 }
@@ -82,8 +84,8 @@ fn while_running(options: Options, meanwhile: impl FnOnce(&Notices)) -> Vec<Noti
 
 #[test]
 fn every_edge_is_told_and_a_dead_one_holds_nobody_up() {
-    let (one, at_one) = edge("200 OK");
-    let (other, at_other) = edge("200 OK");
+    let (one, at_one) = edge("200 OK", "");
+    let (other, at_other) = edge("200 OK", "");
     let dead = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         format!("http://{}", listener.local_addr().expect("an address"))
@@ -116,7 +118,7 @@ fn every_edge_is_told_and_a_dead_one_holds_nobody_up() {
 
 #[test]
 fn a_refusal_is_said_once_with_its_reason() {
-    let (edge, requests) = edge("404 Not Found");
+    let (edge, requests) = edge("404 Not Found", "no");
     let notices = while_running(options(vec![edge.clone()]), |_| {
         for _ in 0..5 {
             requests
@@ -134,7 +136,7 @@ fn a_refusal_is_said_once_with_its_reason() {
 
 #[test]
 fn figures_go_on_without_the_number_of_calls() {
-    let (edge, requests) = edge("200 OK");
+    let (edge, requests) = edge("200 OK", "");
     let mut options = options(vec![edge]);
     options.calls = CallsSource::Command {
         command: "exit 1".to_owned(),
@@ -157,12 +159,25 @@ fn figures_go_on_without_the_number_of_calls() {
 
 #[test]
 fn a_url_may_tell_the_calls() {
-    let (ari, _requests) = edge("200 OK");
-    let source = CallsSource::Query {
-        url: ari,
-        line: None,
+    let ask = |status, text, line: Option<&str>| {
+        let (url, _requests) = edge(status, text);
+        let line = line.map(str::to_owned);
+        CallsSource::Query { url, line }.ask()
     };
-    assert!(source.ask().is_err(), "\"no\" is no number");
+    assert_eq!(
+        ask("200 OK", r#"[{"id":"1"},{"id":"2"}]"#, None),
+        Ok(Some(2))
+    );
+    let text = "channels 9\ncalls 4\n";
+    assert_eq!(ask("200 OK", text, Some("calls")), Ok(Some(4)));
+    assert!(matches!(
+        ask("200 OK", "none", None),
+        Err(Trouble::NoNumber { .. })
+    ));
+    assert!(matches!(
+        ask("401 No", "4", None),
+        Err(Trouble::Query { .. })
+    ));
 }
 
 #[test]
