@@ -140,6 +140,7 @@ fn media(edge: &config::Edge) -> proxy::media::Settings {
         domains: domains
             .map(|(domain, own)| (domain.as_str().as_bytes().into(), policy(*own)))
             .collect(),
+        pools: Vec::new(),
         retry_after_s: RETRY_AFTER_S,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use balancer::PoolId;
 use relay::{Command, Port, SessionId};
 
 /// Whether the media of a call go through the relay. The order is that of strength.
@@ -23,13 +24,20 @@ pub struct Settings {
     pub policy: Policy,
     /// For calls from and to users of a domain, in lower case; of two that are listed the stronger holds.
     pub domains: Vec<(Box<[u8]>, Policy)>,
+    /// For calls to a pool; counts as a domain that is listed.
+    pub pools: Vec<(PoolId, Policy)>,
     /// What callers are told to wait for when all ports are taken, in seconds.
     pub retry_after_s: u32,
 }
 
 impl Settings {
-    /// The policy for a call between two domains.
-    pub fn policy_of(&self, caller: &[u8], callee: &[u8]) -> Policy {
+    /// Whether no call is anchored, whoever takes part in it.
+    pub fn is_never(&self) -> bool {
+        self.policy == Policy::Never && self.domains.is_empty() && self.pools.is_empty()
+    }
+
+    /// The policy for a call between two domains, which may go to a pool.
+    pub fn policy_of(&self, caller: &[u8], callee: &[u8], pool: Option<PoolId>) -> Policy {
         let listed = |domain: &[u8]| {
             let found = self
                 .domains
@@ -37,10 +45,11 @@ impl Settings {
                 .find(|(listed, _)| listed.eq_ignore_ascii_case(domain));
             found.map(|(_, policy)| *policy)
         };
-        match (listed(caller), listed(callee)) {
-            (Some(one), Some(other)) => one.max(other),
-            (one, other) => one.or(other).unwrap_or(self.policy),
-        }
+        let mut pools = self.pools.iter();
+        let of_pool = pools.find(|(listed, _)| Some(*listed) == pool);
+        let of_pool = of_pool.map(|(_, policy)| *policy);
+        let strongest = listed(caller).max(listed(callee)).max(of_pool);
+        strongest.unwrap_or(self.policy)
     }
 }
 
@@ -113,9 +122,10 @@ mod tests {
                 ((*b"inside.example").into(), Policy::Never),
                 ((*b"trunk.example").into(), Policy::Always),
             ],
+            pools: Vec::new(),
             retry_after_s: 5,
         };
-        let policy = |caller: &[u8], callee: &[u8]| settings.policy_of(caller, callee);
+        let policy = |caller: &[u8], callee: &[u8]| settings.policy_of(caller, callee, None);
         assert_eq!(policy(b"inside.example", b"Inside.Example"), Policy::Never);
         assert_eq!(policy(b"inside.example", b"trunk.example"), Policy::Always);
         assert_eq!(

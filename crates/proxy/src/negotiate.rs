@@ -95,7 +95,7 @@ impl Proxy {
         forward: &Forward<'_>,
         targets: &Targets,
     ) -> bool {
-        if settings.policy == Policy::Never && settings.domains.is_empty() {
+        if settings.is_never() {
             return false;
         }
         let one = forward.envelope.from.parse_uri();
@@ -104,7 +104,7 @@ impl Proxy {
             None => Uri::parse(forward.routes.request_uri).map(|uri| uri.host.bytes),
             Some(_) => forward.envelope.to.parse_uri().map(|uri| uri.host.bytes),
         };
-        match settings.policy_of(one, other.unwrap_or_default()) {
+        match settings.policy_of(one, other.unwrap_or_default(), forward.pool) {
             Policy::Never => false,
             Policy::Always => true,
             Policy::Nat => self.is_nat_seen(forward, targets),
