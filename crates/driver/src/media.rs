@@ -193,6 +193,7 @@ impl Relays {
             let answer = answer.clone();
             share.inbox.ask(Ask { sessions, answer });
         }
+        drop(answer);
         let relay = &mut snapshot.relay;
         let mut reports = HashMap::new();
         let deadline = Instant::now() + timeout;

@@ -16,6 +16,9 @@ pub(crate) const COMMANDS_MAX: usize = 65_536;
 /// From so many on no more ports are given out.
 const COMMANDS_BUSY: usize = COMMANDS_MAX / 4 * 3;
 
+/// Questions that may wait for one relay thread; one too many is not answered.
+const ASKS_MAX: usize = 64;
+
 /// A question to a relay thread: what it is doing, and how these sessions are.
 pub(crate) struct Ask {
     pub(crate) sessions: Vec<SessionId>,
@@ -80,8 +83,12 @@ impl RelayInbox {
     }
 
     pub(crate) fn ask(&self, ask: Ask) {
-        self.lock().asks.push(ask);
-        self.waker.wake();
+        let mut waiting = self.lock();
+        if waiting.asks.len() < ASKS_MAX {
+            waiting.asks.push(ask);
+            drop(waiting);
+            self.waker.wake();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -140,6 +147,22 @@ mod tests {
         inbox.stop();
         assert_eq!(inbox.take(&mut commands, &mut asks), (0, true));
         assert!(commands.is_empty());
+    }
+
+    #[test]
+    fn one_question_too_many_gets_no_answer() {
+        let (_poller, inbox) = inbox();
+        let (answer, answers) = std::sync::mpsc::sync_channel(1);
+        for _ in 0..=ASKS_MAX {
+            let (sessions, answer) = (Vec::new(), answer.clone());
+            inbox.ask(Ask { sessions, answer });
+        }
+        drop(answer);
+        let (mut commands, mut asks) = (Vec::new(), Vec::new());
+        inbox.take(&mut commands, &mut asks);
+        assert_eq!(asks.len(), ASKS_MAX);
+        asks.clear();
+        assert!(answers.recv().is_err());
     }
 
     #[test]

@@ -157,6 +157,7 @@ pub(crate) fn open(settings: &RelaySettings, listeners: &[Listener]) -> Result<O
         });
     }
     lacking.judge(settings)?;
+    tracing::debug!(?addresses, threads = count, "ports for media are open");
     let relays = Relays {
         table: Mutex::new(table),
         addresses,
