@@ -169,8 +169,11 @@ impl Proxy {
                 if one.is_waiting() {
                     one.phase = Phase::Over;
                 }
-                s.network
-                    .report(target, Signal::Answered { status, rtt_ms });
+                // What a 503 says depends on its Retry-After.
+                if status != 503 {
+                    s.network
+                        .report(target, Signal::Answered { status, rtt_ms });
+                }
             }
             _ => {}
         }
@@ -213,16 +216,23 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return false;
         };
-        let may_move = context.pool.is_some() && !context.is_cancelled && !context.is_final_sent;
-        if !may_move || !s.settings.pool.moves_on(status) {
-            return false;
-        }
         if let Some(client) = context.branches[at].client
             && let Some(one) = context.try_of(client)
             && status == 503
-            && let Ok(Some(retry_after_s)) = response.number(HeaderName::RetryAfter, u32::MAX)
         {
-            s.network.report(one.target, Signal::Busy { retry_after_s });
+            // With Retry-After it wants to be left alone for a time, and is well otherwise.
+            let signal = match response.number(HeaderName::RetryAfter, u32::MAX) {
+                Ok(Some(retry_after_s)) => Signal::Busy { retry_after_s },
+                _ => Signal::Answered {
+                    status,
+                    rtt_ms: one.rtt_ms.unwrap_or(0),
+                },
+            };
+            s.network.report(one.target, signal);
+        }
+        let may_move = context.pool.is_some() && !context.is_cancelled && !context.is_final_sent;
+        if !may_move || !s.settings.pool.moves_on(status) {
+            return false;
         }
         self.next_try(s, (id, at));
         true
