@@ -5,10 +5,16 @@ use std::fmt;
 /// What is wrong with a payload or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Error {
-    /// A telephone event of fewer than four bytes, or comfort noise of none.
+    /// A telephone event of fewer than four bytes, or comfort noise or Opus of none.
     ShortPayload {
         /// How many there are.
         bytes: usize,
+    },
+    /// libopus refuses, with its number of the error: -1 a frame of a length that there is not, -2 too little room, -4 a payload that is
+    /// none.
+    Opus {
+        /// The number (`OPUS_*` of its API).
+        code: i32,
     },
     /// The file is no RIFF file that holds WAVE.
     NotWave,
@@ -31,6 +37,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ShortPayload { bytes } => write!(f, "a payload of {bytes} bytes"),
+            Self::Opus { code } => write!(f, "libopus: error {code}"),
             Self::NotWave => write!(f, "no WAVE file"),
             Self::NoSound => write!(f, "no sound in the file"),
             Self::Encoding { format, bits } => write!(f, "format {format} with {bits} bits"),

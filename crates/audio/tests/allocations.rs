@@ -10,7 +10,7 @@ use audio::jitter::{Buffer, Incoming, Next, Settings};
 use audio::mix::{Gain, Limiter, Mix};
 use audio::resample::Resampler;
 use audio::tone::{Country, Player};
-use audio::{SampleRate, g722};
+use audio::{SampleRate, g722, opus};
 
 /// All that a call may need.
 struct Call {
@@ -19,6 +19,8 @@ struct Call {
     concealer: Concealer,
     up: Resampler,
     down: Resampler,
+    opus_encoder: opus::Encoder,
+    opus_decoder: opus::Decoder,
     encoder: g722::Encoder,
     decoder: g722::Decoder,
     detector: Detector,
@@ -40,6 +42,12 @@ impl Call {
             concealer: Concealer::new(rate),
             up: Resampler::new(rate, SampleRate::Hz16000),
             down: Resampler::new(SampleRate::Hz16000, rate),
+            opus_encoder: opus::Encoder::new(&opus::Settings {
+                rate: SampleRate::Hz16000,
+                ..opus::Settings::default()
+            })
+            .expect("memory"),
+            opus_decoder: opus::Decoder::new(SampleRate::Hz16000).expect("memory"),
             encoder: g722::Encoder::default(),
             decoder: g722::Decoder::default(),
             detector: Detector::default(),
@@ -85,6 +93,11 @@ impl Call {
         self.up.process(&sound, &mut wide);
         self.encoder.encode(&wide, &mut codes);
         self.decoder.decode(&codes, &mut wide);
+        let mut payload = [0; opus::PAYLOAD_BYTES_MAX];
+        let count = self.opus_encoder.encode(&wide, &mut payload);
+        let count = count.expect("20 ms");
+        let count = self.opus_decoder.decode(&payload[..count], &mut wide);
+        assert_eq!(count, Ok(wide.len()));
         self.down.process(&wide, &mut sound);
         self.mix.clear();
         self.mix.add(&sound);

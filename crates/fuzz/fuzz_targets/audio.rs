@@ -6,21 +6,23 @@ use audio::event::{Change, Payload, Receiver};
 use audio::g722::Decoder;
 use audio::jitter::{Buffer, Incoming, Inserted, Next, Settings};
 use audio::wav::Wav;
+use audio::{SampleRate, opus};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, data)) = data.split_first() else {
         return;
     };
-    match kind % 5 {
+    match kind % 6 {
         0 => file(data),
         1 => noise(data),
         2 => events(data),
         3 => packets(data),
-        _ => {
+        4 => {
             let mut sound = vec![0; data.len() * 2];
             Decoder::default().decode(data, &mut sound);
         }
+        _ => opus_packets(data),
     }
 });
 
@@ -45,6 +47,27 @@ fn noise(data: &[u8]) {
     let mut payload = Vec::new();
     description.push(&mut payload);
     assert_eq!(Description::parse(&payload), Ok(description));
+}
+
+/// Each packet is preceded by its length.
+fn opus_packets(data: &[u8]) {
+    let rate = SampleRate::Hz16000;
+    let mut decoder = opus::Decoder::new(rate).expect("memory");
+    let mut sound = vec![0; rate.samples(opus::PACKET_MS_MAX)];
+    let mut rest = data;
+    while let Some((&length, after)) = rest.split_first() {
+        let (packet, after) = after.split_at(after.len().min(usize::from(length)));
+        rest = after;
+        if let Ok(count) = decoder.decode(packet, &mut sound) {
+            assert!(count <= sound.len());
+        }
+        let room = &mut sound[..rate.samples(20)];
+        let _ = match length % 4 {
+            0 => decoder.restore(packet, room),
+            1 => decoder.conceal(room),
+            _ => Ok(0),
+        };
+    }
 }
 
 /// Six bytes a packet.
