@@ -197,3 +197,24 @@ async fn ports_that_others_have_are_left_out_and_none_at_all_is_an_error() {
     );
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_relay_thread_that_does_not_keep_up_gets_no_more_calls() {
+    let (node, _folder) = start(with_relay("127.1.1.4", 1)).await;
+    let relays = &node.shared.relays;
+    // It ends, and nobody empties its inbox.
+    relays.stop();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while node.workers_alive() {
+        assert!(Instant::now() < deadline, "the thread does not end");
+        std::thread::yield_now();
+    }
+    let party = IpAddr::from([127, 1, 1, 4]);
+    assert!(relays.take(party, None).is_ok());
+    let session = SessionId(1);
+    let many = vec![Command::Select { session, side: 1 }; 50_000];
+    tell(&node, 0, many);
+    assert_eq!(relays.take(party, None), Err(NoPorts::Taken));
+    assert_eq!(node.snapshot(0).relay.silent_threads, 1);
+    node.stop().await;
+}
