@@ -337,6 +337,17 @@ pub enum Event {
         /// Whom.
         to: String,
     },
+    /// A media server of a pool stands otherwise than before.
+    TargetChanged {
+        /// Its URI or service name.
+        target: String,
+        /// How it stood: `up`, `warming`, `busy`, `out`, `draining`, `disabled`, `absent`.
+        from: String,
+        /// How it stands.
+        to: String,
+        /// Why, in words.
+        reason: String,
+    },
     /// The other side answered.
     CallAnswered {
         /// The Call-ID.

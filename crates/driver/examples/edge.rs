@@ -73,6 +73,7 @@ async fn main() {
         ),
         media: proxy::media::Settings::default(),
         relay: None,
+        farm: Default::default(),
     };
     let node = Node::start(settings, store).await.expect("a node");
     loop {

@@ -37,6 +37,11 @@ impl Clock {
         }
     }
 
+    /// When it will be `time`.
+    pub(crate) fn instant_of(&self, time: Time) -> Instant {
+        self.origin + Duration::from_millis(time.as_ms().saturating_sub(1))
+    }
+
     /// Now, as the relay counts.
     pub(crate) fn media_now(&self) -> relay::Time {
         relay::Time::from_micros(self.origin.elapsed().as_micros() as u64 + 1)

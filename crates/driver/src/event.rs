@@ -43,6 +43,17 @@ pub enum Event {
         /// What became of its media, for one that ended and was relayed.
         media: Option<Box<relay::Report>>,
     },
+    /// A media server of a pool stands otherwise than before.
+    Target {
+        /// Its URI or service name.
+        target: String,
+        /// How it stood.
+        from: &'static str,
+        /// How it stands.
+        to: &'static str,
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 impl Event {

@@ -11,6 +11,7 @@ mod task;
 mod view;
 
 pub use settings::{FarmSettings, RouteSettings};
+pub(crate) use task::attend;
 pub use view::{FarmView, PoolView, TargetView, UnknownTarget};
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,8 @@ struct Inner {
     due: Vec<Due>,
     /// Numbers the Call-IDs of probes.
     probes: u64,
+    /// Tells them from those of other nodes.
+    mark: u64,
 }
 
 /// The pools of a node.
@@ -61,9 +64,10 @@ pub(crate) struct Farm {
 impl Farm {
     pub(crate) fn new(
         settings: &FarmSettings,
-        hash_key: [u64; 2],
-        seed: u64,
+        cookie_secret: (u64, u64),
+        (seed, mark): (u64, u64),
     ) -> Result<Farm, balancer::Error> {
+        let hash_key = settings::hash_key(cookie_secret);
         let pools = Pools::new(settings.of_balancer(hash_key), Time::from_ms(1), seed)?;
         Ok(Farm {
             inner: Mutex::new(Inner {
@@ -72,6 +76,7 @@ impl Farm {
                 planned: Time::MAX,
                 due: Vec::new(),
                 probes: 0,
+                mark,
             }),
             addresses: RwLock::default(),
             is_used: AtomicBool::new(false),
@@ -111,9 +116,8 @@ impl Shared {
 
     fn tell_changes(&self, inner: &mut Inner) {
         let events = std::mem::take(inner.pools.events());
-        let is_new = |event: &balancer::Event| {
-            event.from == State::Absent || event.to == State::Absent
-        };
+        let is_new =
+            |event: &balancer::Event| event.from == State::Absent || event.to == State::Absent;
         if events.iter().any(is_new) {
             self.survey(inner);
         }
@@ -160,6 +164,11 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
+    /// Learns who the targets are when the node starts.
+    pub(crate) fn start_farm(&self) {
+        self.with_farm(|inner, _| self.survey(inner));
+    }
+
     /// Puts other pools in force; targets that stay keep what is known of them.
     pub(crate) fn reload_farm(&self, settings: &FarmSettings) {
         let key = settings::hash_key(self.cookie_secret);
@@ -191,11 +200,11 @@ impl Shared {
             // Those whose names have led nowhere yet; hardly ever any.
             let mut passed_over: Vec<TargetId> = Vec::new();
             loop {
-                let tried = match passed_over.is_empty() {
+                let not = match passed_over.is_empty() {
                     true => tried,
                     false => &passed_over,
                 };
-                let pick = inner.pools.pick(pool, now, call, tried)?;
+                let pick = inner.pools.pick(pool, now, call, not)?;
                 let Some((transport, remote)) = inner.places.address(pick.target) else {
                     if passed_over.is_empty() {
                         passed_over.extend_from_slice(tried);

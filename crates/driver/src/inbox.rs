@@ -53,6 +53,10 @@ pub(crate) enum Item {
     Resolved(u64, Vec<(Transport, SocketAddr)>),
     /// Nothing reaches this peer over this transport any more.
     FlowFailed(Transport, SocketAddr),
+    /// A target of a pool is to be probed.
+    Probe(Box<crate::farm::Probe>),
+    /// A target of a pool is dead.
+    TargetLost(balancer::TargetId),
     /// What became of the media of this worker's calls.
     Media(Vec<relay::Event>),
     /// Settings or domains changed.

@@ -179,6 +179,9 @@ impl Snapshot {
         total.calls_silent += counters.calls_silent;
         total.descriptions_refused += counters.descriptions_refused;
         total.ports_lacking += counters.ports_lacking;
+        total.moved_on += counters.moved_on;
+        total.pool_shortages += counters.pool_shortages;
+        total.hung_up_late += counters.hung_up_late;
     }
 }
 

@@ -7,13 +7,15 @@
 //! batches, gives each to the core (or to the worker that its Call-ID belongs to), then hands over what is
 //! to be stored, looked up and sent, once a turn. Streams, look-ups and the store live on tokio and speak
 //! to the workers through their inboxes. Relay threads own the sockets of media; workers take ports for calls
-//! from a table in memory and tell the relay threads by commands what they are for. [`Node`] is the whole.
+//! from a table in memory and tell the relay threads by commands what they are for. The pools of media servers lie
+//! behind a lock; a task has their targets probed. [`Node`] is the whole.
 //!
 //! Not attempted: deciding anything about a message; that is the core's.
 
 mod clock;
 mod endings;
 mod event;
+mod farm;
 mod inbox;
 mod inspect;
 mod media;
@@ -28,6 +30,7 @@ mod users;
 mod worker;
 
 pub use event::Event;
+pub use farm::{FarmSettings, FarmView, PoolView, RouteSettings, TargetView, UnknownTarget};
 pub use inspect::{CallRow, Registration, RegistrationPage, Snapshot};
 pub use media::{
     MEDIA_ADDRESSES_MAX, MOS_BOUNDS, MediaError, MosHistogram, RelaySettings, RelaySnapshot,

@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use balancer::{Call, CallSlot, NoTarget, PoolId, Signal, TargetId};
 use edge::Directory;
 use net::route::RouteCache;
-use proxy::{Listener, MediaPort, NoPorts};
+use proxy::{Chosen, Listener, MediaPort, NoPorts};
 use registrar::Location;
 use relay::Command;
 use sip::digest::{Algorithm, FreshNonce, Ha1, Replay};
@@ -66,7 +67,29 @@ impl proxy::MediaPorts for Surface<'_> {
     }
 }
 
-impl proxy::Farm for Surface<'_> {}
+impl proxy::Farm for Surface<'_> {
+    fn choose(
+        &mut self,
+        pool: PoolId,
+        call: &Call<'_>,
+        is_call: bool,
+        tried: &[TargetId],
+    ) -> Result<Chosen, NoTarget> {
+        self.shared.choose(pool, call, is_call, tried)
+    }
+
+    fn release(&mut self, slot: CallSlot) {
+        self.shared.release_call(slot);
+    }
+
+    fn report(&mut self, target: TargetId, signal: Signal) {
+        self.shared.report_target(target, signal);
+    }
+
+    fn is_target(&mut self, flow: &Flow) -> bool {
+        self.shared.is_target(flow)
+    }
+}
 
 impl proxy::Network for Surface<'_> {
     fn flow_to(&mut self, transport: Transport, remote: SocketAddr) -> Option<Flow> {

@@ -21,6 +21,7 @@ use tokio::sync::broadcast;
 use transaction::Transport;
 
 use crate::event::{Event, printable};
+use crate::farm::{Farm, FarmView, UnknownTarget, attend};
 use crate::inbox::{Inbox, Item};
 use crate::inspect::{Registration, RegistrationPage, Snapshot};
 use crate::media::{self, MediaError, Opened, RelayThread, Relays};
@@ -52,6 +53,8 @@ pub enum StartError {
     },
     /// The ports for media cannot be opened.
     Media(MediaError),
+    /// The pools contradict themselves.
+    Pools(balancer::Error),
     /// Users or bindings cannot be read.
     Store(StoreError),
 }
@@ -76,6 +79,7 @@ impl fmt::Display for StartError {
             }
             StartError::System { what, error } => write!(f, "cannot get {what}: {error}"),
             StartError::Media(error) => write!(f, "{error}"),
+            StartError::Pools(error) => write!(f, "the pools cannot be: {error}"),
             StartError::Store(error) => write!(f, "cannot read the store: {error}"),
         }
     }
@@ -109,7 +113,7 @@ const STREAM_GRACE: Duration = Duration::from_millis(500);
 
 /// A running node.
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     store: Store,
     streams: Streams,
     sink: Arc<Sink>,
@@ -128,13 +132,13 @@ impl fmt::Debug for Node {
 }
 
 /// Random words for the tables' keys and the nonces.
-fn random() -> Result<[u64; 6], StartError> {
-    let mut bytes = [0u8; 48];
+fn random() -> Result<[u64; 8], StartError> {
+    let mut bytes = [0u8; 64];
     getrandom::fill(&mut bytes).map_err(|error| StartError::System {
         what: "random numbers",
         error: io::Error::other(error.to_string()),
     })?;
-    let mut words = [0u64; 6];
+    let mut words = [0u64; 8];
     for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = chunk
             .iter()
@@ -195,13 +199,15 @@ impl Node {
             .collect();
         let writer = BindingWriter::start(&store, WriterOptions::default());
         let first_id = store.next_binding_id().await?.0.max(1) as u64;
+        let farm = Farm::new(&settings.farm, settings.cookie_secret, (words[6], words[7]));
+        let farm = farm.map_err(StartError::Pools)?;
         let secret = (u128::from(words[2]) << 64 | u128::from(words[3])).to_be_bytes();
         let shared = Arc::new(Shared::new(
             &settings,
             (words[0], words[1]),
             secret,
             writer,
-            (inboxes, relays),
+            (inboxes, relays, farm),
             first_id,
         ));
         let tasks = Tasks::new(Handle::current(), resolver(&settings)?, words[5]);
@@ -215,6 +221,7 @@ impl Node {
             loaded: tokio::sync::Mutex::new(None),
             workers: Mutex::new(Vec::new()),
         });
+        node.shared.start_farm();
         node.load_users().await?;
         node.load_bindings().await?;
         // The hub gives messages away only from here on, when everything is there to take them.
@@ -225,6 +232,7 @@ impl Node {
         node.start_workers(pollers, all_ports, &tasks, words[4])?;
         tokio::spawn(follow_revision(Arc::downgrade(&node)));
         tokio::spawn(sweep(Arc::downgrade(&node)));
+        tokio::spawn(attend(Arc::downgrade(&node), node.shared.clone(), tasks));
         Ok(node)
     }
 
@@ -362,9 +370,11 @@ impl Node {
                 Vec::new()
             }
         };
-        let core = self
-            .lock_settings()
-            .for_core(&domains, &own, self.shared.nonce_source.clone());
+        let settings = self.lock_settings();
+        let routes = self.shared.pool_routes(&settings.farm);
+        let nonces = self.shared.nonce_source.clone();
+        let core = settings.for_core(&domains, &own, routes, nonces);
+        drop(settings);
         self.shared.replace_settings(core);
         self.tell(|| Item::Reload);
     }
@@ -386,7 +396,9 @@ impl Node {
             relay: old.relay,
             ..new
         };
+        let farm = settings.farm.clone();
         drop(settings);
+        self.shared.reload_farm(&farm);
         self.apply();
     }
 
@@ -484,6 +496,24 @@ impl Node {
         snapshot.users = self.shared.user_count() as u64;
         (snapshot.aors, snapshot.bindings) = self.shared.location_counts();
         snapshot
+    }
+
+    /// The pools of media servers.
+    pub fn farm(&self) -> FarmView {
+        self.shared.farm_view()
+    }
+
+    /// Says what the operator wants of the media servers of this name, in one pool or in all; gives their names.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn set_wanted(
+        &self,
+        name: &str,
+        pool: Option<&str>,
+        wanted: balancer::Wanted,
+    ) -> Result<Vec<String>, UnknownTarget> {
+        self.shared.set_wanted(name, pool, wanted)
     }
 
     /// Counts of the streams.
@@ -607,4 +637,4 @@ fn sweep_shard(shared: &Shared, shard: &Mutex<registrar::Location>) {
 #[cfg(test)]
 mod media_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

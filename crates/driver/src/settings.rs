@@ -9,6 +9,7 @@ use sip::Limits;
 use sip::digest::{Algorithm, NonceSource, WithoutQop};
 use transaction::Timers;
 
+use crate::farm::FarmSettings;
 use crate::media::RelaySettings;
 
 /// Settings of a node. Those marked so hold from the next start only.
@@ -56,6 +57,8 @@ pub struct Settings {
     pub media: proxy::media::Settings,
     /// The relay; without it no media are relayed, whatever `media` says. From the next start.
     pub relay: Option<RelaySettings>,
+    /// Pools of media servers.
+    pub farm: FarmSettings,
 }
 
 impl Settings {
@@ -64,6 +67,7 @@ impl Settings {
         &self,
         stored_domains: &[String],
         own_addresses: &[IpAddr],
+        pool_routes: Vec<edge::PoolRoute>,
         nonces: NonceSource,
     ) -> edge::Settings {
         let mut domains: Vec<Box<[u8]>> = Vec::new();
@@ -81,7 +85,7 @@ impl Settings {
                 record_route: self.record_route,
                 max_breadth: self.max_breadth,
                 serial_ring_ms: self.serial_ring.as_millis() as u64,
-                pool: proxy::pool::Settings::default(),
+                pool: self.farm.failover.clone(),
                 media: self.media.clone(),
                 cookie_secret: self.cookie_secret,
             },
@@ -92,7 +96,7 @@ impl Settings {
                 without_qop: self.without_qop,
                 trusted: self.trusted.clone(),
             },
-            pool_routes: Vec::new(),
+            pool_routes,
             limits: self.limits,
             timers: self.timers,
             retry_after_s: self.retry_after_s,

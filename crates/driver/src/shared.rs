@@ -13,6 +13,7 @@ use transaction::Transport;
 
 use crate::clock::Clock;
 use crate::event::Event;
+use crate::farm::Farm;
 use crate::inbox::{Inbox, Item};
 use crate::media::Relays;
 use crate::settings::Settings;
@@ -39,6 +40,9 @@ pub(crate) struct Shared {
     unique: AtomicU64,
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) relays: Relays,
+    pub(crate) farm: Farm,
+    /// From the start on; it signs the cookies of dialogs.
+    pub(crate) cookie_secret: (u64, u64),
     pub(crate) writer: BindingWriter,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inbox_overflows: AtomicU64,
@@ -52,13 +56,13 @@ impl Shared {
         seed: (u64, u64),
         nonce_secret: [u8; 16],
         writer: BindingWriter,
-        (inboxes, relays): (Vec<Inbox>, Relays),
+        (inboxes, relays, farm): (Vec<Inbox>, Relays, Farm),
         first_binding_id: u64,
     ) -> Shared {
         let clock = Clock::start();
         let nonce_source = NonceSource::new(nonce_secret, clock.unix_ms())
             .with_lifetime_ms(settings.nonce_lifetime.as_millis() as u64);
-        let edge = settings.for_core(&[], &[], nonce_source.clone());
+        let edge = settings.for_core(&[], &[], Vec::new(), nonce_source.clone());
         Shared {
             clock,
             settings: RwLock::new(Arc::new(edge)),
@@ -75,6 +79,8 @@ impl Shared {
             unique: AtomicU64::new(0),
             inboxes,
             relays,
+            farm,
+            cookie_secret: settings.cookie_secret,
             writer,
             events: broadcast::channel(1_024).0,
             inbox_overflows: AtomicU64::new(0),

@@ -21,7 +21,7 @@ const LOOKUPS_MAX: usize = 1_024;
 #[derive(Clone)]
 pub(crate) struct Tasks {
     pub(crate) runtime: Handle,
-    resolver: Arc<Resolver>,
+    pub(crate) resolver: Arc<Resolver>,
     lookups: Arc<tokio::sync::Semaphore>,
     /// For the order among equal SRV weights.
     random: Arc<Mutex<u64>>,
@@ -112,7 +112,11 @@ impl Tasks {
         });
     }
 
-    async fn look_up(&self, resolve: &Resolve) -> Vec<(Transport, std::net::SocketAddr)> {
+    /// Where a name leads, the first to try in front; empty where it leads nowhere.
+    pub(crate) async fn look_up(
+        &self,
+        resolve: &Resolve,
+    ) -> Vec<(Transport, std::net::SocketAddr)> {
         let Ok(host) = std::str::from_utf8(&resolve.host) else {
             return Vec::new();
         };

@@ -1,5 +1,6 @@
 //! One worker thread.
 
+mod farm;
 mod tell;
 
 use std::io;
@@ -364,6 +365,8 @@ impl Worker {
                 });
             }
             Item::FlowFailed(transport, peer) => self.flow_failed(transport, peer, now, turn),
+            Item::Probe(probe) => self.probe(&probe, now, turn),
+            Item::TargetLost(target) => self.target_lost(target, now, turn),
             Item::Media(events) => self.media(events, now, turn),
             Item::Reload => {
                 turn.settings = self.shared.settings();

@@ -8,6 +8,7 @@
 mod address;
 mod media;
 mod mistake;
+mod pool;
 mod read;
 mod reader;
 
@@ -83,6 +84,8 @@ pub struct Edge {
     pub timers: Timers,
     /// `[edge.fork]`
     pub fork: Fork,
+    /// `[[edge.pool]]`, `[[edge.route]]` and `[edge.failover]`
+    pub farm: driver::FarmSettings,
 }
 
 /// Ports of one address, in pairs: RTP on the even one, RTCP on the odd one

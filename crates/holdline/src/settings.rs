@@ -123,13 +123,16 @@ pub(crate) fn settings(
         gather: GATHER,
         media: media(edge),
         relay: edge.rtp_ports.map(|ports| relay(edge, ports)),
+        farm: edge.farm.clone(),
     }
 }
 
 /// Whose media are relayed: nobody's where there are no ports.
 fn media(edge: &config::Edge) -> proxy::media::Settings {
+    if edge.rtp_ports.is_none() {
+        return proxy::media::Settings::default();
+    }
     let policy = |policy| match policy {
-        _ if edge.rtp_ports.is_none() => Policy::Never,
         MediaPolicy::Always => Policy::Always,
         MediaPolicy::Nat => Policy::Nat,
         MediaPolicy::Never => Policy::Never,

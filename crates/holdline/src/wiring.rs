@@ -534,6 +534,17 @@ fn told(event: driver::Event, node: &Node) -> Event {
         }
         driver::Event::Unregistered { aor, contact } => Event::Unregistered { aor, contact },
         driver::Event::Expired { aor, contact } => Event::Expired { aor, contact },
+        driver::Event::Target {
+            target,
+            from,
+            to,
+            reason,
+        } => Event::TargetChanged {
+            target,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            reason,
+        },
         driver::Event::Call {
             call_id,
             from,

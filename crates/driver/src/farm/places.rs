@@ -161,11 +161,16 @@ impl Places {
     /// The name of a target, for people.
     pub(super) fn name(&self, target: TargetId) -> String {
         let place = self.of(target);
-        place.map_or_else(|| format!("#{}", target.index()), |place| place.name.clone())
+        place.map_or_else(
+            || format!("#{}", target.index()),
+            |place| place.name.clone(),
+        )
     }
 
     pub(super) fn counts(&self, target: TargetId) -> Counts {
-        self.of(target).map(|place| place.counts).unwrap_or_default()
+        self.of(target)
+            .map(|place| place.counts)
+            .unwrap_or_default()
     }
 
     /// Counts what was noticed.
@@ -192,7 +197,10 @@ impl Places {
     pub(super) fn next(&self) -> Time {
         let names = self.places.iter().flatten();
         let names = names.filter(|place| place.hop.is_some());
-        names.map(|place| place.lookup_at).min().unwrap_or(Time::MAX)
+        names
+            .map(|place| place.lookup_at)
+            .min()
+            .unwrap_or(Time::MAX)
     }
 
     /// Takes out a name that is to be looked up now.

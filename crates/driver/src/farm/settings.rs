@@ -39,10 +39,7 @@ impl FarmSettings {
     }
 
     /// The routes, to the pools that `find` knows.
-    pub(super) fn routes_to(
-        &self,
-        find: impl Fn(&str) -> Option<PoolId>,
-    ) -> Vec<edge::PoolRoute> {
+    pub(super) fn routes_to(&self, find: impl Fn(&str) -> Option<PoolId>) -> Vec<edge::PoolRoute> {
         let route = |route: &RouteSettings| {
             let domain = route.domain.as_ref();
             Some(edge::PoolRoute {

@@ -75,7 +75,7 @@ fn probe(shared: &Shared, inner: &mut Inner, target: TargetId, number: u32) {
     let mut call_id = String::new();
     for _ in 0..CALL_IDS_MAX {
         inner.probes += 1;
-        call_id = format!("probe-{:016x}-{}", shared.seed.0, inner.probes);
+        call_id = format!("probe-{:016x}-{}", inner.mark, inner.probes);
         if shared.worker_of(call_id.as_bytes()) == worker {
             break;
         }

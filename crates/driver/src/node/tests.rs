@@ -1,10 +1,11 @@
 use super::*;
 
+use crate::farm::FarmSettings;
 use sip::digest::{Algorithm, WithoutQop};
 use store::StoreOptions;
 
 /// Two workers on a port of the system's choice.
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         domains: vec!["example.org".to_owned()],
         listeners: vec![Listener {
@@ -30,6 +31,7 @@ pub(super) fn settings() -> Settings {
         gather: Duration::ZERO,
         media: proxy::media::Settings::default(),
         relay: None,
+        farm: FarmSettings::default(),
     }
 }
 
@@ -43,7 +45,7 @@ pub(super) async fn try_start(
 }
 
 /// A node, and the folder of its store.
-pub(super) async fn start(settings: Settings) -> (Arc<Node>, tempfile::TempDir) {
+pub(crate) async fn start(settings: Settings) -> (Arc<Node>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let node = try_start(settings, &folder).await;
     (node.expect("a node"), folder)

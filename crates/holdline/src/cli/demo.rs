@@ -323,6 +323,9 @@ fn told(event: &Event) -> Option<String> {
         Event::Expired { aor, contact } => format!("{aor} was not heard of again at {contact}"),
         Event::CallStarted { from, to, .. } => format!("{} calls {}", short(from), short(to)),
         Event::CallRinging { from, to, .. } => format!("{}: ringing", way(from, to)),
+        Event::TargetChanged {
+            target, to, reason, ..
+        } => format!("media server {target}: {to} ({reason})"),
         Event::CallMoved { from, to, .. } => format!("{}: tries the next target", way(from, to)),
         Event::CallAnswered { from, to, .. } => format!("{}: answered", way(from, to)),
         Event::CallFailed {

@@ -11,6 +11,7 @@ use super::address::{
 };
 use super::media::media;
 use super::mistake::{Fault, Mistake};
+use super::pool::farm;
 use super::reader::{Findings, KnownKey, Placed, Section};
 use super::{
     Admin, Auth, Config, DigestAlgorithm, Dns, Edge, Fork, Limits, Log, LogFormat, Node, Private,
@@ -26,10 +27,6 @@ const LATER: &[(&str, &str)] = &[
     (
         "service",
         "remove the sections: one node has no failover yet",
-    ),
-    (
-        "edge.pool",
-        "remove the sections: calls go to registered users only",
     ),
     (
         "edge.nat",
@@ -106,9 +103,9 @@ fn node(mut section: Section<'_>, folder: &Path) -> Node {
     }
 }
 
-const NAME_WANTED: &str = "1 to 63 letters, digits, dots and dashes";
+pub(super) const NAME_WANTED: &str = "1 to 63 letters, digits, dots and dashes";
 
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     let ok = (1..=63).contains(&text.len())
         && text
             .bytes()
@@ -147,6 +144,7 @@ fn edge(mut section: Section<'_>) -> Edge {
     let limits = limits(section.section("limits"));
     let timers = timers(section.section("timers"));
     let fork = fork(section.section("fork"));
+    let farm = farm(&mut section);
     section.finish();
     Edge {
         domains,
@@ -162,6 +160,7 @@ fn edge(mut section: Section<'_>) -> Edge {
         limits,
         timers,
         fork,
+        farm,
     }
 }
 

@@ -395,6 +395,33 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// Sections that may stand several times, `[[key]]`.
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Section<'d>> {
+        let path = self.path_of(key);
+        self.findings.sections.borrow_mut().push(path.clone());
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let want = format!("sections: a line `[[{path}]]` before the keys of each");
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(value.span(), path, value.get_ref(), want);
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for item in items {
+            match item.get_ref() {
+                DeValue::Table(table) => sections.push(self.inline(key, table, item.span())),
+                other => self.wrong_type(item.span(), path.clone(), other, want.clone()),
+            }
+        }
+        sections
+    }
+
+    /// Whether the file names the key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// The place of the section, for mistakes about what it lacks.
     pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
