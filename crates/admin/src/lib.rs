@@ -14,6 +14,7 @@ mod media;
 mod metrics;
 mod model;
 mod platform;
+mod pool;
 mod serve;
 
 pub use guard::Access;
@@ -24,6 +25,7 @@ pub use model::{
     Page, Password, Query, Reloaded, Stamped, State, Status, User, UserImport,
 };
 pub use platform::{Answer, Platform, Refusal};
+pub use pool::{AgentStatus, PoolStatus, TargetOrder, TargetStatus, TargetVerb, TargetsChanged};
 pub use serve::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, EVENT_STREAMS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, serve,
 };

@@ -11,6 +11,7 @@ use crate::model::{
     Binding, Call, Credential, Domain, Health, Imported, NewUser, Page, Query, Reloaded, Stamped,
     Status, User, UserImport,
 };
+use crate::pool::{PoolStatus, TargetOrder, TargetsChanged};
 
 /// What a question to the node becomes.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -28,6 +29,10 @@ pub trait Platform: Send + Sync + 'static {
     fn registrations(&self, query: Query) -> Answer<'_, Page<Binding>>;
     /// Calls in progress, the oldest first.
     fn calls(&self, query: Query) -> Answer<'_, Page<Call>>;
+    /// Pools of media servers, by name.
+    fn pools(&self) -> Answer<'_, Vec<PoolStatus>>;
+    /// Has a media server drained, taken out, or taken back.
+    fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged>;
     /// Users, ordered by address of record.
     fn users(&self, query: Query) -> Answer<'_, Page<User>>;
     /// Adds a user; the node knows him when this returns.

@@ -26,6 +26,7 @@ use crate::guard::Access;
 use crate::metrics;
 use crate::model::{Credential, Event, Health, NewUser, Query, Stamped, UserImport};
 use crate::platform::{Platform, Refusal};
+use crate::pool::{TargetOrder, TargetVerb};
 
 /// The most connections at once; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 128;
@@ -84,6 +85,8 @@ fn router(api: Api) -> Router {
         .route("/api/status", get(status))
         .route("/api/registrations", get(registrations))
         .route("/api/calls", get(calls))
+        .route("/api/pools", get(pools))
+        .route("/api/targets/{target}/{verb}", post(order_target))
         .route("/api/users", get(users).post(add_user))
         .route("/api/users/import", post(import_users))
         .route("/api/users/{aor}", delete(delete_user))
@@ -251,6 +254,38 @@ async fn registrations(State(api): State<Api>, UrlQuery(paging): UrlQuery<Paging
 
 async fn calls(State(api): State<Api>, UrlQuery(paging): UrlQuery<Paging>) -> Response {
     answered(api.platform.calls(paging.into()).await)
+}
+
+async fn pools(State(api): State<Api>) -> Response {
+    answered(api.platform.pools().await)
+}
+
+/// The part of the URL of an order behind the question mark.
+#[derive(Deserialize)]
+struct OfPool {
+    pool: Option<String>,
+}
+
+async fn order_target(
+    State(api): State<Api>,
+    Path((target, verb)): Path<(String, String)>,
+    UrlQuery(of): UrlQuery<OfPool>,
+) -> Response {
+    let found = TargetVerb::ALL
+        .into_iter()
+        .find(|one| one.to_string() == verb);
+    let Some(verb) = found else {
+        return refused(&Refusal::Invalid {
+            what: format!("there is no verb {verb} for a target"),
+            want: "write drain, undrain, disable or enable".to_owned(),
+        });
+    };
+    let order = TargetOrder {
+        verb,
+        target,
+        pool: of.pool,
+    };
+    answered(api.platform.order_target(order).await)
 }
 
 async fn users(State(api): State<Api>, UrlQuery(paging): UrlQuery<Paging>) -> Response {

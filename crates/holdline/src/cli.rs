@@ -6,6 +6,7 @@ mod demo;
 mod domain;
 mod run;
 mod show;
+mod target;
 mod user;
 
 use std::io::Write;
@@ -56,6 +57,8 @@ enum Verb {
     Registrations(show::Registrations),
     /// The calls in progress
     Calls(show::Calls),
+    /// List, drain and take out media servers of pools
+    Target(target::Target),
     /// Add, delete and list users, and change passwords
     User(user::User),
     /// Add, delete and list domains
@@ -404,6 +407,7 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Status(status) => status.run(out),
         Verb::Registrations(registrations) => registrations.run(out),
         Verb::Calls(calls) => calls.run(out),
+        Verb::Target(target) => target.run(out),
         Verb::User(user) => user.run(out),
         Verb::Domain(domain) => domain.run(out),
         Verb::Drain(drain) => drain.run(out),

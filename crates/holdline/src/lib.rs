@@ -13,6 +13,7 @@ mod lifecycle;
 pub mod logging;
 mod media;
 mod metrics;
+mod pools;
 mod private;
 mod settings;
 mod supervisor;

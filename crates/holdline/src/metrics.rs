@@ -6,6 +6,7 @@ use driver::{Node, Snapshot};
 use store::StoreHealth;
 
 use crate::media;
+use crate::pools;
 use MetricKind::{Counter, Gauge};
 
 /// A row: name, help, kind, number.
@@ -17,6 +18,8 @@ pub(crate) fn of_node(node: &Node) -> Vec<MetricFamily> {
     let mut families = singles(&of_messages(&snapshot));
     families.extend(singles(&of_calls(&snapshot)));
     families.extend(singles(&of_call_media(&snapshot)));
+    families.extend(singles(&pools::rows(&snapshot)));
+    families.extend(pools::metrics(&node.farm()));
     families.extend(singles(&of_streams(node)));
     let sides = [
         ("server", snapshot.server_transactions),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
     Answer, Binding, Call, CallState, Credential, Domain, Event, Health, Imported, MetricFamily,
-    MetricKind, NewUser, Page, Platform, Query, Refusal, Reloaded, Stamped, State, Status, User,
-    UserImport,
+    MetricKind, NewUser, Page, Platform, PoolStatus, Query, Refusal, Reloaded, Stamped, State,
+    Status, TargetOrder, TargetsChanged, User, UserImport,
 };
 use driver::{CallRow, Node, Registration, Snapshot, StartError};
 use proxy::{CallNote, Stage};
@@ -22,6 +22,7 @@ use crate::directory::{Aor, Directory};
 use crate::logging::Logging;
 use crate::media;
 use crate::metrics;
+use crate::pools;
 use crate::private::Private;
 use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, left_by_media, settings};
 
@@ -332,6 +333,9 @@ impl Platform for Wired {
                 calls: snapshot.calls,
                 transactions: snapshot.server_transactions + snapshot.client_transactions,
                 relay: media::status(&snapshot.relay),
+                pools: self
+                    .node()
+                    .map_or_else(|_| Vec::new(), |node| pools::status(node.farm())),
             })
         })
     }
@@ -370,6 +374,14 @@ impl Platform for Wired {
                 next: None,
             })
         })
+    }
+
+    fn pools(&self) -> Answer<'_, Vec<PoolStatus>> {
+        Box::pin(async { Ok(pools::status(self.node()?.farm())) })
+    }
+
+    fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged> {
+        Box::pin(async move { pools::order(&*self.node()?, &order) })
     }
 
     fn users(&self, query: Query) -> Answer<'_, Page<User>> {

@@ -9,6 +9,7 @@ use super::*;
 use crate::metrics::{MetricFamily, MetricKind};
 use crate::model::*;
 use crate::platform::Answer;
+use crate::pool::{PoolStatus, TargetsChanged};
 
 struct Fake {
     users: Mutex<Vec<(String, Credential)>>,
@@ -60,6 +61,20 @@ impl Platform for Fake {
         ready(Ok(Page {
             items: vec![],
             next: None,
+        }))
+    }
+    fn pools(&self) -> Answer<'_, Vec<PoolStatus>> {
+        ready(Ok(vec![PoolStatus {
+            pool: "pbx".into(),
+            policy: "least-calls".into(),
+            fallback: None,
+            targets: vec![],
+        }]))
+    }
+    fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged> {
+        let TargetOrder { verb, target, pool } = order;
+        ready(Ok(TargetsChanged {
+            targets: vec![format!("{verb} {target} {}", pool.unwrap_or_default())],
         }))
     }
     fn users(&self, _: Query) -> Answer<'_, Page<User>> {

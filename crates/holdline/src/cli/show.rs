@@ -61,6 +61,10 @@ impl Status {
                 rows.map(|(key, value)| vec![key.to_owned(), value])
                     .collect(),
             )?;
+            if !status.pools.is_empty() {
+                writeln!(out)?;
+                super::target::print(&status.pools, out)?;
+            }
         }
         Ok(if ready {
             ExitCode::SUCCESS
