@@ -195,11 +195,7 @@ impl Ownership {
             preference: preference.to_vec(),
             role: Role::Member,
             view: None,
-            promised: if rules.keep(Rule::Restart) {
-                now
-            } else {
-                Time(0)
-            },
+            promised: now,
             known: None,
             whole: None,
             unanswered: None,
@@ -302,7 +298,7 @@ impl Ownership {
     /// Does what is due. To be called after every input and when [`Ownership::next`] has come.
     pub fn poll(&mut self, now: Time, wishes: &Wishes, out: &mut Output) {
         self.whole = wishes.whole;
-        self.lapse(now, out);
+        self.run_out(now, out);
         match self.role {
             Role::Member => self.poll_member(now, out),
             Role::Fencing(_) => self.poll_fencing(now, out),
@@ -399,6 +395,12 @@ impl Ownership {
 
     /// Gives up authority whose time is over, before anything else is done.
     fn lapse(&mut self, now: Time, out: &mut Output) {
+        if self.rules.keep(Rule::LapseIsFinal) {
+            self.run_out(now, out);
+        }
+    }
+
+    fn run_out(&mut self, now: Time, out: &mut Output) {
         if self.term().is_some_and(|term| now >= term.until()) {
             self.lose(now, Cause::Lapsed, out);
         }

@@ -10,6 +10,8 @@ pub(crate) struct Way {
     pub(crate) is_cut: bool,
     /// When the last one arrives: the next arrives later.
     pub(crate) last_us: u64,
+    /// The same, for what an earlier connection still delivers.
+    pub(crate) late_us: u64,
     pub(crate) sent: u64,
     /// What waits for the cut to end.
     pub(crate) stuck: VecDeque<Vec<u8>>,

@@ -12,6 +12,10 @@ pub struct Faults {
     pub every_us: u64,
     /// Longest fault.
     pub lasts_us_max: u64,
+    /// Odds that a fault is a script of several that belong together.
+    pub script_odds: u64,
+    /// Only this script, by its number.
+    pub script: Option<u64>,
     /// Odds that a process freezes between deciding and doing.
     pub freeze_odds: u64,
     /// Odds that the answer to a request is lost.
@@ -29,6 +33,8 @@ impl Faults {
     pub const NONE: Faults = Faults {
         every_us: 0,
         lasts_us_max: 0,
+        script_odds: 0,
+        script: None,
         freeze_odds: 0,
         answer_lost_odds: 0,
         stuck_odds: 0,
@@ -62,6 +68,8 @@ pub struct Plan {
     pub work_us: u64,
     /// The rules that hold.
     pub rules: Rules,
+    /// Whether the kernel holds back what is sent after its deadline.
+    pub kernel_keeps: bool,
     /// Whether to keep the trace as text, not only its hash.
     pub verbose: bool,
 }
@@ -79,6 +87,7 @@ impl Plan {
         let mut settings = Settings::of_lease(LEASE_US);
         settings.grace_us = match random.between(0, 3) {
             0 => None,
+            1 => Some(50_000),
             _ => Some(1_000_000),
         };
         settings.fences = random.one_in(6);
@@ -93,6 +102,8 @@ impl Plan {
             faults: Faults {
                 every_us: random.between(150_000, 900_000),
                 lasts_us_max: random.between(300_000, 4_000_000),
+                script_odds: 5,
+                script: None,
                 freeze_odds: random.between(500, 6_000),
                 answer_lost_odds: random.between(20, 300),
                 stuck_odds: random.between(50, 600),
@@ -104,6 +115,7 @@ impl Plan {
             supervised: random.one_in(2),
             work_us: random.between(10_000, 60_000),
             rules: Rules::default(),
+            kernel_keeps: true,
             verbose: false,
         }
     }

@@ -35,7 +35,10 @@ pub fn plan(plan: Plan) -> Report {
         coverage: world.coverage().clone(),
         trace: world.trace(),
         ran_us: world.now_us(),
-        text: world.text().to_vec(),
+        text: match plan.verbose {
+            true => [world.text(), &world.standing()].concat(),
+            false => Vec::new(),
+        },
     }
 }
 

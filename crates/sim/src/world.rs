@@ -3,6 +3,7 @@
 mod coordination;
 mod fault;
 mod process;
+mod script;
 mod wire;
 mod work;
 
@@ -106,6 +107,7 @@ enum Event {
         to: usize,
         connection: u64,
         number: u64,
+        late: bool,
         bytes: Vec<u8>,
     },
     Connect {
@@ -154,6 +156,10 @@ enum Event {
     Fault,
     Heal {
         blow: Blow,
+    },
+    Strike {
+        blow: Blow,
+        lasts_us: u64,
     },
 }
 
@@ -208,12 +214,14 @@ struct Node {
     life: u64,
     process: Option<Process>,
     frozen_until_us: u64,
-    deferred: Option<Deferred>,
+    deferred: VecDeque<Deferred>,
     waiting: VecDeque<Input>,
     /// The kernel's deadline for each service's address.
     kernel: Vec<Option<Time>>,
     /// Requests reach the coordinator; its answers reach us.
     reach: [bool; 2],
+    /// How much longer the coordinator's answers take to get here.
+    answers_late_us: u64,
     leaving: bool,
     /// When something last went wrong with it.
     disturbed_us: u64,
@@ -253,6 +261,7 @@ pub struct World {
     truths: Vec<Truth>,
     members: Vec<Vec<u8>>,
     healed: bool,
+    takes_all: bool,
     violation: Option<Violation>,
     coverage: Coverage,
     trace: u64,
@@ -275,10 +284,11 @@ impl World {
             life: 0,
             process: None,
             frozen_until_us: 0,
-            deferred: None,
+            deferred: VecDeque::new(),
             waiting: VecDeque::new(),
             kernel: vec![None; services],
             reach: [true, true],
+            answers_late_us: 0,
             leaving: false,
             disturbed_us: 0,
         });
@@ -294,6 +304,7 @@ impl World {
             queue: BinaryHeap::new(),
             nodes,
             healed: false,
+            takes_all: false,
             violation: None,
             coverage: Coverage::default(),
             trace: 0xcbf2_9ce4_8422_2325,
@@ -380,9 +391,10 @@ impl World {
                 to,
                 connection,
                 number,
+                late,
                 bytes,
             } => {
-                self.arrive(from, to, (connection, number), bytes);
+                self.arrive(from, to, (connection, number, late), bytes);
             }
             Event::Connect { low, high } => self.connect(low, high),
             Event::Connected {
@@ -422,6 +434,7 @@ impl World {
             Event::Start { node, life } => self.start(node, life),
             Event::Fault => self.fault(),
             Event::Heal { blow } => self.heal(blow),
+            Event::Strike { blow, lasts_us } => self.strike_for(blow, lasts_us),
         }
     }
 
@@ -453,6 +466,12 @@ impl World {
             self.text
                 .push(format!("{:>10} {what} {numbers:?}", self.now_us));
         }
+    }
+
+    /// Something is wrong with a node, until this moment at least.
+    fn disturb(&mut self, node: usize, until_us: u64) {
+        let disturbed_us = &mut self.nodes[node].disturbed_us;
+        *disturbed_us = until_us.max(*disturbed_us);
     }
 
     fn count(&mut self, what: &'static str) {
@@ -491,6 +510,21 @@ impl World {
     /// How many outputs of a service have left, and when the last did.
     pub fn left(&self, service: usize) -> (u64, u64) {
         (self.truths[service].left, self.truths[service].left_us)
+    }
+
+    /// How each node stands, for a person.
+    pub fn standing(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (service, run) in node
+                .process
+                .iter()
+                .flat_map(|process| process.runs.iter().enumerate())
+            {
+                lines.push(format!("node {index} service {service}: {:?}", run.machine));
+            }
+        }
+        lines
     }
 
     /// Whether nobody who is in sync is left, and the operator wants no claim without.

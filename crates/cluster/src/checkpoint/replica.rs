@@ -129,10 +129,15 @@ impl Replica {
         apply: &mut impl Apply,
     ) -> Result<(), Error> {
         let result = self.take(message, table, apply);
-        if result.is_err() {
-            // A batch may have been applied in part.
-            self.position = None;
-            self.close();
+        match result {
+            Ok(()) => {}
+            // What is there is whole up to where it was.
+            Err(Error::Gap { .. }) => self.close(),
+            Err(_) => {
+                // A batch may have been applied in part.
+                self.position = None;
+                self.close();
+            }
         }
         result
     }

@@ -211,18 +211,16 @@ impl Source {
 
     /// A member says how far it is.
     pub fn acknowledge(&mut self, node: NodeId, session: Session, frames: u64, seq: Option<Seq>) {
-        let last = self.last;
-        let any = !self.rules.keep(Rule::Session);
         let found = self
             .followers
             .iter_mut()
             .find(|follower| follower.node == node);
-        let Some(follower) = found.filter(|follower| any || follower.session == session) else {
+        let Some(follower) = found.filter(|follower| follower.session == session) else {
             return;
         };
         follower.frames_taken = follower.frames_taken.max(frames.min(follower.frames_sent));
         // A number beyond what was sent is no acknowledgement of anything.
-        if let Some(seq) = seq.filter(|seq| any || (*seq <= follower.sent && *seq <= last)) {
+        if let Some(seq) = seq.filter(|&seq| seq <= follower.sent) {
             follower.applied = follower.applied.max(Some(seq));
         }
     }

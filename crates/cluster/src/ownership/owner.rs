@@ -157,7 +157,7 @@ impl Ownership {
 
     fn renew(&mut self, now: Time, in_sync: NodeSet, out: &mut Output) {
         let members = self.preference.iter().copied().collect();
-        let settings = self.settings;
+        let (settings, rules) = (self.settings, self.rules);
         let request = RequestId(self.numbers + 1);
         let Some(term) = self.term_mut() else {
             return;
@@ -166,7 +166,7 @@ impl Ownership {
             return;
         };
         let expected = term.revision();
-        let record = term.attempt(now, request, record, &settings);
+        let record = term.attempt(now, request, record, &settings, rules);
         self.numbers = request.0;
         out.push(Effect::CoordinatorCas {
             request,

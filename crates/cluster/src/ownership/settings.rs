@@ -75,6 +75,10 @@ impl Settings {
             ("renew_us", self.renew_us == 0 || self.renew_us > lease / 2),
             ("read_us", self.read_us == 0),
             (
+                "grace_us",
+                self.grace_us.is_some_and(|grace_us| grace_us < lease),
+            ),
+            (
                 "request_us",
                 self.request_us == 0 || self.request_us > lease,
             ),

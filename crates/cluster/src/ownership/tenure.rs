@@ -161,6 +161,7 @@ impl Term {
         request: RequestId,
         record: Record,
         settings: &Settings,
+        rules: Rules,
     ) -> Record {
         self.renewals += 1;
         let record = Record {
@@ -175,8 +176,10 @@ impl Term {
             sent: now,
             record,
         });
-        self.members_possible = self.members_possible.union(record.members);
-        self.in_sync_possible = self.in_sync_possible.union(record.in_sync);
+        if rules.keep(Rule::PendingCounts) {
+            self.members_possible = self.members_possible.union(record.members);
+            self.in_sync_possible = self.in_sync_possible.union(record.in_sync);
+        }
         self.unanswered = true;
         self.renew_at = now.after(settings.request_us);
         record

@@ -56,7 +56,12 @@ impl World {
             self.count("answer lost");
             return;
         }
-        let delay_us = self.random.span_us(100, 2_500) + self.coordinator.delay_us;
+        let mut delay_us = self.random.span_us(100, 2_500) + self.coordinator.delay_us;
+        delay_us += self.nodes[node].answers_late_us;
+        if self.random.one_in(self.plan.faults.stuck_odds) && !self.healed {
+            self.count("answer stuck");
+            delay_us += self.random.span_us(10_000, 270_000);
+        }
         self.after(
             delay_us,
             Event::Answer {

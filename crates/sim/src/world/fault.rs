@@ -38,6 +38,13 @@ pub enum Blow {
         /// Which of the two get through.
         reach: [bool; 2],
     },
+    /// The coordinator's answers take longer to get to a node.
+    AnswersLate {
+        /// Which node.
+        node: usize,
+        /// How much longer, in microseconds.
+        delay_us: u64,
+    },
     /// The coordinator answers nobody.
     CoordinatorDown,
     /// The coordinator takes its time.
@@ -74,19 +81,33 @@ impl World {
         let next_us = self.random.between(every_us / 4, every_us * 2);
         self.after(next_us, Event::Fault);
         let lasts_us = self.random.span_us(5_000, self.plan.faults.lasts_us_max);
-        let blow = self.draw(lasts_us);
-        self.strike(&blow);
-        self.after(lasts_us, Event::Heal { blow });
+        if self.random.one_in(self.plan.faults.script_odds) {
+            self.script(lasts_us);
+        } else {
+            let blow = self.draw(lasts_us);
+            self.strike_for(blow, lasts_us);
+        }
     }
 
-    /// A fault against somebody; owners of services are hit more often than others.
+    pub(super) fn strike_for(&mut self, blow: Blow, lasts_us: u64) {
+        if !self.healed {
+            self.strike(&blow);
+            self.after(lasts_us, Event::Heal { blow });
+        }
+    }
+
+    /// A node and a service; owners of services are hit more often than others.
+    pub(super) fn target(&mut self) -> (usize, usize) {
+        let service = self.random.between(0, self.members.len() as u64 - 1) as usize;
+        let node = self.random.between(0, self.nodes.len() as u64 - 1) as usize;
+        let owner = self.owner(service).filter(|_| self.random.one_in(2));
+        (owner.unwrap_or(node), service)
+    }
+
+    /// A fault against somebody.
     fn draw(&mut self, lasts_us: u64) -> Blow {
         let count = self.nodes.len() as u64;
-        let service = self.random.between(0, self.members.len() as u64 - 1) as usize;
-        let mut node = self.random.between(0, count - 1) as usize;
-        if self.random.one_in(2) {
-            node = self.owner(service).unwrap_or(node);
-        }
+        let (node, service) = self.target();
         match self.random.between(0, 15) {
             0 | 1 => Blow::Kill {
                 node,
@@ -174,6 +195,7 @@ impl World {
             Blow::Freeze { .. } => "fault: process frozen",
             Blow::Cut { .. } => "fault: network cut",
             Blow::CutCoordinator { .. } => "fault: coordinator cut off",
+            Blow::AnswersLate { .. } => "fault: answers late",
             Blow::CoordinatorDown => "fault: coordinator down",
             Blow::CoordinatorSlow { .. } => "fault: coordinator slow",
             Blow::Switchover { .. } => "operator: switchover",
@@ -196,7 +218,11 @@ impl World {
             Blow::Cut { ways } => ways.iter().for_each(|&(from, to)| self.cut(from, to, true)),
             &Blow::CutCoordinator { node, reach } => {
                 self.nodes[node].reach = reach;
-                self.nodes[node].disturbed_us = self.now_us;
+                self.disturb(node, self.now_us);
+            }
+            &Blow::AnswersLate { node, delay_us } => {
+                self.nodes[node].answers_late_us = delay_us;
+                self.disturb(node, self.now_us);
             }
             Blow::CoordinatorDown => self.coordinator.set_up(self.now_us, false),
             &Blow::CoordinatorSlow { delay_us } => {
@@ -220,7 +246,11 @@ impl World {
                 .for_each(|&(from, to)| self.cut(from, to, false)),
             Blow::CutCoordinator { node, .. } => {
                 self.nodes[node].reach = [true, true];
-                self.nodes[node].disturbed_us = self.now_us;
+                self.disturb(node, self.now_us);
+            }
+            Blow::AnswersLate { node, .. } => {
+                self.nodes[node].answers_late_us = 0;
+                self.disturb(node, self.now_us);
             }
             Blow::CoordinatorDown => self.coordinator.set_up(self.now_us, true),
             Blow::CoordinatorSlow { .. } => self.coordinator.set_delay(self.now_us, 0),
@@ -247,7 +277,7 @@ impl World {
 
     fn set_leaving(&mut self, node: usize, leaving: bool) {
         self.nodes[node].leaving = leaving;
-        self.nodes[node].disturbed_us = self.now_us;
+        self.disturb(node, self.now_us);
         self.input(node, 0, Input::Leave { leaving });
     }
 
@@ -258,7 +288,7 @@ impl World {
             let span_us = self.random.between(0, 500_000);
             let members = members.clone();
             self.input(node, span_us, Input::Configure { service, members });
-            self.nodes[node].disturbed_us = self.now_us + span_us;
+            self.disturb(node, self.now_us + span_us);
         }
     }
 
@@ -275,6 +305,7 @@ impl World {
         self.coordinator.set_delay(self.now_us, 0);
         for node in 0..self.nodes.len() {
             self.nodes[node].reach = [true, true];
+            self.nodes[node].answers_late_us = 0;
             self.set_leaving(node, false);
             self.nodes[node].frozen_until_us = self.now_us;
             self.after(0, Event::Thaw { node });

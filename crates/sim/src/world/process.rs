@@ -1,5 +1,7 @@
 //! Processes: starting, freezing, taking inputs, performing effects.
 
+use std::collections::VecDeque;
+
 use cluster::checkpoint::Ignore;
 use cluster::invariant;
 use cluster::ownership::{Basis, LossReason};
@@ -79,10 +81,10 @@ impl World {
         let entry = &mut self.nodes[node];
         let process = entry.process.take()?;
         entry.life += 1;
-        entry.deferred = None;
+        entry.deferred.clear();
         entry.waiting.clear();
         entry.frozen_until_us = 0;
-        entry.disturbed_us = self.now_us;
+        self.disturb(node, self.now_us);
         self.note("kill", &[node as u64]);
         Some(process.identity)
     }
@@ -92,7 +94,7 @@ impl World {
         let entry = &mut self.nodes[node];
         if entry.process.is_some() && until > entry.frozen_until_us {
             entry.frozen_until_us = until;
-            entry.disturbed_us = until;
+            self.disturb(node, until);
             self.note("freeze", &[node as u64, span_us]);
             self.at(until, Event::Thaw { node });
         }
@@ -103,14 +105,37 @@ impl World {
             return;
         }
         self.note("thaw", &[node as u64]);
-        if let Some(deferred) = self.nodes[node].deferred.take() {
-            self.perform(node, deferred.service, &deferred.out, deferred.at);
+        while let Some(Deferred { service, out, at }) = self.nodes[node].deferred.pop_front() {
+            self.perform(node, service, &out, at);
+        }
+        if self.random.one_in(2) {
+            self.take_all(node);
         }
         while !self.is_frozen(node) {
             let Some(input) = self.nodes[node].waiting.pop_front() else {
                 break;
             };
             self.handle(node, input);
+        }
+    }
+
+    /// Some drivers take in all that has come before they let the machine decide, and look at their timers last.
+    fn take_all(&mut self, node: usize) {
+        let waiting = std::mem::take(&mut self.nodes[node].waiting);
+        let is_timer = |input: &Input| matches!(input, Input::Wake { .. } | Input::Work { .. });
+        let (timers, inputs): (VecDeque<Input>, VecDeque<Input>) =
+            waiting.into_iter().partition(is_timer);
+        self.takes_all = true;
+        for input in inputs {
+            self.handle(node, input);
+        }
+        self.takes_all = false;
+        self.nodes[node].waiting = timers;
+        let now = self.local(node);
+        let mut out = Output::new();
+        for service in 0..self.members.len() {
+            out.clear();
+            self.finish(node, service, now, &mut out);
         }
     }
 
@@ -237,6 +262,10 @@ impl World {
 
     /// Lets the machine decide, then does what it decided, or freezes in between.
     fn finish(&mut self, node: usize, service: usize, now: Time, out: &mut Output) {
+        if self.takes_all {
+            self.perform(node, service, out, 0);
+            return;
+        }
         let Some(run) = self.run(node, service) else {
             return;
         };
@@ -247,7 +276,13 @@ impl World {
         if out.effects.is_empty() {
             return;
         }
-        if self.random.one_in(self.plan.faults.freeze_odds) && !self.healed {
+        if self.is_frozen(node) {
+            // It froze while it did the same for another service.
+            let (out, at) = (std::mem::take(out), 0);
+            self.nodes[node]
+                .deferred
+                .push_back(Deferred { service, out, at });
+        } else if self.random.one_in(self.plan.faults.freeze_odds) && !self.healed {
             let at = self.random.between(0, out.effects.len() as u64 - 1) as usize;
             self.count("frozen between deciding and doing");
             let span_us = self.random.span_us(2_000, 1_500_000);
@@ -255,7 +290,9 @@ impl World {
             self.perform_some(node, service, &rest, 0, at);
             if self.nodes[node].process.is_some() {
                 let out = rest;
-                self.nodes[node].deferred = Some(Deferred { service, out, at });
+                self.nodes[node]
+                    .deferred
+                    .push_back(Deferred { service, out, at });
                 self.freeze(node, span_us);
             }
         } else {

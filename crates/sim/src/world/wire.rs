@@ -40,6 +40,7 @@ impl World {
                 to,
                 connection,
                 number,
+                late: false,
                 bytes,
             },
         );
@@ -49,9 +50,11 @@ impl World {
         &mut self,
         from: usize,
         to: usize,
-        (connection, number): (u64, u64),
+        (connection, number, late): (u64, u64, bool),
         bytes: Vec<u8>,
     ) {
+        let span_us = self.random.span_us(0, 60_000);
+        let now_us = self.now_us;
         let (link, way) = self.network.link(from, to);
         let current = link.number == connection && link.is_open;
         let way = &mut link.ways[way];
@@ -64,6 +67,23 @@ impl World {
             // late: the front part, since order holds within one.
             let cut = connection.wrapping_mul(0x9e37_79b9) % 5;
             if cut == 0 || number % 64 > cut * 16 {
+                return;
+            }
+            if !late {
+                let (link, way) = self.network.link(from, to);
+                let late_us = link.ways[way].late_us.max(now_us) + 1 + span_us;
+                link.ways[way].late_us = late_us;
+                self.at(
+                    late_us,
+                    Event::Arrive {
+                        from,
+                        to,
+                        connection,
+                        number,
+                        late: true,
+                        bytes,
+                    },
+                );
                 return;
             }
             self.count("frame of an earlier connection");
@@ -154,6 +174,7 @@ impl World {
                         to,
                         connection,
                         number,
+                        late: false,
                         bytes,
                     },
                 ));
@@ -164,7 +185,7 @@ impl World {
             }
         }
         for node in [from, to] {
-            self.nodes[node].disturbed_us = now_us;
+            self.disturb(node, now_us);
         }
         self.note("cut", &[from as u64, to as u64, u64::from(is_cut)]);
     }

@@ -1,6 +1,6 @@
 //! The application: an owner's changes, outputs that wait for them, and what a new owner must have.
 
-use cluster::invariant;
+use cluster::invariant::{self, Broken};
 use cluster::ownership::Basis;
 use cluster::{Batch, Epoch, Seq};
 
@@ -109,11 +109,25 @@ impl World {
             let Some(output) = run.held.release(seq) else {
                 return;
             };
-            if until.is_some_and(|until| now < until) {
+            let may = until.is_some_and(|until| now < until);
+            if may || !self.plan.kernel_keeps {
+                self.check_alone(node, service);
                 self.leaves(node, service, &output);
             } else {
                 self.count("output stopped by the kernel");
             }
+        }
+    }
+
+    /// Nobody else may send at the moment at which this node does.
+    fn check_alone(&mut self, node: usize, service: usize) {
+        let (first, id) = (self.owner(service), self.nodes[node].id);
+        if let Some(other) = first.filter(|&other| other != node) {
+            let what = Broken::TwoOwners {
+                first: id,
+                second: node_id(other),
+            };
+            self.broken(Violation::Broken { service, what });
         }
     }
 
@@ -185,6 +199,13 @@ impl World {
             return;
         };
         let settings = &self.plan.settings;
+        // A grace shorter than a lease, which only a plan has, is spent by one answer that is late.
+        if settings
+            .grace_us
+            .is_none_or(|grace_us| grace_us < settings.lease_us)
+        {
+            return;
+        }
         let span_us = settings.lease_us + settings.grace_us.unwrap_or(0) + settings.lease_us;
         for member in before
             .in_sync
@@ -194,6 +215,7 @@ impl World {
             let other = &self.nodes[member.index()];
             let well = self.now_us.saturating_sub(other.disturbed_us) > span_us
                 && other.reach == [true, true]
+                && other.answers_late_us == 0
                 && !other.leaving
                 && self
                     .coordinator
