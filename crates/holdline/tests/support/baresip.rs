@@ -2,17 +2,22 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::node::DOMAIN;
 use super::{Ending, PATIENCE, free_port, program, wait_until};
 
 /// The Debian package.
 const PACKAGE: &str = "baresip-core";
+/// What precedes the samples in a file of the plain kind.
+const WAV_HEAD_BYTES: usize = 44;
+/// How long a tone lasts: longer than any test.
+const TONE_S: u32 = 120;
 
 /// A softphone of one user.
 #[derive(Debug)]
@@ -32,24 +37,54 @@ impl Baresip {
         (user, domain, password): (&str, &str, &str),
         transport: &str,
     ) -> Baresip {
+        let config = format!(
+            "sip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\n\
+             audio_source aubridge,{user}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n\
+             module aubridge.so\n"
+        );
+        let account = format!(
+            "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=600\n"
+        );
+        Baresip::launch(folder, user, &config, &account)
+    }
+
+    /// Starts one at a host of its own, where it has `address`, that registers through `node`, plays
+    /// a tone of so many Hz to whom it talks with, and records what it hears.
+    pub(crate) fn with_tone(
+        folder: &Path,
+        (user, password): (&str, &str),
+        address: IpAddr,
+        node: SocketAddr,
+        tone_hz: f64,
+    ) -> Baresip {
+        let own = folder.join(format!("baresip-{user}"));
+        fs::create_dir_all(&own).expect("a folder");
+        let file = own.join("tone.wav");
+        fs::write(&file, wav(tone_hz)).expect("written");
+        let config = format!(
+            "sip_listen {address}:0\nnet_interface {address}\nrtp_ports 30000-30100\n\
+             audio_source aufile,{}\nsnd_path {}\nmodule aufile.so\nmodule sndfile.so\n",
+            file.display(),
+            own.display()
+        );
+        let account = format!(
+            "<sip:{user}@{DOMAIN}>;outbound=\"sip:{node}\";auth_pass={password};regint=600\n"
+        );
+        Baresip::launch(folder, user, &config, &account)
+    }
+
+    fn launch(folder: &Path, user: &str, config: &str, account: &str) -> Baresip {
         let program = program("baresip", PACKAGE);
         let folder = folder.join(format!("baresip-{user}"));
         fs::create_dir_all(&folder).expect("a folder");
         let control = free_port();
         let config = format!(
-            "poll_method epoll\nsip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\n\
-             audio_source aufile,{}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n\
-             module_path {}\nmodule g711.so\nmodule aubridge.so\nmodule aufile.so\n\
+            "poll_method epoll\nmodule_path {}\nmodule g711.so\n{config}\
              module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{control}\n",
-            folder.join("tone.wav").display(),
             modules().display()
         );
-        let account = format!(
-            "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=600\n"
-        );
         fs::write(folder.join("config"), config).expect("written");
-        fs::write(folder.join("tone.wav"), tone()).expect("written");
         fs::write(folder.join("accounts"), account).expect("written");
         fs::write(folder.join("contacts"), "").expect("written");
         let out = fs::File::create(folder.join("out")).expect("made");
@@ -74,6 +109,22 @@ impl Baresip {
             folder,
             user: user.to_owned(),
         }
+    }
+
+    /// What it has recorded of what it heard, 8,000 samples a second. Debian's baresip 1.0.0 records no
+    /// more after its call was on hold for the first time (baresip's issue 1496).
+    pub(crate) fn recorded(&self) -> Vec<i16> {
+        let files = fs::read_dir(&self.folder).expect("its folder").flatten();
+        let names = files.map(|entry| entry.path());
+        let file = names
+            .into_iter()
+            .find(|path| path.to_string_lossy().ends_with("-dec.wav"));
+        let bytes = file.map_or_else(Vec::new, |file| fs::read(file).expect("readable"));
+        let samples = bytes.get(WAV_HEAD_BYTES..).unwrap_or_default();
+        let samples = samples.chunks_exact(2);
+        samples
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+            .collect()
     }
 
     /// Gives a command, such as `dial`.
@@ -142,6 +193,32 @@ fn tone() -> Vec<u8> {
     let samples = (0..BYTES / 2).map(|at| (f64::from(at) * std::f64::consts::PI / 8.0).sin());
     wav.extend(samples.flat_map(|sample| ((sample * 8_000.0) as i16).to_le_bytes()));
     wav
+}
+
+/// A file with a tone: 8,000 samples a second, 16 bits, one channel.
+fn wav(tone_hz: f64) -> Vec<u8> {
+    let samples = super::sound::tone(tone_hz, 8_000 * TONE_S as usize);
+    let size = u32::try_from(samples.len() * 2).expect("a short file");
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((size + 36).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    for (value, width) in [
+        (16_u32, 4),
+        (1, 2),
+        (1, 2),
+        (8_000, 4),
+        (16_000, 4),
+        (2, 2),
+        (16, 2),
+    ] {
+        bytes.extend(&value.to_le_bytes()[..width]);
+    }
+    bytes.extend(b"data");
+    bytes.extend(size.to_le_bytes());
+    for sample in samples {
+        bytes.extend(sample.to_le_bytes());
+    }
+    bytes
 }
 
 /// Where its modules are: Debian puts them into one of these.

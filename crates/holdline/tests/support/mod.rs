@@ -7,10 +7,12 @@
 #![allow(clippy::panic, reason = "this is how a test fails")]
 
 pub(crate) mod baresip;
+pub(crate) mod hosts;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod phone;
 pub(crate) mod sipp;
+pub(crate) mod sound;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
