@@ -27,6 +27,13 @@ pub enum Error {
         /// Bits of a sample.
         bits: u16,
     },
+    /// A file of a format or an encoding that nothing here reads.
+    UnknownFile,
+    /// It lasts longer than it may.
+    Long {
+        /// How long it may last.
+        seconds_max: u32,
+    },
     /// No channel, or more than are read.
     Channels(u16),
     /// A rate that no sound has.
@@ -41,6 +48,8 @@ impl fmt::Display for Error {
             Self::NotWave => write!(f, "no WAVE file"),
             Self::NoSound => write!(f, "no sound in the file"),
             Self::Encoding { format, bits } => write!(f, "format {format} with {bits} bits"),
+            Self::UnknownFile => write!(f, "no sound file that is known here"),
+            Self::Long { seconds_max } => write!(f, "longer than {seconds_max} s"),
             Self::Channels(count) => write!(f, "{count} channels"),
             Self::Rate(hz) => write!(f, "{hz} samples a second"),
         }

@@ -6,9 +6,9 @@
 //! The approach: each thing is a small machine of one stream that works on slices of 16-bit samples and allocates when it is made and never
 //! after. What comes in goes through a jitter [`buffer`](jitter::Buffer), a decoder ([`g711`], [`g722`], [`opus`]) and, where packets are missing,
 //! [`conceal`]; [`dtmf`] and [`event`] find keys; [`resample`] brings rates together and [`mix`] voices. What goes out is made by [`tone`],
-//! [`comfort`], [`dtmf`] and [`event`], or read from files by [`wav`].
+//! [`comfort`], [`dtmf`] and [`event`], or read from files by [`wav`] and [`upload`].
 //!
-//! Not attempted: G.729; echo cancellation; a detector of speech; file formats other than WAVE; streams of rates other than
+//! Not attempted: G.729; echo cancellation; a detector of speech; streams of rates other than
 //! 8,000, 16,000 and 48,000.
 
 pub mod comfort;
@@ -24,6 +24,7 @@ pub mod opus;
 mod rate;
 pub mod resample;
 pub mod tone;
+pub mod upload;
 pub mod wav;
 mod wave;
 
