@@ -356,12 +356,18 @@ impl World {
                     "gain",
                     &[node as u64, service as u64, epoch.0, until.0, basis as u64],
                 );
-                let before = self.truths[service].epoch.replace(epoch);
-                if let Err(what) = invariant::epochs_rise(before, epoch) {
-                    self.broken(Violation::Broken { service, what });
-                }
                 self.grant(node, service, until);
-                self.gained(node, service, epoch, basis);
+                if self.local(node) < until {
+                    let before = self.truths[service].epoch.replace(epoch);
+                    if let Err(what) = invariant::epochs_rise(before, epoch) {
+                        self.broken(Violation::Broken { service, what });
+                    }
+                    self.gained(node, service, epoch, basis);
+                } else {
+                    // It froze with the news: the kernel takes a deadline that is over, and lets nothing
+                    // out. Its application is told of the end with the next effect.
+                    self.count("authority that was over when it began");
+                }
             }
             Effect::ExtendAuthority { until } => self.grant(node, service, until),
             Effect::LoseAuthority { epoch, reason } => {
