@@ -59,6 +59,7 @@ async fn main() {
         nonce_lifetime: Duration::from_secs(300),
         without_qop: WithoutQop::Accept,
         trusted: vec!["127.0.0.0/8".parse().expect("a network")],
+        sources: edge::sources::SourceLimits::default(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         cookie_secret: (1, 2),

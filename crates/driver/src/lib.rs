@@ -29,6 +29,7 @@ mod tasks;
 mod users;
 mod worker;
 
+pub use edge::sources::{Ban, Offence, SourceLimits};
 pub use event::Event;
 pub use farm::{FarmSettings, FarmView, PoolView, RouteSettings, TargetView, UnknownTarget};
 pub use inspect::{CallRow, Registration, RegistrationPage, Snapshot};

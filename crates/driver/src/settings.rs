@@ -38,6 +38,8 @@ pub struct Settings {
     pub without_qop: WithoutQop,
     /// Sources that may call without credentials.
     pub trusted: Vec<IpNet>,
+    /// What one source may do.
+    pub sources: edge::sources::SourceLimits,
     /// Bounds on messages.
     pub limits: Limits,
     /// Base values of the timers.
@@ -97,6 +99,7 @@ impl Settings {
                 trusted: self.trusted.clone(),
             },
             pool_routes,
+            sources: self.sources.clone(),
             limits: self.limits,
             timers: self.timers,
             retry_after_s: self.retry_after_s,

@@ -5,10 +5,11 @@ use sip::{HeaderName, Method, Scheme, Uri};
 use transaction::Flow;
 use transaction::layer::ServerKey;
 
-use crate::auth::{self, Refusal};
+use crate::auth::{self, Cause, Refusal};
 use crate::directory::Directory;
 use crate::edge::{Edge, Input, surroundings};
 use crate::output::Output;
+use crate::sources::Offence;
 
 /// Where a request is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,7 @@ impl Edge {
         }
         let Ok(routes) = preprocess(&input.settings.proxy, request, input.envelope) else {
             self.counted.add("malformed-header");
+            self.annoyed(input, Offence::Malformed, directory, output);
             return self.refuse_with(input, 400, "Malformed Route", &mut output.outbox);
         };
         let Ok(uri) = sip::check::request_uri(routes.request_uri) else {
@@ -57,10 +59,14 @@ impl Edge {
             self.counted.add("draining");
             return self.refuse_for_now(input, output);
         }
+        if is_new && !self.is_within_rate(input, directory, output) {
+            return;
+        }
         if request.method() == Some(Method::Register) && destination != Destination::Uri {
             return self.register(input, key, directory, output);
         }
         if destination == Destination::Edge {
+            self.annoyed(input, Offence::Options, directory, output);
             return self.answer_for_edge(input, output);
         }
         // Section 16.3 step 3 is about forwarding: what is asked of us may have come this far.
@@ -101,7 +107,7 @@ impl Edge {
         true
     }
 
-    fn refuse_for_now(&mut self, input: &Input<'_, '_>, output: &mut Output) {
+    pub(crate) fn refuse_for_now(&mut self, input: &Input<'_, '_>, output: &mut Output) {
         self.extra.clear();
         self.extra.extend_from_slice(b"Retry-After: ");
         sip::lex::push_number(&mut self.extra, u64::from(input.settings.retry_after_s));
@@ -171,6 +177,7 @@ impl Edge {
         // A stranger may try to be one of our users; he may not have us speak to the rest of the world.
         if domain.is_none() && destination == Destination::Uri && !is_anonymous {
             self.counted.add("relay-denied");
+            self.annoyed(input, Offence::Relaying, directory, output);
             self.refuse_with(input, 403, "Relaying Denied", &mut output.outbox);
             return false;
         }
@@ -183,8 +190,12 @@ impl Edge {
         };
         let party = (realm, claimed);
         let (settings, request) = (input.settings, input.request);
-        match auth::check(settings, input.now, request, auth::PROXY, party, directory) {
-            Ok(()) => true,
+        let asked = (request, input.flow.remote.ip());
+        match auth::check(settings, input.now, asked, auth::PROXY, party, directory) {
+            Ok(()) => {
+                self.trusts(input, directory);
+                true
+            }
             Err(refusal) => {
                 self.challenge(input, auth::PROXY, realm, refusal, directory, output);
                 false
@@ -204,7 +215,9 @@ impl Edge {
     ) {
         self.extra.clear();
         match refusal {
-            Refusal::Challenge { stale } => {
+            Refusal::Challenge(cause) => {
+                self.blame_challenged(input, cause, directory, output);
+                let stale = cause == Cause::Stale;
                 self.counted.add(if stale {
                     "challenged-stale"
                 } else {
@@ -214,7 +227,7 @@ impl Edge {
                     input.settings,
                     input.now,
                     place,
-                    (realm, stale),
+                    (realm, stale, input.flow.remote.ip()),
                     directory,
                     &mut self.extra,
                 );
@@ -231,6 +244,7 @@ impl Edge {
             }
             Refusal::Malformed => {
                 self.counted.add("malformed-credentials");
+                self.annoyed(input, Offence::Malformed, directory, output);
                 self.refuse_with(input, 400, "Malformed Credentials", &mut output.outbox);
             }
         }
@@ -255,6 +269,9 @@ impl Edge {
             self.targets.push(uri.bytes, b"", None, 1_000);
         } else if !self.find_targets(input, routes, uri, destination, directory) {
             let is_known = directory.has_user(&self.aor);
+            if !is_known {
+                self.annoyed(input, Offence::UnknownUser, directory, output);
+            }
             return self.refuse(input, if is_known { 480 } else { 404 }, &mut output.outbox);
         }
         auth::strip_credentials(input.settings, request, &mut self.splices);

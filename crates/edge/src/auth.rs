@@ -1,8 +1,11 @@
 //! Who asks (RFC 3261 section 22).
 
+use std::net::IpAddr;
+
 use sip::digest::{Attempt, Challenge, Credentials, Outcome, authenticate};
 use sip::{HeaderName, Message, NameAddr, Splices};
 
+use crate::conduct::{is_nonce_of, nonce_number};
 use crate::directory::Directory;
 use crate::output::Now;
 use crate::settings::Settings;
@@ -11,14 +14,25 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Credentials are wanted.
-    Challenge {
-        /// The former ones were right but for their nonce.
-        stale: bool,
-    },
+    Challenge(Cause),
     /// The credentials are of somebody else.
     Forbidden,
     /// The credentials cannot be read.
     Malformed,
+}
+
+/// Why credentials are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// There were none that could be judged.
+    Absent,
+    /// The former ones were right but for their nonce.
+    Stale,
+    /// They were wrong.
+    Wrong {
+        /// Whether their nonce was given to where the request came from.
+        is_proved: bool,
+    },
 }
 
 /// Where the credentials and the challenge are.
@@ -48,12 +62,12 @@ pub(crate) const REGISTRAR: Place = Place {
 pub(crate) fn check<D: Directory>(
     settings: &Settings,
     now: Now,
-    request: &Message<'_>,
+    (request, source): (&Message<'_>, IpAddr),
     place: Place,
     (realm, claimed): (&[u8], Option<&[u8]>),
     directory: &mut D,
 ) -> Result<(), Refusal> {
-    let mut refusal = Refusal::Challenge { stale: false };
+    let mut refusal = Refusal::Challenge(Cause::Absent);
     for field in request.fields(place.credentials) {
         let credentials = match Credentials::parse(field.value) {
             Ok(credentials) => credentials,
@@ -90,11 +104,15 @@ pub(crate) fn check<D: Directory>(
                 let is_himself = claimed.is_none_or(|claimed| is_user(&user, realm, claimed));
                 return is_himself.then_some(()).ok_or(Refusal::Forbidden);
             }
-            outcome => {
-                refusal = Refusal::Challenge {
-                    stale: outcome.challenge_is_stale(),
-                }
+            Outcome::WrongPassword | Outcome::UnknownUser => {
+                let (nonces, nonce) = (&settings.auth.nonces, credentials.nonce().as_sent());
+                let is_proved = is_nonce_of(nonces, now.unix_ms, nonce, source);
+                refusal = Refusal::Challenge(Cause::Wrong { is_proved });
             }
+            outcome if outcome.challenge_is_stale() => {
+                refusal = Refusal::Challenge(Cause::Stale);
+            }
+            _ => refusal = Refusal::Challenge(Cause::Absent),
         }
     }
     Err(refusal)
@@ -113,11 +131,13 @@ pub(crate) fn push_challenge<D: Directory>(
     settings: &Settings,
     now: Now,
     place: Place,
-    (realm, stale): (&[u8], bool),
+    (realm, stale, source): (&[u8], bool, IpAddr),
     directory: &mut D,
     out: &mut Vec<u8>,
 ) {
-    let nonce = settings.auth.nonces.issue(now.unix_ms, directory.unique());
+    let nonces = &settings.auth.nonces;
+    let number = nonce_number(nonces, directory.unique(), source);
+    let nonce = nonces.issue(now.unix_ms, number);
     let challenge = Challenge {
         realm,
         nonce: nonce.as_bytes(),

@@ -1,7 +1,11 @@
 //! What the threads of an edge share.
 
+use std::net::IpAddr;
+
 use registrar::Location;
 use sip::digest::{Algorithm, FreshNonce, Ha1, Replay};
+
+use crate::sources::Sources;
 
 /// Users, bindings and nonces as the core sees them: memory, never a database.
 pub trait Directory: proxy::Network {
@@ -24,4 +28,10 @@ pub trait Directory: proxy::Network {
 
     /// A number for a new nonce, never given twice.
     fn unique(&mut self) -> u64;
+
+    /// Works on the shard of sources that has `address`. Without one nobody is limited or banned.
+    fn sources<R>(&mut self, address: IpAddr, work: impl FnOnce(&mut Sources) -> R) -> Option<R> {
+        let (_, _) = (address, work);
+        None
+    }
 }

@@ -13,6 +13,7 @@ use crate::output::{Counted, Now, Output};
 use crate::pools::Probes;
 use crate::register::Held;
 use crate::settings::Settings;
+use crate::sources::Offence;
 
 /// Most transactions of each kind on one thread.
 pub(crate) const TRANSACTIONS_MAX: u32 = 1_000_000;
@@ -96,7 +97,13 @@ impl Edge {
     ) {
         let mut index = std::mem::take(&mut self.index);
         match index.parse(bytes, &settings.limits) {
-            Err(error) => self.counted.add(parse_label(error)),
+            Err(error) => {
+                self.counted.add(parse_label(error));
+                if error != ParseError::Empty {
+                    let blame = (Offence::Malformed, false);
+                    self.offended((settings, now, &flow), blame, directory, output);
+                }
+            }
             Ok(message) if message.is_request() => {
                 self.request(settings, now, &message, flow, directory, output)
             }
@@ -154,7 +161,11 @@ impl Edge {
         self.splices.clear();
         let envelope = match Envelope::read(request) {
             Ok(envelope) => envelope,
-            Err(defect) => return self.refuse_defect(request, defect, flow, output),
+            Err(defect) => {
+                let blame = (Offence::Malformed, false);
+                self.offended((settings, now, &flow), blame, directory, output);
+                return self.refuse_defect(request, defect, flow, output);
+            }
         };
         let via = &envelope.via;
         build::stamp_via(request, via, flow.remote, &mut self.splices);

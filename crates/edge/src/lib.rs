@@ -12,16 +12,18 @@
 
 mod admit;
 mod auth;
+mod conduct;
 mod directory;
 mod edge;
 mod output;
 mod pools;
 mod register;
 mod settings;
+pub mod sources;
 mod timers;
 
 pub use directory::Directory;
 pub use edge::{Edge, Tables};
-pub use output::{BindingNote, Counted, Now, Output, Renewals};
+pub use output::{BANS_MAX, BindingNote, Counted, Now, Output, Renewals};
 pub use pools::{PoolRoute, Probe};
 pub use settings::{AuthSettings, Settings};

@@ -4,6 +4,8 @@ use proxy::Resolve;
 use registrar::Change;
 use transaction::{Outbox, Time};
 
+use crate::sources::Ban;
+
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -40,9 +42,14 @@ pub struct Output {
     pub calls: Vec<proxy::Event>,
     /// What happened to bindings.
     pub bindings: Vec<BindingNote>,
+    /// Bans that began; at most [`BANS_MAX`].
+    pub bans: Vec<Ban>,
     /// Whether anybody listens to events.
     pub is_watched: bool,
 }
+
+/// Most bans that are told in a turn; the rest are in force all the same.
+pub const BANS_MAX: usize = 64;
 
 /// Bindings with the ends that a write gives them, in two buffers whatever their number.
 #[derive(Debug, Default)]

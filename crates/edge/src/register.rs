@@ -9,6 +9,7 @@ use crate::directory::Directory;
 use crate::edge::{Edge, Input};
 use crate::output::{BindingNote, Now, Output};
 use crate::settings::Settings;
+use crate::sources::Offence;
 
 /// An answer that waits until what it says is durable.
 #[derive(Debug)]
@@ -35,12 +36,19 @@ impl Edge {
         let mut aor = std::mem::take(&mut self.aor);
         match auth::our_aor(input.settings, &to, &mut aor) {
             // Section 10.3 step 5: not an address-of-record of this domain.
-            None => self.refuse(input, 404, &mut output.outbox),
+            None => {
+                self.annoyed(input, Offence::UnknownUser, directory, output);
+                self.refuse(input, 404, &mut output.outbox);
+            }
             Some(domain) => {
                 let place = auth::REGISTRAR;
                 let party = (&aor[domain..], Some(&aor[..]));
-                match auth::check(input.settings, input.now, request, place, party, directory) {
-                    Ok(()) => self.bind(input, key, &aor, directory, output),
+                let asked = (request, input.flow.remote.ip());
+                match auth::check(input.settings, input.now, asked, place, party, directory) {
+                    Ok(()) => {
+                        self.trusts(input, directory);
+                        self.bind(input, key, &aor, directory, output);
+                    }
                     Err(refusal) => {
                         self.challenge(input, place, &aor[domain..], refusal, directory, output)
                     }

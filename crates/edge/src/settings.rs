@@ -6,6 +6,7 @@ use sip::digest::{Algorithm, NonceSource, WithoutQop};
 use transaction::Timers;
 
 use crate::pools::PoolRoute;
+use crate::sources::SourceLimits;
 
 /// Settings of authentication.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Which requests go to pools of media servers; the first that fits holds.
     pub pool_routes: Vec<PoolRoute>,
+    /// What one source may do.
+    pub sources: SourceLimits,
     /// Bounds on messages.
     pub limits: Limits,
     /// Base values of the timers.
@@ -43,5 +46,11 @@ impl Settings {
     /// Whether a source may call without credentials.
     pub fn is_trusted(&self, address: std::net::IpAddr) -> bool {
         self.auth.trusted.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether a source is neither limited nor banned.
+    pub fn is_spared(&self, address: std::net::IpAddr) -> bool {
+        let mut nets = self.sources.allow.iter();
+        self.is_trusted(address) || nets.any(|net| net.contains(&address))
     }
 }

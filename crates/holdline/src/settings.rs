@@ -111,6 +111,7 @@ pub(crate) fn settings(
             false => WithoutQop::Refuse,
         },
         trusted: edge.trusted.clone(),
+        sources: driver::SourceLimits::default(),
         limits: sip::Limits {
             size_bytes_max: edge.limits.message_bytes_max as u32,
             headers_max: edge.limits.headers_max as u16,

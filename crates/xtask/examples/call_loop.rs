@@ -100,6 +100,7 @@ impl Rig {
                 trusted: vec!["192.0.2.33/32".parse().expect("a network")],
             },
             pool_routes: Vec::new(),
+            sources: edge::sources::SourceLimits::default(),
             limits: sip::Limits::default(),
             timers: Timers::default(),
             retry_after_s: 10,

@@ -22,6 +22,7 @@ pub(crate) fn settings() -> Settings {
         nonce_lifetime: Duration::from_secs(300),
         without_qop: WithoutQop::Refuse,
         trusted: Vec::new(),
+        sources: edge::sources::SourceLimits::default(),
         limits: sip::Limits::default(),
         timers: transaction::Timers::default(),
         cookie_secret: (1, 2),

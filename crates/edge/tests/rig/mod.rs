@@ -200,6 +200,7 @@ pub fn settings() -> Settings {
             trusted: vec!["192.0.2.0/24".parse().expect("a net")],
         },
         pool_routes: Vec::new(),
+        sources: edge::sources::SourceLimits::default(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         retry_after_s: 5,

@@ -109,6 +109,16 @@ impl NonceSource {
         }
     }
 
+    /// A keyed hash of something that a nonce's number is to be tied to, such as the address it is given to.
+    /// `peer` has another length than a nonce's stamp (14 bytes), lest one stand for the other.
+    #[must_use]
+    pub fn mark(&self, peer: &[u8]) -> u64 {
+        debug_assert_ne!(peer.len(), STAMP_BYTES);
+        let mut keyed = self.keyed;
+        keyed.write(peer);
+        keyed.finish128().h1
+    }
+
     /// The tag that is sent and the placement that is kept back.
     fn seal(&self, stamp: &[u8]) -> ([u8; TAG_BYTES], u64) {
         let mut keyed = self.keyed;
@@ -174,6 +184,12 @@ impl FreshNonce {
     #[must_use]
     pub const fn issued_ms(&self) -> u64 {
         self.issued_ms
+    }
+
+    /// The number that it was issued with.
+    #[must_use]
+    pub const fn unique(&self) -> u64 {
+        self.unique
     }
 
     /// Which of `filter_count` replay filters remembers this nonce, evenly spread. All uses of
