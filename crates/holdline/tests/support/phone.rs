@@ -64,6 +64,12 @@ impl Phone {
         Phone::new(Link::Udp(socket), local, node, user, "")
     }
 
+    /// One on a socket that is there already, such as that of a media server.
+    pub(crate) fn on(socket: UdpSocket, node: SocketAddr, user: &str) -> Phone {
+        let local = socket.local_addr().expect("bound");
+        Phone::new(Link::Udp(socket), local, node, user, "")
+    }
+
     pub(crate) fn tcp(node: &Node, user: &str) -> Phone {
         let stream = TcpStream::connect(node.address()).expect("the node listens");
         stream.set_nodelay(true).expect("an option");
@@ -280,9 +286,14 @@ impl Phone {
     /// Waits for the refusal of the last INVITE and acknowledges it.
     pub(crate) fn refused(&mut self, dialog: &Dialog, status: u16) -> Message {
         let answer = self.response(status);
-        let ack = hop_by_hop(&dialog.invite, "ACK", answer.header("To"));
-        self.send(&ack);
+        self.acknowledges_refusal(dialog, &answer);
         answer
+    }
+
+    /// Acknowledges a refusal of the last INVITE.
+    pub(crate) fn acknowledges_refusal(&mut self, dialog: &Dialog, refusal: &Message) {
+        let ack = hop_by_hop(&dialog.invite, "ACK", refusal.header("To"));
+        self.send(&ack);
     }
 
     /// Waits for the 200, acknowledges it, and knows the other side from then on.

@@ -77,6 +77,26 @@ impl Sipp {
         sipp
     }
 
+    /// Starts a media server at `port`, before any node: it answers probes and takes calls, with pauses (ms) before
+    /// its 100, its 180 and its 200.
+    pub(crate) fn serves(folder: &Path, port: u16, pauses_ms: [u32; 3]) -> Sipp {
+        let pauses = pauses_ms.map(|pause_ms| pause_ms.to_string());
+        let words = [
+            ("BEFORE", pauses[0].as_str()),
+            ("TRYING", pauses[1].as_str()),
+            ("RINGING", pauses[2].as_str()),
+        ];
+        let over = Over::Udp;
+        let sipp = Sipp::start(folder, "server", (over, port), &words, None, 100_000);
+        super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
+        sipp
+    }
+
+    /// Sends it a signal, `-KILL` or `-STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        super::signal(&self.process.0, name);
+    }
+
     fn start(
         folder: &Path,
         scenario: &str,

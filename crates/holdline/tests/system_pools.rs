@@ -1,0 +1,407 @@
+//! Calls to media servers that die, freeze, refuse and are taken out: what the caller sees.
+#![allow(clippy::panic, reason = "this is how a test fails")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::phone::Dialog;
+use support::sipp::Sipp;
+use support::{Message, Node, Phone, ask, free_port, text, wait_until};
+
+/// What the design promises from a death to a sign of life from the next media server.
+const PROMISED: Duration = Duration::from_secs(1);
+
+/// Attempts until one is within [`PROMISED`]: a machine that is busy with other tests may be late, a call may never be
+/// lost.
+const ATTEMPTS: usize = 4;
+
+/// A pool of the media servers at these addresses, the first one preferred.
+fn pool(name: &str, ports: &[u16], more: &str) -> String {
+    let target = |port: &u16| format!("{{ uri = \"sip:127.0.0.1:{port}\" }}");
+    let targets: Vec<String> = ports.iter().map(target).collect();
+    format!(
+        "[[edge.pool]]\nname = \"{name}\"\npolicy = \"priority\"\nslow_start_s = 0\n\
+         targets = [{}]\n{more}\n",
+        targets.join(", ")
+    )
+}
+
+const ROUTE: &str = "[[edge.route]]\nuser = \"8*\"\npool = \"pbx\"\n";
+
+/// No probes: for phones that stand for media servers and do only what the test says.
+const UNPROBED: &str = "probe = { interval_ms = 0 }";
+
+/// The state of each target of a pool.
+fn states(node: &Node) -> Vec<(String, String)> {
+    let status = node.verb("status");
+    let pools = status["pools"].as_array().expect("pools");
+    let targets = pools
+        .iter()
+        .flat_map(|pool| pool["targets"].as_array().expect("targets"));
+    let word = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    targets
+        .map(|target| (word(&target["target"]), word(&target["state"])))
+        .collect()
+}
+
+/// Waits for the 200 whatever comes before it, and acknowledges it.
+fn is_answered(phone: &mut Phone, call: &mut Dialog) -> Message {
+    loop {
+        let message = phone.receive();
+        match message.status() {
+            100 | 180 => {}
+            200 => {
+                call.learn(&message);
+                phone.acknowledges(call);
+                return message;
+            }
+            status => panic!("{status}: {message:?}"),
+        }
+    }
+}
+
+/// Waits for a sign of life from a media server.
+fn sign_of_life(phone: &mut Phone) -> Message {
+    loop {
+        let message = phone.receive();
+        if message.status() != 100 {
+            return message;
+        }
+    }
+}
+
+fn hangs_up(phone: &mut Phone, call: &mut Dialog) {
+    let bye = phone.within(call, "BYE", "", "");
+    phone.send(&bye);
+    phone.response(200);
+}
+
+/// Nothing is counted any more, and it was one call.
+fn is_over(node: &Node, calls: f64) {
+    node.wait_for(|node| node.metric("holdline_calls") == 0.0);
+    assert_eq!(node.metric("holdline_calls_started_total"), calls);
+    let (_, metrics) = node.http("GET /metrics");
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("holdline_target_calls{"));
+    for line in counted {
+        assert!(line.ends_with(" 0"), "{line}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    BeforeInvite,
+    AfterInvite,
+    AfterTrying,
+    AfterRinging,
+}
+
+impl Step {
+    /// The pauses that keep a media server at this step.
+    fn pauses_ms(self) -> [u32; 3] {
+        const LONG_MS: u32 = 14_000;
+        match self {
+            Step::BeforeInvite => [0, 0, 0],
+            Step::AfterInvite => [LONG_MS, 0, 0],
+            Step::AfterTrying => [0, LONG_MS, 0],
+            Step::AfterRinging => [0, 0, LONG_MS],
+        }
+    }
+}
+
+/// A call during which its media server dies by `signal`; gives the time from the death to the sign of life.
+fn survives(signal: &str, step: Step) -> Duration {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = [free_port(), free_port()];
+    let dying = Sipp::serves(folder.path(), ports[0], step.pauses_ms());
+    let other = Sipp::serves(folder.path(), ports[1], [0, 20, 50]);
+    let edge = format!("{}{ROUTE}", pool("pbx", &ports, ""));
+    let node = Node::with_users(&edge, "", &["alice"]);
+    // Both have been probed by now, and are not to be out when it begins.
+    node.wait_for(|node| states(node).iter().all(|(_, state)| state == "up"));
+    let mut alice = Phone::udp(&node, "alice");
+    let (mut call, died) = match step {
+        Step::BeforeInvite => {
+            dying.signal(signal);
+            let died = Instant::now();
+            (alice.calls("8000"), died)
+        }
+        _ => {
+            let call = alice.calls("8000");
+            match step {
+                Step::AfterInvite => has(&dying, "INVITE sip:8000@"),
+                Step::AfterTrying => has(&dying, "SIP/2.0 100 "),
+                _ => drop(alice.response(180)),
+            }
+            dying.signal(signal);
+            (call, Instant::now())
+        }
+    };
+    let first = sign_of_life(&mut alice);
+    let took = died.elapsed();
+    let answer = match first.status() {
+        200 => {
+            call.learn(&first);
+            alice.acknowledges(&mut call);
+            first
+        }
+        180 => is_answered(&mut alice, &mut call),
+        _ => panic!("{first:?}"),
+    };
+    assert!(
+        answer.contact().contains(&ports[1].to_string()),
+        "{answer:?}"
+    );
+    hangs_up(&mut alice, &mut call);
+    alice.hears_nothing(200);
+    has(&other, "BYE sip:ivr@");
+    assert!(node.metric("holdline_calls_moved_on_total") >= 1.0);
+    assert_eq!(node.metric("holdline_calls_failed_total"), 0.0);
+    is_over(&node, 1.0);
+    took
+}
+
+fn has(server: &Sipp, what: &str) {
+    wait_until(what, || server.messages().contains(what).then_some(()));
+}
+
+fn survives_in_time(signal: &str, step: Step) {
+    let mut tries = Vec::new();
+    for _ in 0..ATTEMPTS {
+        tries.push(survives(signal, step));
+        if tries.last().is_some_and(|took| *took < PROMISED) {
+            return;
+        }
+    }
+    panic!("{signal} {step:?}: never within {PROMISED:?}: {tries:?}");
+}
+
+#[test]
+fn a_call_to_a_server_that_was_just_killed_is_answered_by_the_next() {
+    survives_in_time("-KILL", Step::BeforeInvite);
+}
+
+#[test]
+fn a_call_to_a_server_that_was_just_frozen_is_answered_by_the_next() {
+    survives_in_time("-STOP", Step::BeforeInvite);
+}
+
+#[test]
+fn a_server_killed_after_the_invite_loses_no_call() {
+    survives_in_time("-KILL", Step::AfterInvite);
+}
+
+#[test]
+fn a_server_frozen_after_the_invite_loses_no_call() {
+    survives_in_time("-STOP", Step::AfterInvite);
+}
+
+#[test]
+fn a_server_killed_after_its_100_loses_no_call() {
+    survives_in_time("-KILL", Step::AfterTrying);
+}
+
+#[test]
+fn a_server_frozen_after_its_100_loses_no_call() {
+    survives_in_time("-STOP", Step::AfterTrying);
+}
+
+#[test]
+fn a_server_killed_while_it_rings_loses_no_call() {
+    survives_in_time("-KILL", Step::AfterRinging);
+}
+
+#[test]
+fn a_server_frozen_while_it_rings_loses_no_call() {
+    survives_in_time("-STOP", Step::AfterRinging);
+}
+
+/// A node with alice, and phones that stand for the media servers of its pool; the first one is preferred.
+fn with_servers(more: &str, pools: impl FnOnce(&[u16]) -> String) -> (Node, Phone, [Phone; 2]) {
+    let held = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    let ports: Vec<u16> = held
+        .iter()
+        .map(|socket| socket.local_addr().expect("bound").port())
+        .collect();
+    let edge = format!("{more}{}{ROUTE}", pools(&ports));
+    let node = Node::with_users(&edge, "", &["alice"]);
+    let alice = Phone::udp(&node, "alice");
+    let servers = held.map(|socket| Phone::on(socket, node.address(), "ivr"));
+    (node, alice, servers)
+}
+
+fn unprobed(ports: &[u16]) -> String {
+    pool("pbx", ports, UNPROBED)
+}
+
+/// Rings and answers at `server`, and hangs up as alice.
+fn is_served(alice: &mut Phone, call: &mut Dialog, server: &mut Phone) {
+    let invite = server.rings();
+    server.answers(&invite);
+    is_answered(alice, call);
+    server.is_acknowledged(&invite);
+    hangs_up_at(alice, call, server);
+}
+
+/// Refuses the INVITE that comes to `server`.
+fn refuses(server: &mut Phone, status: &str, lines: &str) {
+    let invite = server.request("INVITE");
+    server.responds(&invite, status, lines);
+    server.request("ACK");
+}
+
+#[test]
+fn a_server_that_says_503_is_left_alone_for_as_long_as_it_asked() {
+    let (node, mut alice, [mut one, mut two]) = with_servers("", unprobed);
+    let mut call = alice.calls("8000");
+    refuses(&mut one, "503 Service Unavailable", "Retry-After: 60\r\n");
+    is_served(&mut alice, &mut call, &mut two);
+    assert_eq!(states(&node)[0].1, "busy");
+    let mut call = alice.calls("8001");
+    is_served(&mut alice, &mut call, &mut two);
+    one.hears_nothing(100);
+    is_over(&node, 2.0);
+}
+
+#[test]
+fn busy_and_decline_are_the_callees_word() {
+    let (node, mut alice, [mut one, mut two]) = with_servers("", unprobed);
+    for (status, line) in [(486, "486 Busy Here"), (603, "603 Decline")] {
+        let call = alice.calls("8000");
+        refuses(&mut one, line, "");
+        alice.refused(&call, status);
+    }
+    two.hears_nothing(200);
+    assert_eq!(node.metric("holdline_calls_moved_on_total"), 0.0);
+    is_over(&node, 2.0);
+}
+
+#[test]
+fn a_server_that_answers_too_late_is_hung_up_and_the_caller_does_not_notice() {
+    let (node, mut alice, [mut slow, mut two]) = with_servers("", unprobed);
+    let mut call = alice.calls("8000");
+    let late = slow.request("INVITE");
+    let invite = two.rings();
+    two.answers(&invite);
+    is_answered(&mut alice, &mut call);
+    two.is_acknowledged(&invite);
+    slow.answers(&late);
+    slow.request("ACK");
+    slow.is_hung_up();
+    alice.hears_nothing(200);
+    let bye = alice.within(&mut call, "BYE", "", "");
+    alice.send(&bye);
+    two.is_hung_up();
+    alice.response(200);
+    assert_eq!(node.metric("holdline_calls_hung_up_late_total"), 1.0);
+    is_over(&node, 1.0);
+}
+
+fn target(node: &Node, verb: &str, server: &Phone) {
+    let name = format!("sip:{}", server.local);
+    let output = ask(node.path(), &["target", verb, &name]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with(&name));
+}
+
+#[test]
+fn a_drained_server_keeps_its_calls_and_gets_no_new_ones() {
+    let (node, mut alice, [mut one, mut two]) = with_servers("", unprobed);
+    let mut first = alice.calls("8000");
+    let invite = one.rings();
+    one.answers(&invite);
+    is_answered(&mut alice, &mut first);
+    one.is_acknowledged(&invite);
+    target(&node, "drain", &one);
+    assert_eq!(states(&node)[0].1, "draining");
+    let mut call = alice.calls("8001");
+    is_served(&mut alice, &mut call, &mut two);
+    let bye = alice.within(&mut first, "BYE", "", "");
+    alice.send(&bye);
+    one.is_hung_up();
+    alice.response(200);
+    target(&node, "undrain", &one);
+    let mut call = alice.calls("8002");
+    is_served(&mut alice, &mut call, &mut one);
+    is_over(&node, 3.0);
+}
+
+#[test]
+fn a_disabled_server_loses_what_it_has_not_answered_to_the_next() {
+    let (node, mut alice, [mut one, mut two]) = with_servers("", unprobed);
+    let mut call = alice.calls("8000");
+    one.rings();
+    alice.response(180);
+    target(&node, "disable", &one);
+    is_served(&mut alice, &mut call, &mut two);
+    assert_eq!(states(&node)[0].1, "disabled");
+    let output = ask(node.path(), &["target", "disable", "sip:nobody"]);
+    let told = text(&output.stderr);
+    assert!(told.contains("no pool has a target sip:nobody"), "{told}");
+    assert!(told.contains(&one.local.to_string()), "{told}");
+    target(&node, "enable", &one);
+    let listed = text(&ask(node.path(), &["target", "list"]).stdout);
+    assert!(listed.starts_with("pool pbx (priority)\n"), "{listed}");
+    assert!(node.log().contains("by the operator"), "{}", node.log());
+}
+
+#[test]
+fn when_all_are_out_the_fallback_answers() {
+    let dead = free_port();
+    let (node, mut alice, [mut mailbox, _]) = with_servers("", |ports| {
+        pool("pbx", &[dead], "fallback = \"mailbox\"\n") + &pool("mailbox", &ports[..1], UNPROBED)
+    });
+    node.wait_for(|node| states(node).iter().any(|(_, state)| state == "out"));
+    let mut call = alice.calls("8000");
+    is_served(&mut alice, &mut call, &mut mailbox);
+    is_over(&node, 1.0);
+}
+
+#[test]
+fn when_nobody_is_left_the_caller_hears_503_and_when_to_try_again() {
+    let dead = free_port();
+    let (node, mut alice, _) = with_servers("", |_| pool("pbx", &[dead], "retry_after_s = 7\n"));
+    let call = alice.calls("8000");
+    let answer = alice.refused(&call, 503);
+    assert_eq!(answer.header("Retry-After"), "7");
+    assert!(node.metric("holdline_pool_shortages_total") >= 1.0);
+    is_over(&node, 1.0);
+}
+
+#[test]
+fn a_server_calls_users_without_credentials_and_a_reload_keeps_its_calls() {
+    let (node, mut alice, [mut one, _]) = with_servers("", unprobed);
+    assert_eq!(alice.registers(600).status(), 200);
+    let mut leg = Dialog::out(&one, "sip:alice@example.org");
+    let invite = one.within(&mut leg, "INVITE", "", &one.description);
+    one.send(&invite);
+    let heard = alice.rings();
+    alice.answers(&heard);
+    is_answered(&mut one, &mut leg);
+    alice.is_acknowledged(&heard);
+    let bye = one.within(&mut leg, "BYE", "", "");
+    one.send(&bye);
+    alice.is_hung_up();
+    one.response(200);
+    let mut call = alice.calls("8000");
+    let invite = one.rings();
+    one.answers(&invite);
+    is_answered(&mut alice, &mut call);
+    one.is_acknowledged(&invite);
+    let reload = ask(node.path(), &["reload"]);
+    assert!(reload.status.success(), "{}", text(&reload.stderr));
+    let name = format!("sip:{}", one.local);
+    let counted = format!("holdline_target_calls{{pool=\"pbx\",target=\"{name}\"}}");
+    assert_eq!(node.metric(&counted), 1.0);
+    hangs_up_at(&mut alice, &mut call, &mut one);
+    is_over(&node, 2.0);
+}
+
+fn hangs_up_at(alice: &mut Phone, call: &mut Dialog, server: &mut Phone) {
+    let bye = alice.within(call, "BYE", "", "");
+    alice.send(&bye);
+    server.is_hung_up();
+    alice.response(200);
+}
