@@ -5,10 +5,10 @@
 //!
 //! The approach: each thing is a small machine of one stream that works on slices of 16-bit samples and allocates when it is made and never
 //! after. What comes in goes through a jitter [`buffer`](jitter::Buffer), a decoder ([`g711`], [`g722`], [`opus`]) and, where packets are missing,
-//! [`conceal`]; [`dtmf`] and [`event`] find keys; [`resample`] brings rates together and [`mix`] voices. What goes out is made by [`tone`],
+//! [`conceal`]; [`dtmf`] and [`event`] find keys and [`speech`] whether somebody speaks; [`resample`] brings rates together and [`mix`] voices. What goes out is made by [`tone`],
 //! [`comfort`], [`dtmf`] and [`event`], or read from files by [`wav`] and [`upload`].
 //!
-//! Not attempted: G.729; echo cancellation; a detector of speech; streams of rates other than
+//! Not attempted: G.729; echo cancellation; streams of rates other than
 //! 8,000, 16,000 and 48,000.
 
 pub mod comfort;
@@ -23,6 +23,7 @@ pub mod mix;
 pub mod opus;
 mod rate;
 pub mod resample;
+pub mod speech;
 pub mod tone;
 pub mod upload;
 pub mod wav;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::g711::Law;
-use crate::measure::{noise, power_db, tone_db};
+use crate::measure::{babble, noise, power_db, tone_db};
 use std::f64::consts::TAU;
 
 const RATE: SampleRate = SampleRate::Hz8000;
@@ -185,52 +185,6 @@ fn a_tone_of_the_network_is_no_key() {
             assert_eq!(listen(&sound), "", "{country:?}");
         }
     }
-}
-
-/// Something like a voice: a pulse train whose pitch wanders, through three resonances that jump from vowel to vowel, with hiss
-/// and pauses between.
-fn babble(seed: u64, seconds: usize) -> Vec<i16> {
-    const VOWELS: [[f64; 3]; 8] = [
-        [270.0, 2_290.0, 3_010.0],
-        [390.0, 1_990.0, 2_550.0],
-        [530.0, 1_840.0, 2_480.0],
-        [660.0, 1_720.0, 2_410.0],
-        [730.0, 1_090.0, 2_440.0],
-        [570.0, 840.0, 2_410.0],
-        [440.0, 1_020.0, 2_240.0],
-        [300.0, 870.0, 2_240.0],
-    ];
-    let random = noise(seed, 1.0, seconds * 8_000);
-    let (mut y1, mut y2) = ([0.0; 3], [0.0; 3]);
-    let (mut phase, mut pitch, mut vowel) = (0.0, 120.0, VOWELS[0]);
-    let mut out = Vec::with_capacity(random.len());
-    for (n, &chance) in random.iter().enumerate() {
-        let chance = f64::from(chance) / 32_768.0;
-        if n % 1_000 == 0 {
-            vowel = VOWELS[(chance.abs() * 7.99) as usize];
-            pitch = 90.0 + 250.0 * (chance * 31.0).sin().abs();
-        }
-        pitch *= 1.0 + chance * 0.000_5;
-        phase += pitch / 8_000.0;
-        let mut source = chance * 0.02;
-        if phase >= 1.0 {
-            phase -= 1.0;
-            source += 1.0;
-        }
-        let mut sample = 0.0;
-        for formant in 0..3 {
-            let radius = (-std::f64::consts::PI * 80.0 / 8_000.0).exp();
-            let turn = TAU * vowel[formant] / 8_000.0;
-            let y =
-                source + 2.0 * radius * turn.cos() * y1[formant] - radius * radius * y2[formant];
-            y2[formant] = y1[formant];
-            y1[formant] = y;
-            sample += y / (formant + 1) as f64;
-        }
-        let loudness = if n / 4_000 % 4 == 3 { 0.01 } else { 1.0 };
-        out.push((sample * loudness * 3_000.0) as i16);
-    }
-    out
 }
 
 #[test]
