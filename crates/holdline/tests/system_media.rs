@@ -269,6 +269,38 @@ fn phones_of_both_families_hear_each_other() {
     end((&mut alice.phone, &mut call), &mut carol.phone);
 }
 
+#[test]
+fn phones_behind_nat_hear_each_other_when_they_have_spoken() {
+    let edge = format!(
+        "rtp_ports = [21000, 21007]\n[edge.media]\naddresses = [\"{}\"]\n",
+        media_address()
+    );
+    let node = Node::with_users(&edge, "", &["alice", "bob"]);
+    let [mut alice, mut bob] = ["alice", "bob"].map(|user| {
+        let mut talker = Talker::of(&node, user);
+        assert_eq!(talker.phone.registers(0).status(), 200);
+        // What they say of themselves is true behind their NAT only.
+        talker.phone.contact = format!("sip:{user}@10.9.8.7:5060");
+        talker.phone.description = talker.phone.description.replace("127.0.0.1", "10.9.8.7");
+        assert_eq!(talker.phone.registers(600).status(), 200);
+        talker
+    });
+    let (mut call, ways) = talk(&mut alice, &mut bob);
+    assert!(
+        ways.iter()
+            .all(|way| way.ip().to_string() == media_address())
+    );
+    // The first sound of one may find the other unknown still.
+    alice.says(ways[0]);
+    bob.says(ways[1]);
+    node.wait_for(|node| node.metric("holdline_relay_sources_learned_total") == 2.0);
+    while alice.hears(Duration::from_millis(100)).is_some() {}
+    while bob.hears(Duration::from_millis(100)).is_some() {}
+    hear_each_other(&mut alice, &mut bob, ways);
+    end((&mut alice.phone, &mut call), &mut bob.phone);
+    node.wait_for(|node| node.metric("holdline_relay_ports_in_use") == 0.0);
+}
+
 /// Calls of alice by SIPp, 100 at once.
 fn sipp_calls(node: &Node, callee: &str, scenarios: [&str; 2]) -> [Sipp; 2] {
     let password = password_of("alice");
