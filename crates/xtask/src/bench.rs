@@ -5,6 +5,7 @@
 //! `bench/README.md`.
 
 mod error;
+mod failover;
 mod floor;
 mod install;
 mod machine;
@@ -23,13 +24,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side ours|theirs]
-                         [--repeats N] [--population N] [--program FILE]
+                         [--repeats N] [--runs N] [--population N] [--program FILE]
 
   --rows        udp-floor, proxy-call, register-digest, register-memory, relay-floor,
-                relay-100, relay-500, relay-1000 (default: all)
+                relay-100, relay-500, relay-1000, failover-situation-1, failover-situation-2
+                (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
+  --runs        deaths by SIGSTOP, and as many by SIGKILL, in the failover rows (default 200)
   --population  registrations of our side in register-memory (default 200000)
   --program     a holdline that is built already, instead of building this tree's";
 
@@ -42,6 +45,8 @@ const ROWS: &[&str] = &[
     "relay-100",
     "relay-500",
     "relay-1000",
+    "failover-situation-1",
+    "failover-situation-2",
 ];
 
 /// What is to be run, and for how long.
@@ -51,6 +56,8 @@ pub(crate) struct Plan {
     sides: Vec<Side>,
     is_quick: bool,
     repeats: usize,
+    /// Deaths of each kind in the failover rows.
+    runs: usize,
     population: u64,
     program: Option<PathBuf>,
 }
@@ -62,6 +69,7 @@ impl Plan {
             sides: vec![Side::Theirs, Side::Ours],
             is_quick: false,
             repeats: 3,
+            runs: 200,
             population: 200_000,
             program: None,
         };
@@ -89,6 +97,7 @@ impl Plan {
                 "--side" if value == "ours" => plan.sides = vec![Side::Ours],
                 "--side" if value == "theirs" => plan.sides = vec![Side::Theirs],
                 "--repeats" => plan.repeats = usize::try_from(number()?).unwrap_or(usize::MAX),
+                "--runs" => plan.runs = usize::try_from(number()?).unwrap_or(usize::MAX),
                 "--population" => plan.population = number()?,
                 "--program" => plan.program = Some(PathBuf::from(value)),
                 _ => return Err(Error::Usage(format!("{option} {value}: unknown"))),
@@ -98,6 +107,18 @@ impl Plan {
             Some(row) => Err(Error::Usage(format!("{row}: no such row"))),
             None => Ok(plan),
         }
+    }
+}
+
+impl Plan {
+    /// Whether it is only to be seen that it works.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.is_quick
+    }
+
+    /// Deaths of each kind in the failover rows.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs
     }
 }
 
@@ -125,7 +146,14 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     let needs_load = plan.rows.iter().any(|row| !row.ends_with("-floor"));
     let mut holdline = Err("not asked for".to_owned());
     if needs_load {
-        install::missing(plan.sides.contains(&Side::Theirs))?;
+        // The failover rows bring their own peers.
+        if plan
+            .rows
+            .iter()
+            .any(|row| !row.ends_with("-floor") && !row.starts_with("failover-"))
+        {
+            install::missing(plan.sides.contains(&Side::Theirs))?;
+        }
         if plan.sides.contains(&Side::Ours) {
             holdline = match &plan.program {
                 Some(program) => Ok(program.clone()),
@@ -168,6 +196,17 @@ pub(crate) fn relay_load(plan: &str, result: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("relay-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The media server of the failover rows, for [`run`] only.
+pub(crate) fn media_server(address: &str, report_to: Option<&str>) -> ExitCode {
+    match failover::media_server::run(address, report_to) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("media-server: {error}");
             ExitCode::FAILURE
         }
     }

@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         Some(("instructions", [option])) if option == "--lower" => {
             instructions::run(&root(), instructions::Mode::Lower)
         }
+        Some(("media-server", [address, rest @ ..])) => {
+            bench::media_server(address, rest.first().map(String::as_str))
+        }
         Some(("relay-load", [plan, result])) => bench::relay_load(plan, result),
         Some(("bench", rest)) => bench::run(&root(), rest),
         _ => {

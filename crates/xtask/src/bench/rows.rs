@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::error::Error;
+use super::failover::{self, Situation};
 use super::floor;
 use super::process::{self, Keeper};
 use super::relay;
@@ -111,6 +112,8 @@ impl Scene<'_> {
         match id {
             "udp-floor" => udp_floor(),
             "relay-floor" => relay::floor(self, keeper),
+            "failover-situation-1" => failover::row(self, keeper, id, Situation::One),
+            "failover-situation-2" => failover::row(self, keeper, id, Situation::Two),
             "relay-100" => relay::row(self, keeper, id, 100),
             "relay-500" => relay::row(self, keeper, id, 500),
             "relay-1000" => relay::row(self, keeper, id, 1_000),

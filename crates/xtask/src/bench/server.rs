@@ -236,7 +236,7 @@ fn answers_options(address: SocketAddr) -> bool {
 }
 
 /// Whether the admin API says that the node is healthy.
-fn is_healthy(admin: SocketAddr) -> bool {
+pub(crate) fn is_healthy(admin: SocketAddr) -> bool {
     let asked = || -> std::io::Result<String> {
         let limit = Duration::from_secs(2);
         let mut stream = TcpStream::connect_timeout(&admin, limit)?;
@@ -261,7 +261,7 @@ pub(crate) fn free_udp_port() -> Result<u16, Error> {
     Ok(socket.map_err(Error::io("looking for a free port"))?.port())
 }
 
-fn free_tcp_port() -> Result<u16, Error> {
+pub(crate) fn free_tcp_port() -> Result<u16, Error> {
     let socket = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     Ok(socket.map_err(Error::io("looking for a free port"))?.port())
 }
