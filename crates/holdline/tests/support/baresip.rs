@@ -37,15 +37,16 @@ impl Baresip {
         (user, domain, password): (&str, &str, &str),
         transport: &str,
     ) -> Baresip {
+        let tone = write_tone(folder, user, 500.0);
         let config = format!(
-            "sip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\n\
-             audio_source aubridge,{user}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n\
-             module aubridge.so\n"
+            "sip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\naudio_source aufile,{}\n\
+             audio_player aubridge,{user}\naudio_alert aubridge,{user}\n",
+            tone.display()
         );
         let account = format!(
             "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=600\n"
         );
-        Baresip::launch(folder, user, &config, &account)
+        Baresip::launch(folder, user, (&config, &["aubridge", "aufile"]), &account)
     }
 
     /// Starts one at a host of its own, where it has `address`, that registers through `node`, plays
@@ -57,32 +58,40 @@ impl Baresip {
         node: SocketAddr,
         tone_hz: f64,
     ) -> Baresip {
-        let own = folder.join(format!("baresip-{user}"));
-        fs::create_dir_all(&own).expect("a folder");
-        let file = own.join("tone.wav");
-        fs::write(&file, wav(tone_hz)).expect("written");
+        let file = write_tone(folder, user, tone_hz);
+        let own = file.parent().expect("a folder");
         let config = format!(
             "sip_listen {address}:0\nnet_interface {address}\nrtp_ports 30000-30100\n\
-             audio_source aufile,{}\nsnd_path {}\nmodule aufile.so\nmodule sndfile.so\n",
+             audio_source aufile,{}\nsnd_path {}\n",
             file.display(),
             own.display()
         );
         let account = format!(
             "<sip:{user}@{DOMAIN}>;outbound=\"sip:{node}\";auth_pass={password};regint=600\n"
         );
-        Baresip::launch(folder, user, &config, &account)
+        let modules = ["aufile", "sndfile"];
+        Baresip::launch(folder, user, (&config, &modules), &account)
     }
 
-    fn launch(folder: &Path, user: &str, config: &str, account: &str) -> Baresip {
+    fn launch(
+        folder: &Path,
+        user: &str,
+        (config, modules): (&str, &[&str]),
+        account: &str,
+    ) -> Baresip {
         let program = program("baresip", PACKAGE);
         let folder = folder.join(format!("baresip-{user}"));
         fs::create_dir_all(&folder).expect("a folder");
         let control = free_port();
+        let modules: String = modules
+            .iter()
+            .map(|name| format!("module {name}.so\n"))
+            .collect();
         let config = format!(
-            "poll_method epoll\nmodule_path {}\nmodule g711.so\n{config}\
+            "poll_method epoll\n{config}module_path {}\nmodule g711.so\n{modules}\
              module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{control}\n",
-            modules().display()
+            module_path().display()
         );
         fs::write(folder.join("config"), config).expect("written");
         fs::write(folder.join("accounts"), account).expect("written");
@@ -175,24 +184,13 @@ impl Baresip {
     }
 }
 
-/// A WAV file of a minute: 500 Hz at 8,000 samples a second of 16 bits.
-fn tone() -> Vec<u8> {
-    const BYTES: u32 = 60 * 8_000 * 2;
-    let mut wav = Vec::new();
-    wav.extend(b"RIFF");
-    wav.extend((36 + BYTES).to_le_bytes());
-    wav.extend(b"WAVEfmt ");
-    wav.extend(16u32.to_le_bytes());
-    // PCM, one channel.
-    wav.extend([1, 0, 1, 0]);
-    wav.extend(8_000u32.to_le_bytes());
-    wav.extend(16_000u32.to_le_bytes());
-    wav.extend([2, 0, 16, 0]);
-    wav.extend(b"data");
-    wav.extend(BYTES.to_le_bytes());
-    let samples = (0..BYTES / 2).map(|at| (f64::from(at) * std::f64::consts::PI / 8.0).sin());
-    wav.extend(samples.flat_map(|sample| ((sample * 8_000.0) as i16).to_le_bytes()));
-    wav
+/// Writes a file with a tone into the folder of a user's phone.
+fn write_tone(folder: &Path, user: &str, tone_hz: f64) -> PathBuf {
+    let folder = folder.join(format!("baresip-{user}"));
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("tone.wav");
+    fs::write(&file, wav(tone_hz)).expect("written");
+    file
 }
 
 /// A file with a tone: 8,000 samples a second, 16 bits, one channel.
@@ -222,7 +220,7 @@ fn wav(tone_hz: f64) -> Vec<u8> {
 }
 
 /// Where its modules are: Debian puts them into one of these.
-fn modules() -> PathBuf {
+fn module_path() -> PathBuf {
     let libraries = fs::read_dir("/usr/lib").expect("readable").flatten();
     let nested = libraries.map(|entry| entry.path().join("baresip/modules"));
     std::iter::once(PathBuf::from("/usr/lib/baresip/modules"))
