@@ -13,6 +13,7 @@ mod message;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
+use edge::sources::Sources;
 use edge::{AuthSettings, Directory, Edge, Now, Output, Settings};
 use proxy::{Listener, MediaPort, Network, NoPorts};
 use registrar::{BindingRow, Location};
@@ -63,6 +64,7 @@ pub struct Users {
     replay: ReplayFilter,
     pub media: Media,
     pub farm: farm::Farm,
+    pub sources: Sources,
 }
 
 impl proxy::MediaPorts for Users {
@@ -158,6 +160,10 @@ impl Directory for Users {
         self.uniques += 1;
         self.uniques
     }
+
+    fn sources<R>(&mut self, _: IpAddr, work: impl FnOnce(&mut Sources) -> R) -> Option<R> {
+        Some(work(&mut self.sources))
+    }
 }
 
 pub struct Rig {
@@ -230,6 +236,7 @@ impl Rig {
                 replay: ReplayFilter::new(1_024),
                 media: Media::new(100),
                 farm: farm::Farm::new(),
+                sources: Sources::new((5, 6), 1_024, 1_024),
             },
             output,
             now_ms: 1_000,
