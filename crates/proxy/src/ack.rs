@@ -6,7 +6,7 @@ use sip::{HeaderName, NameAddr, Splices};
 use transaction::{Flow, Transport};
 
 use crate::forward::{self, branch_edits, common_edits};
-use crate::negotiate::take_body_out;
+use crate::negotiate::{Within, take_body_out};
 use crate::proxy::{
     ForwardAck, Lookup, Network, Proxy, Resolve, STORED, Surroundings, hop, is_strict,
 };
@@ -39,11 +39,13 @@ impl Proxy {
             return false;
         };
         // What cannot be relayed is taken out: who waits for the answer knows what to do without one.
-        let asked = (forward.request, forward.envelope);
-        if self
-            .describe_within(s, asked, forward.from, splices)
-            .is_err()
-        {
+        let within = Within {
+            request: forward.request,
+            envelope: forward.envelope,
+            routes: forward.routes,
+            from: forward.from,
+        };
+        if self.describe_within(s, &within, splices).is_err() {
             self.counters.descriptions_refused += 1;
             take_body_out(forward.request, splices);
         }

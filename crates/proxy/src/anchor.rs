@@ -19,8 +19,19 @@ pub(crate) const CALLER: u8 = 0;
 /// Most sides of a call at one time; a branch beyond it is not started.
 const SIDES_MAX: usize = relay::SIDES_MAX as usize;
 
-/// Most streams of a call at one time, those of an offer that is not answered yet included.
-const STREAMS_MAX: usize = relay::STREAMS_MAX as usize;
+/// Most lines of a description that are relayed: each has a pair of ports on every side.
+const LINES_MAX: usize = 8;
+
+/// Most streams of a call at one time: an offer may put another kind in the place of every line.
+const STREAMS_MAX: usize = 2 * LINES_MAX;
+
+const _: () = assert!(STREAMS_MAX <= relay::STREAMS_MAX as usize);
+
+/// Most tags heard from one branch, which may be forked again beyond it, that are told apart.
+const TAGS_MAX: usize = 8;
+
+/// Most sides, and places for lines, that an anchor may have to be kept for another call.
+const SPARE_SIDES_MAX: usize = 4;
 
 /// The media of one call.
 #[derive(Debug)]
@@ -37,6 +48,17 @@ pub(crate) struct Anchor {
     lines: Vec<Option<u8>>,
     /// Sides and streams that ports were taken for just now.
     fresh: Vec<(u8, u8)>,
+    /// How many offers there were.
+    offers: u32,
+}
+
+/// Why an offer cannot be relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unoffered {
+    /// Not for want of anything that may be there later: it has more lines than a call may have.
+    TooManyLines,
+    /// There are no ports for it.
+    NoPorts(NoPorts),
 }
 
 /// One m-line that is relayed.
@@ -54,9 +76,11 @@ pub(crate) struct Side {
     pub(crate) local: IpAddr,
     /// The host that its SIP comes from.
     pub(crate) signalling: IpAddr,
-    /// Which tag of the call is its, 0 while that is not known.
-    pub(crate) tag: u64,
+    /// What stands for the tags that it was heard with; of an answered one the first is the one that answered.
+    tags: Vec<u64>,
     pub(crate) is_answered: bool,
+    /// The number of the offer in its INVITE, 0 for none.
+    pub(crate) invited: u32,
     ports: Vec<Option<MediaPort>>,
     /// Where it wanted to be sent to lately, by stream.
     told: Vec<Option<SocketAddr>>,
@@ -70,7 +94,20 @@ pub(crate) struct Side {
 #[derive(Debug, Default)]
 struct Offer {
     is_made: bool,
+    /// Whether a request brought it: it waits for the response then, whatever else is said.
+    is_of_request: bool,
+    number: u32,
     lines: Lines,
+}
+
+/// Who says something, to whom, and from which host as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) sender: u8,
+    pub(crate) receiver: u8,
+    pub(crate) is_request: bool,
+    /// The host that its SIP came from; `None` for that of the sender as it is known.
+    pub(crate) signalling: Option<IpAddr>,
 }
 
 type Lines = Vec<Option<(u8, Remote)>>;
@@ -93,8 +130,9 @@ impl Side {
             is_open: false,
             local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             signalling: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            tag: 0,
+            tags: Vec::new(),
             is_answered: false,
+            invited: 0,
             ports: Vec::new(),
             told: Vec::new(),
             refused: 0,
@@ -111,8 +149,9 @@ impl Side {
 
     fn close(&mut self) {
         self.is_open = false;
-        self.tag = 0;
+        self.tags.clear();
         self.is_answered = false;
+        self.invited = 0;
         self.ports.clear();
         self.told.clear();
         self.refused = 0;
@@ -120,6 +159,30 @@ impl Side {
             offer.is_made = false;
             offer.lines.clear();
         }
+    }
+
+    /// Notes that it was heard with this tag.
+    pub(crate) fn heard(&mut self, tag: u64) {
+        if !self.tags.contains(&tag) {
+            if self.tags.len() == TAGS_MAX {
+                self.tags.remove(1);
+            }
+            self.tags.push(tag);
+        }
+    }
+
+    /// Notes that it answered with this tag, if it is the first that did.
+    pub(crate) fn answered_as(&mut self, tag: u64) {
+        self.heard(tag);
+        if !self.is_answered {
+            self.tags.retain(|other| *other != tag);
+            self.tags.insert(0, tag);
+        }
+    }
+
+    /// Whether it was answered by another tag than this.
+    pub(crate) fn is_of_another(&self, tag: u64) -> bool {
+        self.is_answered && self.tags.first() != Some(&tag)
     }
 
     fn port(&self, stream: u8) -> Option<MediaPort> {
@@ -159,6 +222,7 @@ impl Anchor {
             selected: 0,
             lines: Vec::new(),
             fresh: Vec::new(),
+            offers: 0,
         }
     }
 
@@ -204,42 +268,69 @@ impl Anchor {
             .filter(|side| side.is_open)
     }
 
-    /// The callee's side that a tag belongs to; where the tag is not known, the one that was answered or
-    /// the only one.
+    /// The callee's side that was heard with this tag.
     pub(crate) fn side_of(&self, tag: u64) -> Option<u8> {
-        let mut open = (1u8..)
-            .zip(self.sides.iter().skip(1))
-            .filter(|(_, side)| side.is_open);
-        if let Some((at, _)) = open.clone().find(|(_, side)| side.tag == tag) {
-            return Some(at);
-        }
-        if self.selected != 0 {
-            return Some(self.selected);
-        }
-        let first = open.next().map(|(at, _)| at);
-        first.filter(|_| open.next().is_none())
+        let mut sides = (1u8..).zip(self.sides.iter().skip(1));
+        let found = sides.find(|(_, side)| side.is_open && side.tags.contains(&tag));
+        found.map(|(at, _)| at)
     }
 
-    /// Whether `receiver` offered something to `sender` that was not answered yet.
-    pub(crate) fn is_offered(&self, sender: u8, receiver: u8) -> bool {
-        let (callee, by) = offer_place(receiver, sender);
-        self.sides
-            .get(usize::from(callee))
-            .is_some_and(|side| side.offers[by].is_made)
+    /// Whether both are parties of the call now.
+    pub(crate) fn are_open(&self, one: u8, other: u8) -> bool {
+        let is_open = |at: u8| {
+            self.sides
+                .get(usize::from(at))
+                .is_some_and(|side| side.is_open)
+        };
+        is_open(one) && is_open(other)
     }
 
-    /// Takes an offer of `sender` to `receiver`: there are ports for all that is to be relayed after it.
+    /// Whether it is no larger than most, and so worth to be used again.
+    pub(crate) fn is_small(&self) -> bool {
+        self.sides.len() <= SPARE_SIDES_MAX && self.lines.capacity() <= 2 * LINES_MAX
+    }
+
+    /// The number of what `sender` offered to `receiver` and was not answered yet.
+    pub(crate) fn offered(&self, sender: u8, receiver: u8) -> Option<u32> {
+        let (callee, by) = offer_place(sender, receiver);
+        let offer = &self.sides.get(usize::from(callee))?.offers[by];
+        offer.is_made.then_some(offer.number)
+    }
+
+    /// Whether such an offer came in a request, whose response is still to come.
+    pub(crate) fn is_asked(&self, sender: u8, receiver: u8) -> bool {
+        let (callee, by) = offer_place(sender, receiver);
+        let side = self.sides.get(usize::from(callee));
+        let offer = side.map(|side| &side.offers[by]);
+        offer.is_some_and(|offer| offer.is_made && offer.is_of_request)
+    }
+
+    fn host(&self, word: Word) -> IpAddr {
+        let known = self.sides[usize::from(word.sender)].signalling;
+        word.signalling.unwrap_or(known)
+    }
+
+    /// Takes an offer: there are ports for all that is to be relayed after it.
     ///
     /// # Errors
-    /// [`NoPorts`]; everything is as it was then.
+    /// Why not; everything is as it was then.
     pub(crate) fn offer(
         &mut self,
         media: &mut impl MediaPorts,
-        (sender, receiver): (u8, u8),
+        word: Word,
         description: &Description<'_>,
-    ) -> Result<(), NoPorts> {
+    ) -> Result<(), Unoffered> {
+        let (sender, receiver) = (word.sender, word.receiver);
         let (callee, by) = offer_place(sender, receiver);
-        let signalling = self.sides[usize::from(sender)].signalling;
+        let signalling = self.host(word);
+        if description
+            .media()
+            .filter(|line| kind_of(line).is_some())
+            .count()
+            > LINES_MAX
+        {
+            return Err(Unoffered::TooManyLines);
+        }
         let mut lines = std::mem::take(&mut self.sides[usize::from(callee)].offers[by].lines);
         lines.clear();
         self.lines.clear();
@@ -251,7 +342,7 @@ impl Anchor {
             let kind = kind_of(&line);
             let stream = kind.and_then(|kind| self.stream_for(line.number() as u8, kind));
             if kind.is_some() && stream.is_none() {
-                taken = Err(NoPorts::Taken);
+                taken = Err(Unoffered::TooManyLines);
             }
             self.lines.push(stream);
             lines.push(stream.map(|stream| (stream, remote(&line, signalling))));
@@ -260,7 +351,8 @@ impl Anchor {
                 if taken.is_ok() && self.sides[usize::from(side)].port(stream).is_none() {
                     taken = self
                         .take(media, side, stream)
-                        .map(|()| fresh.push((side, stream)));
+                        .map(|()| fresh.push((side, stream)))
+                        .map_err(Unoffered::NoPorts);
                 }
             }
         }
@@ -286,8 +378,13 @@ impl Anchor {
                 self.tell(media, stream, sender, remote, false);
             }
         }
-        let is_made = true;
-        self.sides[usize::from(callee)].offers[by] = Offer { is_made, lines };
+        self.offers = self.offers.wrapping_add(1).max(1);
+        self.sides[usize::from(callee)].offers[by] = Offer {
+            is_made: true,
+            is_of_request: word.is_request,
+            number: self.offers,
+            lines,
+        };
         Ok(())
     }
 
@@ -318,22 +415,38 @@ impl Anchor {
         }
     }
 
-    /// Takes an answer of `sender` to what `receiver` offered, or the same answer once more. Gives whether it
+    /// Takes a description that says again what was agreed: nothing is changed.
+    pub(crate) fn repeat(&mut self, description: &Description<'_>) {
+        self.lines.clear();
+        for line in description.media() {
+            let stream = self.stream_of(line.number() as u8);
+            self.lines.push(stream.filter(|_| line.needs_ports()));
+        }
+    }
+
+    /// Takes an answer of the sender to what the receiver offered, or the same answer once more. Gives whether it
     /// fits the offer (RFC 3264 section 6); nothing is changed if not.
     pub(crate) fn answer(
         &mut self,
         media: &mut impl MediaPorts,
-        (sender, receiver): (u8, u8),
+        word: Word,
         description: &Description<'_>,
     ) -> bool {
+        let (sender, receiver) = (word.sender, word.receiver);
         let (callee, by) = offer_place(receiver, sender);
-        let signalling = self.sides[usize::from(sender)].signalling;
+        let signalling = self.host(word);
         let offered = &self.sides[usize::from(callee)].offers[by];
         if offered.is_made && offered.lines.len() != description.media_count() {
             return false;
         }
         let offer = self.sides[usize::from(callee)].offers[by].take();
         let is_new = offer.is_some();
+        // Both are where their words came from, now that these are agreed on.
+        self.sides[usize::from(sender)].signalling = signalling;
+        let mut offered = offer.iter().flatten().flatten();
+        if let Some((_, remote)) = offered.next() {
+            self.sides[usize::from(receiver)].signalling = remote.signalling;
+        }
         self.lines.clear();
         let mut kept = 0u32;
         for line in description.media() {
@@ -359,15 +472,26 @@ impl Anchor {
         }
         if is_new && self.selected == callee {
             self.close_streams(media, |stream| kept & 1 << stream == 0);
-        } else if is_new && let Some(side) = self.side_mut(callee) {
+        } else if self.selected != callee
+            && let Some(side) = self.side_mut(callee)
+        {
+            // Before it is selected the last word counts: it may come from another phone beyond the same branch.
             side.refused = !kept;
         }
         true
     }
 
-    /// Forgets what `sender` offered to `receiver`: it was refused, or never answered. What was agreed before
-    /// holds on (RFC 3261 section 14.1).
-    pub(crate) fn abandon(&mut self, media: &mut impl MediaPorts, sender: u8, receiver: u8) {
+    /// Forgets the offer of `sender` to `receiver` with this number: it was refused, or never answered. What was
+    /// agreed before holds on (RFC 3261 section 14.1).
+    pub(crate) fn abandon(
+        &mut self,
+        media: &mut impl MediaPorts,
+        (sender, receiver): (u8, u8),
+        number: u32,
+    ) {
+        if self.offered(sender, receiver) != Some(number) {
+            return;
+        }
         let (callee, by) = offer_place(sender, receiver);
         let Some(side) = self.side_mut(callee) else {
             return;

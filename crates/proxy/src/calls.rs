@@ -20,6 +20,10 @@ const SPARE_BYTES_MAX: usize = 1_024;
 /// its messages hold. Calls are told apart by a hash over the whole.
 const TEXT_BYTES_MAX: usize = 512;
 
+/// Most dialogs of one call that are told apart, one for each callee that answered its INVITE. The BYE of one
+/// beyond them counts for nothing.
+const DIALOGS_MAX: usize = 16;
+
 /// In how many parts the table is swept, one at a time.
 const SWEEP_PARTS: usize = 64;
 
@@ -56,8 +60,36 @@ pub struct Call {
     pub(crate) anchor: Option<Id>,
     /// Its place among the calls that are counted at its target.
     pub(crate) slot: Counted,
-    /// Answers beyond the first that were not hung up yet: the INVITE was forked.
-    forks: u16,
+    /// What its answers began: each callee's tag is a dialog of its own (RFC 3261 section 12.1).
+    dialogs: Dialogs,
+}
+
+/// The dialogs of a call. Copies of a call have none.
+#[derive(Debug, Default)]
+struct Dialogs(Vec<Dialog>);
+
+#[derive(Debug, Clone, Copy)]
+struct Dialog {
+    /// Stands for the callee's tag.
+    tag: u64,
+    is_over: bool,
+}
+
+impl Clone for Dialogs {
+    fn clone(&self) -> Dialogs {
+        Dialogs::default()
+    }
+}
+
+/// What a BYE has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HungUp {
+    /// No dialog that is known.
+    Nothing,
+    /// One of several dialogs.
+    Dialog,
+    /// The last one, and so the call.
+    Call,
 }
 
 /// A place among the calls of a target. Copies of a call are for those who look, and have none.
@@ -83,7 +115,7 @@ impl Call {
             media: None,
             anchor: None,
             slot: Counted::default(),
-            forks: 0,
+            dialogs: Dialogs::default(),
         }
     }
 
@@ -98,7 +130,7 @@ impl Call {
         self.answered = None;
         self.media = None;
         self.anchor = None;
-        self.forks = 0;
+        self.dialogs.0.clear();
     }
 }
 
@@ -189,6 +221,18 @@ impl Calls {
         self.find_end(call_id, one_tag, other_tag).map(|(id, _)| id)
     }
 
+    /// The same, and what stands for the tag of its callee.
+    pub(crate) fn find_dialog(
+        &self,
+        call_id: &[u8],
+        from_tag: &[u8],
+        to_tag: &[u8],
+    ) -> Option<(Id, u64)> {
+        let (id, is_callers) = self.find_end(call_id, from_tag, to_tag)?;
+        let tag = if is_callers { to_tag } else { from_tag };
+        Some((id, self.key(call_id, tag)))
+    }
+
     /// The call that an in-dialog request belongs to, and whether the first tag is that of its caller.
     pub(crate) fn find_end(
         &self,
@@ -208,23 +252,38 @@ impl Calls {
         self.hash(call_id, tag)
     }
 
-    /// Notes that another branch of an answered call was answered too.
-    pub(crate) fn fork(&mut self, id: Id) {
+    /// Notes that the callee with this tag has answered a call, or says so again.
+    pub(crate) fn answered_by(&mut self, id: Id, tag: u64) {
         if let Some(call) = self.calls.get_mut(id) {
-            call.forks = call.forks.saturating_add(1);
+            let dialogs = &mut call.dialogs.0;
+            let is_known = dialogs.iter().any(|dialog| dialog.tag == tag);
+            if !is_known && dialogs.len() < DIALOGS_MAX {
+                let is_over = false;
+                dialogs.push(Dialog { tag, is_over });
+            }
         }
     }
 
-    /// Notes that one dialog of a call is over; gives whether it was answered and this was the last.
-    pub(crate) fn hang_up(&mut self, id: Id) -> bool {
-        let Some(call) = self.calls.get_mut(id) else {
-            return false;
+    /// Notes that the dialog with the callee of this tag is over.
+    pub(crate) fn hang_up(&mut self, id: Id, tag: u64) -> HungUp {
+        let dialogs = self.calls.get_mut(id).map(|call| &mut call.dialogs.0);
+        let dialogs = dialogs.map_or(&mut [][..], |dialogs| dialogs);
+        let mut open = dialogs.iter_mut().filter(|dialog| !dialog.is_over);
+        let Some(dialog) = open.find(|dialog| dialog.tag == tag) else {
+            return HungUp::Nothing;
         };
-        if call.forks > 0 {
-            call.forks -= 1;
-            return false;
+        dialog.is_over = true;
+        match dialogs.iter().all(|dialog| dialog.is_over) {
+            true => HungUp::Call,
+            false => HungUp::Dialog,
         }
-        call.stage == Stage::Answered
+    }
+
+    /// The callees' tags of the dialogs of a call that are not over.
+    pub(crate) fn dialogs(&self, id: Id) -> impl Iterator<Item = u64> {
+        let dialogs = self.get(id).into_iter().flat_map(|call| &call.dialogs.0);
+        let open = dialogs.filter(|dialog| !dialog.is_over);
+        open.map(|dialog| dialog.tag)
     }
 
     /// Looks on through the table for an answered call older than `age_ms`. `None` at the end of the part
@@ -242,9 +301,6 @@ impl Calls {
                 .answered
                 .is_some_and(|answered| now.ms_since(answered) >= age_ms);
             if is_old {
-                if let Some(call) = self.calls.get_mut(id) {
-                    call.forks = 0;
-                }
                 return Some(id);
             }
         }
@@ -290,7 +346,8 @@ impl Calls {
     }
 }
 
-fn shown(text: &[u8]) -> &[u8] {
+/// What is kept of a text.
+pub(crate) fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(TEXT_BYTES_MAX)]
 }
 

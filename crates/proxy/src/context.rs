@@ -29,8 +29,6 @@ pub(crate) struct Branch {
     pub(crate) state: BranchState,
     /// What it is reached by after resolution.
     pub(crate) target: usize,
-    /// Whether a 2xx came.
-    pub(crate) is_answered: bool,
 }
 
 /// What belongs to one request while it is being answered. Reused, with its memory.
@@ -75,8 +73,10 @@ pub(crate) struct Context {
     pub(crate) has_description: bool,
     /// What a request within an anchored dialog negotiates.
     pub(crate) exchange: Option<Exchange>,
-    /// The callee's side of the dialog that a BYE ends.
-    pub(crate) callee: Option<u8>,
+    /// What stands for the callee's tag in the dialog that a BYE ends.
+    pub(crate) callee: Option<u64>,
+    /// The call that was taken up for this request, as one from before a restart.
+    pub(crate) adopted: Option<Id>,
     /// The pool that the request goes to, the targets it was sent to, and how far it is there.
     pub(crate) pool: Option<PoolId>,
     pub(crate) tried: Vec<TargetId>,
@@ -115,6 +115,7 @@ impl Context {
         self.has_description = false;
         self.exchange = None;
         self.callee = None;
+        self.adopted = None;
         self.refusal = None;
         self.pool = None;
         self.tried.clear();
@@ -147,7 +148,6 @@ impl Context {
                 client: None,
                 state: BranchState::Starting,
                 target,
-                is_answered: false,
             }));
         count
     }

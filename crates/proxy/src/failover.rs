@@ -286,7 +286,6 @@ impl Proxy {
             client: None,
             state: BranchState::Starting,
             target: 0,
-            is_answered: false,
         });
         self.note_moved(s, id);
         self.send_stored(s, (id, next), None);

@@ -1,8 +1,11 @@
 //! Session descriptions on their way through the proxy (RFC 3264, 3261 section 13, 3262, 3311).
 //!
 //! Which message brings an offer and which an answer follows from the messages alone: a request brings an offer
-//! unless its receiver made one that waits (PRACK, ACK); a response answers the offer of its request, and without one
-//! it brings an offer of its own.
+//! (INVITE, UPDATE, PRACK) unless it is a PRACK or an ACK whose receiver made one that waits; a response answers the
+//! offer of its request, and without one it brings an offer of its own.
+//!
+//! Whoever knows a call's tags could speak for its parties. Media are moved only by those whose tag was heard from that
+//! party, and who are where it was or have our cookie of the dialog; and only once the other party has agreed.
 
 use std::net::IpAddr;
 
@@ -11,12 +14,13 @@ use sip::{Envelope, HeaderName, Message, Method, NameAddr, Span, Splices, Uri, b
 use transaction::layer::Id;
 use transaction::{ClientId, Flow};
 
-use crate::anchor::{Anchor, CALLER};
-use crate::calls::Stage;
+use crate::anchor::{Anchor, CALLER, Unoffered, Word};
+use crate::calls::{Stage, shown};
 use crate::cookie;
 use crate::event::CallNote;
 use crate::media::{self, Anchored, NoPorts, Policy};
 use crate::proxy::{Forward, Network, Proxy, Surroundings};
+use crate::route::Preprocessed;
 use crate::target::Targets;
 
 /// Most anchors kept for use again.
@@ -48,20 +52,52 @@ const NO_PORTS: Refusal = Refusal {
     retry_after_s: None,
 };
 
+/// An offer while another one of the same party waits for its answer (RFC 3264 section 4).
+const OFFER_PENDING: Refusal = Refusal {
+    status: 491,
+    reason: "Request Pending",
+    retry_after_s: None,
+};
+
+/// A request within a dialog.
+pub(crate) struct Within<'a> {
+    pub(crate) request: &'a Message<'a>,
+    pub(crate) envelope: &'a Envelope<'a>,
+    pub(crate) routes: &'a Preprocessed<'a>,
+    pub(crate) from: Flow,
+}
+
+impl<'a> Within<'a> {
+    pub(crate) fn of(forward: &Forward<'a>) -> Within<'a> {
+        Within {
+            request: forward.request,
+            envelope: forward.envelope,
+            routes: forward.routes,
+            from: forward.from,
+        }
+    }
+}
+
 /// The two sides that a request within a dialog goes between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) anchor: Id,
     pub(crate) sender: u8,
     pub(crate) receiver: u8,
+    /// What stands for the callee's tag.
+    tag: u64,
     /// Whether the request brought a description.
     pub(crate) has_description: bool,
+    /// The number of the offer that it brought.
+    offer: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Offer,
     Answer,
+    /// Says again what was agreed, or is to be taken for that.
+    Repeat,
 }
 
 /// What is used again from description to description.
@@ -139,7 +175,7 @@ impl Proxy {
         s: &mut Surroundings<'_, N>,
         forward: &Forward<'_>,
         targets: &Targets,
-    ) -> Option<()> {
+    ) -> Option<Id> {
         let envelope = forward.envelope;
         let (ends, direction) = forward.routes.dialog?;
         let (from_tag, to_tag) = (envelope.from_tag?, envelope.to_tag?);
@@ -160,11 +196,13 @@ impl Proxy {
         let is_callers = direction == cookie::Direction::ToCallee;
         let (caller, callee) = if is_callers { (from, to) } else { (to, from) };
         let (tag, from, to) = (caller.0, caller.1, callee.1);
-        let call = self.calls.start(s.now, envelope.call_id, tag, from, to)?;
-        if let Some(call) = self.calls.get_mut(call) {
+        let id = self.calls.start(s.now, envelope.call_id, tag, from, to)?;
+        if let Some(call) = self.calls.get_mut(id) {
             call.stage = Stage::Answered;
             call.answered = Some(s.now);
         }
+        let key = self.calls.key(envelope.call_id, callee.0);
+        self.calls.answered_by(id, key);
         self.counters.calls_started += 1;
         self.counters.calls_answered += 1;
         self.arm_sweep(s);
@@ -176,15 +214,16 @@ impl Proxy {
             (flow.local.ip(), flow.remote.ip())
         };
         let (local, signalling) = addresses(at_caller);
-        let anchor = self.begin_anchor(s, call, local, signalling)?;
-        let key = self.calls.key(envelope.call_id, callee.0);
-        let anchor = self.anchors.get_mut(anchor)?;
+        let anchor = self.begin_anchor(s, id, local, signalling);
         let (local, signalling) = addresses(at_callee);
-        let side = anchor.open_side(local, signalling)?;
-        let side = anchor.side_mut(side)?;
-        side.tag = key;
-        side.is_answered = true;
-        Some(())
+        if let Some(anchor) = anchor.and_then(|anchor| self.anchors.get_mut(anchor))
+            && let Some(side) = anchor.open_side(local, signalling)
+            && let Some(side) = anchor.side_mut(side)
+        {
+            side.answered_as(key);
+            side.is_answered = true;
+        }
+        Some(id)
     }
 
     /// Whether one of the parties is not where it says it is, or the parties have different families of
@@ -233,11 +272,24 @@ impl Proxy {
         let side = found.open_side(flow.local.ip(), flow.remote.ip());
         let side = side.ok_or(NO_PORTS)?;
         let mut splices = std::mem::take(&mut self.splices);
-        let sides = (CALLER, side);
-        let described = self.describe(s, anchor, (sides, Role::Offer), request, &mut splices);
+        let word = Word {
+            sender: CALLER,
+            receiver: side,
+            is_request: true,
+            signalling: None,
+        };
+        let described = self.describe(s, anchor, (word, Role::Offer), request, &mut splices);
         self.splices = splices;
         match described {
-            Ok(_) => Ok(side),
+            Ok(_) => {
+                if let Some(found) = self.anchors.get_mut(anchor) {
+                    let invited = found.offered(CALLER, side).unwrap_or(0);
+                    if let Some(side) = found.side_mut(side) {
+                        side.invited = invited;
+                    }
+                }
+                Ok(side)
+            }
             Err(refusal) => {
                 if let Some(found) = self.anchors.get_mut(anchor) {
                     found.close_side(s.network, side);
@@ -252,10 +304,10 @@ impl Proxy {
     pub(crate) fn describe_within<N: Network>(
         &mut self,
         s: &mut Surroundings<'_, N>,
-        (request, envelope): (&Message<'_>, &Envelope<'_>),
-        from: Flow,
+        within: &Within<'_>,
         splices: &mut Splices,
     ) -> Result<Option<Exchange>, Refusal> {
+        let (request, envelope) = (within.request, within.envelope);
         let negotiates = matches!(
             request.method(),
             Some(Method::Invite | Method::Update | Method::Prack | Method::Ack)
@@ -274,24 +326,38 @@ impl Proxy {
             return Ok(None);
         };
         let callee_tag = if is_callers { to_tag } else { from_tag };
-        let key = self.calls.key(envelope.call_id, callee_tag);
+        let tag = self.calls.key(envelope.call_id, callee_tag);
         let Some(found) = self.anchors.get_mut(anchor) else {
             return Ok(None);
         };
-        let Some(callee) = found.side_of(key) else {
+        let Some(callee) = found.side_of(tag) else {
             return Ok(None);
         };
         let (sender, receiver) = match is_callers {
             true => (CALLER, callee),
             false => (callee, CALLER),
         };
-        if let Some(side) = found.side_mut(sender) {
-            side.signalling = from.remote.ip();
+        let known_at = found.side_mut(sender).map(|side| side.signalling);
+        let caller = self.calls.get(call).map_or(&b""[..], |call| &call.from);
+        if known_at != Some(within.from.remote.ip()) && !may_speak(within, is_callers, caller) {
+            return Ok(None);
         }
-        let is_answer = request.method() == Some(Method::Ack) || found.is_offered(sender, receiver);
-        let role = if is_answer { Role::Answer } else { Role::Offer };
-        let sides = (sender, receiver);
-        let has_description = self.describe(s, anchor, (sides, role), request, splices)?;
+        let is_offered = found.offered(receiver, sender).is_some();
+        let role = match request.method() {
+            Some(Method::Ack | Method::Prack) if is_offered => Role::Answer,
+            Some(Method::Ack) => Role::Repeat,
+            _ => Role::Offer,
+        };
+        let word = Word {
+            sender,
+            receiver,
+            is_request: true,
+            signalling: Some(within.from.remote.ip()),
+        };
+        let has_description = self.describe(s, anchor, (word, role), request, splices)?;
+        let found = self.anchors.get(anchor);
+        let offer = found.and_then(|found| found.offered(sender, receiver));
+        let offer = offer.filter(|_| has_description && role == Role::Offer);
         if let Some(found) = self.anchors.get_mut(anchor)
             && found.selected == 0
             && found.side_mut(callee).is_some_and(|side| side.is_answered)
@@ -302,7 +368,9 @@ impl Proxy {
             anchor,
             sender,
             receiver,
+            tag,
             has_description,
+            offer,
         }))
     }
 
@@ -333,41 +401,84 @@ impl Proxy {
         }) else {
             return;
         };
-        let tag = response
-            .to()
-            .ok()
-            .and_then(|to| to.tag())
-            .unwrap_or_default();
-        let key = self.calls.key(response.call_id().unwrap_or_default(), tag);
+        let key = self.key_of(response);
         let is_success = matches!(response.status(), 200..=299);
         let Some(found) = self.anchors.get_mut(anchor) else {
             return;
         };
+        // A branch may be over, and its side another's, before what was asked within it is answered.
+        if let Some(exchange) = exchange
+            && found.side_of(exchange.tag) != Some(requester.max(responder))
+        {
+            return;
+        }
+        let mut is_of_another = false;
         if exchange.is_none()
             && let Some(side) = found.side_mut(responder)
         {
-            side.tag = key;
-        }
-        let is_answer = has_description || found.is_offered(responder, requester);
-        let role = if is_answer { Role::Answer } else { Role::Offer };
-        let mut splices = std::mem::take(&mut self.splices);
-        let sides = (responder, requester);
-        if let Err(refusal) = self.describe(s, anchor, (sides, role), response, &mut splices) {
-            self.counters.descriptions_refused += 1;
-            if refusal == NO_PORTS {
-                self.counters.ports_lacking += 1;
+            is_of_another = side.is_of_another(key);
+            match is_success {
+                true => side.answered_as(key),
+                false => side.heard(key),
             }
+        }
+        let role = match has_description || found.offered(requester, responder).is_some() {
+            // One of several beyond a branch that was answered before: the ports are the other's.
+            _ if is_of_another => Role::Repeat,
+            true => Role::Answer,
+            false => Role::Offer,
+        };
+        let mut splices = std::mem::take(&mut self.splices);
+        let word = Word {
+            sender: responder,
+            receiver: requester,
+            is_request: false,
+            signalling: None,
+        };
+        if self
+            .describe(s, anchor, (word, role), response, &mut splices)
+            .is_err()
+        {
+            self.counters.descriptions_refused += 1;
             take_body_out(response, &mut splices);
         }
         self.splices = splices;
         let Some(found) = self.anchors.get_mut(anchor) else {
             return;
         };
+        if !is_success {
+            return;
+        }
         match exchange {
-            None if is_success => found.answered(s.network, responder),
+            None => {
+                found.answered(s.network, responder);
+                let invited = found.side_mut(responder).map_or(0, |side| side.invited);
+                found.abandon(s.network, (requester, responder), invited);
+            }
             // Without an answer what was offered is void (RFC 3311 section 5.1).
-            Some(_) if is_success => found.abandon(s.network, requester, responder),
-            _ => {}
+            Some(exchange) => {
+                let offer = exchange.offer.unwrap_or(0);
+                found.abandon(s.network, (requester, responder), offer);
+            }
+        }
+    }
+
+    /// Takes back what a request within a dialog began that was refused or never answered: its offer, and the call
+    /// that was taken up for it.
+    pub(crate) fn exchange_over<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        let adopted = context.adopted.take();
+        if let Some(exchange) = context.exchange
+            && let Some(offer) = exchange.offer
+            && let Some(anchor) = self.anchors.get_mut(exchange.anchor)
+        {
+            anchor.abandon(s.network, (exchange.sender, exchange.receiver), offer);
+        }
+        if let Some(call) = adopted.filter(|call| self.calls.get(*call).is_some()) {
+            self.counters.calls_ended += 1;
+            self.drop_call(s, call);
         }
     }
 
@@ -377,7 +488,7 @@ impl Proxy {
         &mut self,
         s: &mut Surroundings<'_, N>,
         anchor: Id,
-        (sides, role): ((u8, u8), Role),
+        (word, role): (Word, Role),
         message: &Message<'_>,
         splices: &mut Splices,
     ) -> Result<bool, Refusal> {
@@ -386,14 +497,20 @@ impl Proxy {
             Ok(None) => return Ok(false),
             Err(error) => return Err(Refusal::of(error.status())),
         };
-        let Some(found) = self.anchors.get_mut(anchor) else {
+        let anchors = &mut self.anchors;
+        let found = anchors.get_mut(anchor);
+        let Some(found) = found.filter(|found| found.are_open(word.sender, word.receiver)) else {
             return Ok(false);
         };
+        let is_early = role == Role::Offer && word.is_request;
+        if is_early && found.is_asked(word.sender, word.receiver) {
+            return Err(OFFER_PENDING);
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let text = span.of(message.buffer());
         let taken = match scratch.index.parse(text, &sdp::Limits::default()) {
-            Ok(description) => take(s, found, sides, role, &description).map(|()| {
-                if let Some(address) = found.named(sides.1, &mut scratch.ports) {
+            Ok(description) => take(s, found, word, role, &description).map(|()| {
+                if let Some(address) = found.named(word.receiver, &mut scratch.ports) {
                     let ports = &scratch.ports;
                     let rewrite = Rewrite { address, ports };
                     sdp::rewrite(&description, &rewrite, &mut scratch.edits);
@@ -445,26 +562,21 @@ impl Proxy {
         &mut self,
         s: &mut Surroundings<'_, N>,
         call: Id,
-        callee: Option<u8>,
+        callee: u64,
     ) {
         let anchor = self.calls.get(call).and_then(|call| call.anchor);
-        if let (Some(anchor), Some(side)) = (anchor, callee)
-            && let Some(anchor) = self.anchors.get_mut(anchor)
-        {
+        let Some(anchor) = anchor.and_then(|anchor| self.anchors.get_mut(anchor)) else {
+            return;
+        };
+        // Beyond one branch there may be several dialogs, which have the same ports.
+        let side = anchor.side_of(callee);
+        let goes_on = self
+            .calls
+            .dialogs(call)
+            .any(|tag| anchor.side_of(tag) == side);
+        if let Some(side) = side.filter(|_| !goes_on) {
             anchor.close_side(s.network, side);
         }
-    }
-
-    /// Which callee's side a request within a dialog belongs to.
-    pub(crate) fn callee_of(&self, envelope: &Envelope<'_>) -> Option<u8> {
-        if self.anchors.is_empty() {
-            return None;
-        }
-        let (from_tag, to_tag) = (envelope.from_tag?, envelope.to_tag?);
-        let (call, is_callers) = self.calls.find_end(envelope.call_id, from_tag, to_tag)?;
-        let anchor = self.anchors.get(self.calls.get(call)?.anchor?)?;
-        let tag = if is_callers { to_tag } else { from_tag };
-        anchor.side_of(self.calls.key(envelope.call_id, tag))
     }
 
     /// Takes a call out of the table, and gives its ports back.
@@ -482,7 +594,7 @@ impl Proxy {
     }
 
     fn keep(&mut self, anchor: Anchor) {
-        if self.scratch.spare.len() < SPARE_MAX {
+        if self.scratch.spare.len() < SPARE_MAX && anchor.is_small() {
             self.scratch.spare.push(anchor);
         }
     }
@@ -527,21 +639,38 @@ impl Proxy {
     }
 }
 
+/// Whether one who is not where a party of the call was may speak for it: the caller from elsewhere had to say who he
+/// is, and is the same; a callee has the cookie of the dialog and knows its tags.
+fn may_speak(within: &Within<'_>, is_callers: bool, caller: &[u8]) -> bool {
+    match within.routes.dialog {
+        Some((_, cookie::Direction::ToCallee)) => {
+            is_callers && shown(within.envelope.from.uri) == caller
+        }
+        Some((_, cookie::Direction::ToCaller)) => !is_callers,
+        None => false,
+    }
+}
+
 fn take<N: Network>(
     s: &mut Surroundings<'_, N>,
     anchor: &mut Anchor,
-    sides: (u8, u8),
+    word: Word,
     role: Role,
     description: &Description<'_>,
 ) -> Result<(), Refusal> {
     match role {
         Role::Offer => anchor
-            .offer(s.network, sides, description)
+            .offer(s.network, word, description)
             .map_err(|error| match error {
-                NoPorts::Taken => NO_PORTS,
-                NoPorts::Absent => Refusal::of((503, "No Media Address")),
+                Unoffered::NoPorts(NoPorts::Taken) => NO_PORTS,
+                Unoffered::NoPorts(NoPorts::Absent) => Refusal::of((503, "No Media Address")),
+                Unoffered::TooManyLines => Refusal::of((488, "Too Many Media Lines")),
             }),
-        Role::Answer => match anchor.answer(s.network, sides, description) {
+        Role::Repeat => {
+            anchor.repeat(description);
+            Ok(())
+        }
+        Role::Answer => match anchor.answer(s.network, word, description) {
             true => Ok(()),
             // RFC 3264 section 6: an answer has the lines of its offer.
             false => Err(Refusal::of((488, "Not Acceptable Here"))),

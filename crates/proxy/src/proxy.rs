@@ -14,7 +14,7 @@ use crate::cookie::Ends;
 use crate::event::{CallNote, Counters, Event};
 use crate::forward::{self, branch_edits, common_edits};
 use crate::media::MediaPorts;
-use crate::negotiate::{Refusal, Scratch};
+use crate::negotiate::{Refusal, Scratch, Within};
 use crate::pool::Farm;
 use crate::route::{self, Preprocessed};
 use crate::settings::Settings;
@@ -219,12 +219,9 @@ impl Proxy {
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         );
         context.records_route = s.settings.record_route && forms_dialog && to_tag.is_none();
-        context.call = match to_tag {
-            None if context.is_invite => self.begin_call(s, forward.envelope),
-            _ => self.call_of_bye(forward.envelope),
-        };
-        if to_tag.is_some() && context.call.is_some() {
-            context.callee = self.callee_of(forward.envelope);
+        match to_tag {
+            None if context.is_invite => context.call = self.begin_call(s, forward.envelope),
+            _ => (context.call, context.callee) = self.call_of_bye(forward.envelope).unzip(),
         }
         match context
             .call
@@ -236,9 +233,8 @@ impl Proxy {
                     && matches!(sip::body::session_description(request), Ok(Some(_)));
             }
             None if to_tag.is_some() => {
-                let asked = (request, forward.envelope);
-                self.adopt(s, forward, targets);
-                match self.describe_within(s, asked, forward.from, splices) {
+                context.adopted = self.adopt(s, forward, targets);
+                match self.describe_within(s, &Within::of(forward), splices) {
                     Ok(exchange) => context.exchange = exchange,
                     Err(refusal) => context.refusal = Some(refusal),
                 }

@@ -4,7 +4,7 @@ use sip::{Envelope, HeaderName, Message, Method, status};
 use transaction::layer::Id;
 use transaction::{CancelOutcome, ClientId, Fired, ServerId};
 
-use crate::calls::Stage;
+use crate::calls::{HungUp, Stage};
 use crate::context::{Branch, BranchState, Context};
 use crate::event::CallNote;
 use crate::forward::push_length;
@@ -166,9 +166,6 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
-        let branch = context.branch_of(client);
-        let is_repeated =
-            branch.is_none_or(|branch| std::mem::replace(&mut branch.is_answered, true));
         if let Some(branch) = context.branch_of(client) {
             branch.state = BranchState::Done;
         }
@@ -178,37 +175,45 @@ impl Proxy {
         let is_first = !context.is_final_sent;
         context.is_final_sent = true;
         context.next_target = context.targets.as_slice().len();
-        let (call, server) = (context.call, context.server);
+        let (call, server, is_invite) = (context.call, context.server, context.is_invite);
         self.describe_response(s, id, client, response);
         let is_passed = self.pass(s, server, response);
         if is_first {
             self.cancel_branches(s, id, ANSWERED_ELSEWHERE);
         }
         match call {
-            Some(call) if is_first => self.settle_call(s, id, call),
-            Some(call) if is_passed && !is_repeated => self.calls.fork(call),
-            _ => {}
+            Some(call) if is_invite => {
+                if is_first || is_passed {
+                    self.calls.answered_by(call, self.key_of(response));
+                }
+                if is_first {
+                    self.answered(s, call);
+                }
+            }
+            // A BYE is answered once.
+            Some(call) => self.bye_answered(s, id, call),
+            None => {}
         }
         self.free(id);
     }
 
-    /// A 2xx has come: to an INVITE it answers the call, to a BYE it ends it.
-    fn settle_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id, call: Id) {
-        match self
-            .contexts
-            .get(id)
-            .is_some_and(|context| context.is_invite)
-        {
-            true => self.answered(s, call),
-            false => self.bye_answered(s, id, call),
-        }
+    /// What stands for the tag of the one who made a response.
+    pub(crate) fn key_of(&self, response: &Message<'_>) -> u64 {
+        let to = response.to().ok();
+        let tag = to.and_then(|to| to.tag()).unwrap_or_default();
+        self.calls.key(response.call_id().unwrap_or_default(), tag)
     }
 
     /// A BYE has come to its end: of a forked call each answer is a dialog of its own, and the last one ends it.
+    /// One that names no dialog of the call says nothing, whatever it was answered with.
     fn bye_answered<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id, call: Id) {
-        let callee = self.contexts.get(id).and_then(|context| context.callee);
-        if !self.end_call(s, call) {
-            self.dialog_over(s, call, callee);
+        let Some(callee) = self.contexts.get(id).and_then(|context| context.callee) else {
+            return;
+        };
+        match self.calls.hang_up(call, callee) {
+            HungUp::Nothing => {}
+            HungUp::Dialog => self.dialog_over(s, call, callee),
+            HungUp::Call => self.end_call(s, call),
         }
     }
 
@@ -304,11 +309,7 @@ impl Proxy {
     /// Answers with the best response (section 16.7 steps 6 to 9).
     pub(crate) fn finish<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
         self.tries_over(s, id);
-        if let Some(exchange) = self.contexts.get(id).and_then(|context| context.exchange)
-            && let Some(anchor) = self.anchors.get_mut(exchange.anchor)
-        {
-            anchor.abandon(s.network, exchange.sender, exchange.receiver);
-        }
+        self.exchange_over(s, id);
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
@@ -586,28 +587,24 @@ impl Proxy {
         self.wheel.next(now)
     }
 
-    /// The call that a BYE is about to end.
-    pub(crate) fn call_of_bye(&self, envelope: &Envelope<'_>) -> Option<Id> {
+    /// The call of the dialog that a BYE is about to end, and what stands for the tag of its callee.
+    pub(crate) fn call_of_bye(&self, envelope: &Envelope<'_>) -> Option<(Id, u64)> {
         if envelope.cseq.method != Method::Bye {
             return None;
         }
         let (from, to) = (envelope.from_tag, envelope.to_tag);
-        self.calls.find(
+        self.calls.find_dialog(
             envelope.call_id,
             from.unwrap_or_default(),
             to.unwrap_or_default(),
         )
     }
 
-    /// Ends one dialog of a call; gives whether it was the last.
-    fn end_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) -> bool {
-        if !self.calls.hang_up(id) {
-            return false;
-        }
+    /// Ends a call that was answered.
+    fn end_call<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
         self.note_call(s, id, CallNote::Ended);
         self.drop_call(s, id);
         self.counters.calls_ended += 1;
-        true
     }
 
     /// Gives a context back when nothing of it is left.
