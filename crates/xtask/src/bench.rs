@@ -32,7 +32,7 @@ const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side our
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
-  --runs        deaths by SIGSTOP, and as many by SIGKILL, in the failover rows (default 200)
+  --runs        deaths in each failover row, half by SIGSTOP and half by SIGKILL (default 200)
   --population  registrations of our side in register-memory (default 200000)
   --program     a holdline that is built already, instead of building this tree's";
 
@@ -56,7 +56,7 @@ pub(crate) struct Plan {
     sides: Vec<Side>,
     is_quick: bool,
     repeats: usize,
-    /// Deaths of each kind in the failover rows.
+    /// Deaths in each failover row.
     runs: usize,
     population: u64,
     program: Option<PathBuf>,
@@ -116,7 +116,7 @@ impl Plan {
         self.is_quick
     }
 
-    /// Deaths of each kind in the failover rows.
+    /// Deaths in each failover row.
     pub(crate) fn runs(&self) -> usize {
         self.runs
     }
