@@ -29,7 +29,7 @@ pub use error::Error;
 pub use node::{Epoch, Identity, Incarnation, NodeId, NodeSet, Revision, Seq};
 pub use output::{Effect, Output, RequestId};
 pub use ownership::{Basis, Event, Outcome, Phase, Settings};
-pub use record::{Record, Tenure};
+pub use record::{Record, Tenure, Version};
 pub use service::{Options, Service, Status};
 pub use time::Time;
 pub use wire::message::ServiceId;

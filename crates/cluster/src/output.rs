@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::node::{Epoch, NodeId, Revision, Seq};
+use crate::node::{Epoch, NodeId, Seq};
 use crate::ownership::{Basis, Event, LossReason};
-use crate::record::Record;
+use crate::record::{Record, Version};
 use crate::time::Time;
 use crate::wire::Frame;
 
@@ -28,12 +28,12 @@ pub enum Effect {
         /// To be named with the answer.
         request: RequestId,
     },
-    /// Write the record if its revision is still the one expected.
+    /// Write the record if it is still the version expected, by its revision and by what it says.
     CoordinatorCas {
         /// To be named with the answer.
         request: RequestId,
-        /// The revision; zero: only if there is no record.
-        expected: Revision,
+        /// The version that it replaces.
+        expected: Version,
         /// What to write.
         record: Record,
     },

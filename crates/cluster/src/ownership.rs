@@ -20,7 +20,7 @@ use tenure::Term;
 
 use crate::node::{Epoch, Identity, NodeId, NodeSet, Revision};
 use crate::output::{Effect, Output, RequestId};
-use crate::record::Record;
+use crate::record::{Record, Version};
 use crate::rule::{Rule, Rules};
 use crate::time::Time;
 use crate::wire::message::{Frame, Message, ServiceId};
@@ -132,7 +132,7 @@ struct Fencing {
 #[derive(Debug)]
 struct Release {
     request: RequestId,
-    expected: Revision,
+    expected: Version,
     record: Record,
     sent: Time,
     deadline: Time,
@@ -349,7 +349,8 @@ impl Ownership {
 
     /// Takes a version of the record as the current one.
     fn see(&mut self, now: Time, revision: Revision, record: Option<Record>, out: &mut Output) {
-        if self.view.is_none_or(|view| view.revision != revision) {
+        let same = |view: View| view.revision == revision && view.record == record;
+        if !self.view.is_some_and(same) {
             self.view = Some(View {
                 revision,
                 record,

@@ -1,7 +1,7 @@
 //! The coordinator's record of a service.
 
 use crate::error::Error;
-use crate::node::{Epoch, Identity, Incarnation, NodeId, NodeSet};
+use crate::node::{Epoch, Identity, Incarnation, NodeId, NodeSet, Revision};
 use crate::wire::tlv::{self, Fields};
 
 /// Whether a record's owner is in office.
@@ -34,6 +34,17 @@ pub struct Record {
     pub in_sync: NodeSet,
     /// Counts the owner's writes, so that it knows each of them again.
     pub renewals: u64,
+}
+
+/// A version of the record, as a write expects to find it. Both have to be the same: the revision, so that
+/// nothing came in between, and the record, because a coordinator that was restored from an old copy counts
+/// its revisions anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The coordinator's number of it; zero if there is no record.
+    pub revision: Revision,
+    /// What it says; `None`: there is no record.
+    pub record: Option<Record>,
 }
 
 const OWNER: u64 = 1;

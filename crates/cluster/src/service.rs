@@ -215,8 +215,8 @@ impl Service {
                     .acknowledged(now, from, epoch, (owner, stamp), out);
                 Ok(())
             }
-            Message::Refused => {
-                self.ownership.refused(now, epoch, out);
+            Message::Refused { owner } => {
+                self.ownership.refused(now, epoch, owner, out);
                 Ok(())
             }
             Message::Released { revision, record } => {

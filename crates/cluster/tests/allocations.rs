@@ -85,7 +85,7 @@ impl Pair {
                     expected,
                     record,
                 } => {
-                    assert_eq!(expected, revision);
+                    assert_eq!(expected.revision, revision);
                     let revision = Revision(revision.0 + 1);
                     self.coordinator = (revision, Some(record));
                     let outcome = Outcome::Written { revision };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster::{Outcome, Record, Revision};
+use cluster::{Outcome, Record, Revision, Version};
 
 /// Versions that a stale read may show.
 const HISTORY_MAX: usize = 64;
@@ -21,7 +21,7 @@ pub(crate) enum Request {
         stale_us: u64,
     },
     Cas {
-        expected: Revision,
+        expected: Version,
         record: Record,
     },
 }
@@ -58,6 +58,16 @@ impl Coordinator {
         self.well_since_us = (self.is_up && delay_us == 0).then_some(now_us);
     }
 
+    /// The coordinator is restored from a copy that is this many versions old, and counts on from there.
+    pub(crate) fn restore(&mut self, back: usize) {
+        for register in &mut self.registers {
+            let kept = register.versions.len().saturating_sub(back);
+            register.versions.truncate(kept);
+        }
+        let last = |register: &Register| register.versions.back().map(|version| version.1.0);
+        self.revision = self.registers.iter().filter_map(last).max().unwrap_or(0);
+    }
+
     /// The last record of the epoch before the current one.
     pub(crate) fn before(&self, service: usize) -> Option<Record> {
         let mut versions = self.registers[service].versions.iter().rev();
@@ -87,7 +97,13 @@ impl Coordinator {
                 let record = seen.map(|version| version.2);
                 Outcome::Read { revision, record }
             }
-            Request::Cas { expected, .. } if expected != at => {
+            Request::Cas { expected, .. }
+                if expected
+                    != (Version {
+                        revision: at,
+                        record,
+                    }) =>
+            {
                 let revision = at;
                 Outcome::Conflict { revision, record }
             }

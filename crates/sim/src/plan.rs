@@ -14,6 +14,8 @@ pub struct Faults {
     pub lasts_us_max: u64,
     /// Odds that a fault is a script of several that belong together.
     pub script_odds: u64,
+    /// Whether the coordinator may be restored from an old copy.
+    pub restores: bool,
     /// Only this script, by its number.
     pub script: Option<u64>,
     /// Odds that a process freezes between deciding and doing.
@@ -34,6 +36,7 @@ impl Faults {
         every_us: 0,
         lasts_us_max: 0,
         script_odds: 0,
+        restores: false,
         script: None,
         freeze_odds: 0,
         answer_lost_odds: 0,
@@ -103,6 +106,7 @@ impl Plan {
                 every_us: random.between(150_000, 900_000),
                 lasts_us_max: random.between(300_000, 4_000_000),
                 script_odds: 5,
+                restores: false,
                 script: None,
                 freeze_odds: random.between(500, 6_000),
                 answer_lost_odds: random.between(20, 300),

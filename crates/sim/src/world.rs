@@ -261,6 +261,8 @@ pub struct World {
     truths: Vec<Truth>,
     members: Vec<Vec<u8>>,
     healed: bool,
+    /// The coordinator has lost writes: whoever may act still is alone, and no more is promised.
+    restored: bool,
     takes_all: bool,
     violation: Option<Violation>,
     coverage: Coverage,
@@ -304,6 +306,7 @@ impl World {
             queue: BinaryHeap::new(),
             nodes,
             healed: false,
+            restored: false,
             takes_all: false,
             violation: None,
             coverage: Coverage::default(),
@@ -479,6 +482,10 @@ impl World {
     }
 
     fn broken(&mut self, violation: Violation) {
+        let alone = matches!(&violation, Violation::Broken { what, .. } if matches!(what, invariant::Broken::TwoOwners { .. }));
+        if self.restored && !alone {
+            return;
+        }
         self.violation.get_or_insert(violation);
     }
 

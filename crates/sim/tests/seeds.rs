@@ -75,3 +75,18 @@ fn the_same_seed_has_the_same_trace() {
     assert_eq!(first.coverage, second.coverage);
     assert_ne!(first.trace, run::seed(13).trace);
 }
+
+#[test]
+fn a_coordinator_restored_from_an_old_copy_makes_no_two_owners() {
+    let mut restored = 0;
+    for seed in 0..60 {
+        let mut plan = Plan::of_seed(seed);
+        plan.faults.restores = true;
+        plan.settings.grace_us = Some(500_000);
+        let report = run::plan(plan);
+        assert_eq!(report.violation, None, "seed {seed}");
+        let note = "fault: coordinator restored from an old copy";
+        restored += report.coverage.notes.get(note).copied().unwrap_or(0);
+    }
+    assert!(restored > 20, "{restored}");
+}

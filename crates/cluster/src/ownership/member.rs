@@ -6,7 +6,7 @@ use super::tenure::Term;
 use super::{Claim, Event, Fencing, Known, Outcome, Ownership, Role};
 use crate::node::{Epoch, Identity, Incarnation, NodeId, NodeSet, Revision};
 use crate::output::{Effect, Output, RequestId};
-use crate::record::{Record, Tenure};
+use crate::record::{Record, Tenure, Version};
 use crate::rule::Rule;
 use crate::time::Time;
 use crate::wire::message::Message;
@@ -26,11 +26,13 @@ impl Ownership {
             node: from,
             incarnation: owner,
         };
-        let stale = self.known.is_some_and(|known| {
-            epoch < known.epoch || (epoch == known.epoch && sender != known.owner)
-        });
-        if stale && self.rules.keep(Rule::StaleEpoch) {
-            self.send(from, self.epoch(), Message::Refused, out);
+        let later = self
+            .known
+            .filter(|known| epoch < known.epoch || (epoch == known.epoch && sender != known.owner));
+        let stale = later.is_some();
+        if let Some(known) = later.filter(|_| self.rules.keep(Rule::StaleEpoch)) {
+            let owner = known.owner.incarnation;
+            self.send(from, known.epoch, Message::Refused { owner }, out);
             return false;
         }
         match self.role {
@@ -193,7 +195,10 @@ impl Ownership {
         });
         out.push(Effect::CoordinatorCas {
             request,
-            expected: view.revision,
+            expected: Version {
+                revision: view.revision,
+                record: view.record,
+            },
             record,
         });
         self.reading = None;

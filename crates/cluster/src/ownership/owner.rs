@@ -6,6 +6,7 @@ use super::{Drain, Event, LossReason, Outcome, Ownership, Release, Role, Wishes}
 use crate::error::Error;
 use crate::node::{Epoch, Incarnation, NodeId, NodeSet};
 use crate::output::{Effect, Output, RequestId};
+use crate::record::Version;
 use crate::rule::Rule;
 use crate::time::Time;
 use crate::wire::message::Message;
@@ -46,10 +47,13 @@ impl Ownership {
         }
     }
 
-    /// Another node knows a later epoch.
-    pub fn refused(&mut self, now: Time, epoch: Epoch, out: &mut Output) {
+    /// Another node knows a later epoch, or the same epoch of another owner, which only a coordinator that
+    /// lost writes brings about: then this node claims anew, with a number that nobody has seen.
+    pub fn refused(&mut self, now: Time, epoch: Epoch, owner: Incarnation, out: &mut Output) {
         self.lapse(now, out);
-        if self.term().is_some_and(|term| epoch > term.epoch()) {
+        let other = owner != self.identity.incarnation;
+        let later = |term: &Term| epoch > term.epoch() || (epoch == term.epoch() && other);
+        if self.term().is_some_and(later) {
             self.lose(now, Cause::Superseded, out);
         }
     }
@@ -165,7 +169,7 @@ impl Ownership {
         let Some(record) = term.renewal(now, in_sync, members) else {
             return;
         };
-        let expected = term.revision();
+        let expected = term.expected();
         let record = term.attempt(now, request, record, &settings, rules);
         self.numbers = request.0;
         out.push(Effect::CoordinatorCas {
@@ -261,7 +265,7 @@ impl Ownership {
             return;
         };
         let epoch = term.epoch();
-        let expected = term.revision();
+        let expected = term.expected();
         let record = term.released(successor);
         if first {
             let reason = LossReason::HandedOver;
@@ -331,7 +335,8 @@ impl Ownership {
                         self.see(now, revision, Some(record), out);
                     } else {
                         // A renewal was taken that we had no answer to.
-                        release.expected = revision;
+                        let record = Some(record);
+                        release.expected = Version { revision, record };
                         self.release_again(now, out);
                     }
                 }

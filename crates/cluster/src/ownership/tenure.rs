@@ -3,7 +3,7 @@
 use super::settings::Settings;
 use crate::node::{Epoch, Identity, NODES_MAX, NodeId, NodeSet, Revision};
 use crate::output::RequestId;
-use crate::record::{Record, Tenure};
+use crate::record::{Record, Tenure, Version};
 use crate::rule::{Rule, Rules};
 use crate::time::Time;
 
@@ -34,6 +34,8 @@ pub(super) struct Term {
     identity: Identity,
     revision: Revision,
     record: Record,
+    /// What the coordinator holds at that revision: `record`, unless it has lost writes.
+    shown: Option<Record>,
     attempts: Vec<Attempt>,
     renewals: u64,
     /// Who may claim, and who is in sync, by some version of the record that may be the current one.
@@ -65,6 +67,7 @@ impl Term {
             identity,
             revision,
             record,
+            shown: Some(record),
             attempts: Vec::with_capacity(ATTEMPTS_MAX),
             renewals: record.renewals,
             members_possible: record.members,
@@ -89,6 +92,14 @@ impl Term {
 
     pub(super) fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The version that a write replaces.
+    pub(super) fn expected(&self) -> Version {
+        Version {
+            revision: self.revision,
+            record: self.shown,
+        }
     }
 
     pub(super) fn until(&self) -> Time {
@@ -243,6 +254,7 @@ impl Term {
                 // next renewal writes over it.
                 let stranger = older.map_or(NodeSet::EMPTY, |record| record.members);
                 self.revision = revision;
+                self.shown = older;
                 self.attempts.clear();
                 self.unanswered = false;
                 self.members_possible = self.record.members.union(stranger);
@@ -268,6 +280,7 @@ impl Term {
             .map_or(self.renewed, |attempt| attempt.sent);
         self.revision = revision;
         self.record = record;
+        self.shown = Some(record);
         // Whatever else was sent expected an earlier revision and cannot be taken any more.
         self.attempts.clear();
         self.members_possible = record.members;

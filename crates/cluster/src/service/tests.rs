@@ -4,6 +4,7 @@ use super::*;
 use crate::checkpoint::Ignore;
 use crate::node::Incarnation;
 use crate::ownership::{Basis, LossReason};
+use crate::record::Version;
 use crate::wire::message::Start;
 
 const STEP_US: u64 = 1_000;
@@ -127,7 +128,7 @@ impl Bench {
                 expected,
                 record: new,
             } if self.reachable => {
-                let outcome = if expected == revision {
+                let outcome = if expected == (Version { revision, record }) {
                     self.coordinator = (Revision(revision.0 + 1), Some(new));
                     let revision = self.coordinator.0;
                     Outcome::Written { revision }

@@ -69,7 +69,10 @@ pub enum Message<'a> {
         stamp: Time,
     },
     /// The other's epoch is over; the frame's epoch is the one known.
-    Refused,
+    Refused {
+        /// Who has that epoch.
+        owner: Incarnation,
+    },
     /// The owner has released the record.
     Released {
         /// The version of the record.
@@ -247,7 +250,10 @@ impl Message<'_> {
                 head(kind::ACKNOWLEDGED, out);
                 write_stamp(owner, stamp, out);
             }
-            Message::Refused => head(kind::REFUSED, out),
+            Message::Refused { owner } => {
+                head(kind::REFUSED, out);
+                tlv::write_number(tag::OWNER, owner.0, out);
+            }
             Message::Released { revision, record } => {
                 head(kind::RELEASED, out);
                 tlv::write_number(tag::REVISION, revision.0, out);
@@ -393,7 +399,7 @@ impl<'a> Parts<'a> {
                 owner: owner()?,
                 stamp: stamp()?,
             },
-            kind::REFUSED => Message::Refused,
+            kind::REFUSED => Message::Refused { owner: owner()? },
             kind::RELEASED => Message::Released {
                 revision: Revision(need(self.revision, tag::REVISION)?),
                 record: Record::read(need(self.record, tag::RECORD)?)?,

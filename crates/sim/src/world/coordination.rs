@@ -1,6 +1,6 @@
 //! Requests to the coordinator and their answers, each of which may be lost or late.
 
-use cluster::{Outcome, RequestId};
+use cluster::{Outcome, RequestId, Version};
 
 use super::{Asker, Event, Input, World};
 use crate::coordinator::Request;
@@ -161,8 +161,13 @@ impl World {
                 revision,
                 record: Some(record),
             } if tries < TRIES_MAX => {
-                if let Some(record) = record.released_for(dead) {
-                    let expected = revision;
+                if let Some(released) = record.released_for(dead) {
+                    let shown = Some(record);
+                    let expected = Version {
+                        revision,
+                        record: shown,
+                    };
+                    let record = released;
                     self.ask_as(node, service, asker, Request::Cas { expected, record });
                 }
             }

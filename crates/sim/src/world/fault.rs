@@ -52,6 +52,11 @@ pub enum Blow {
         /// How much more each way, in microseconds.
         delay_us: u64,
     },
+    /// The coordinator is restored from an old copy. From then on nobody promises that nothing is lost.
+    Restore {
+        /// How many versions of each record are gone.
+        back: usize,
+    },
     /// An operator moves a service.
     Switchover {
         /// Which.
@@ -150,6 +155,9 @@ impl World {
             }
             12 | 13 => Blow::Switchover { service },
             14 => Blow::Leave { node },
+            15 if self.plan.faults.restores => Blow::Restore {
+                back: self.random.between(1, 60) as usize,
+            },
             _ => {
                 let members = self.other_members(service);
                 Blow::Configure { service, members }
@@ -198,6 +206,7 @@ impl World {
             Blow::AnswersLate { .. } => "fault: answers late",
             Blow::CoordinatorDown => "fault: coordinator down",
             Blow::CoordinatorSlow { .. } => "fault: coordinator slow",
+            Blow::Restore { .. } => "fault: coordinator restored from an old copy",
             Blow::Switchover { .. } => "operator: switchover",
             Blow::Leave { .. } => "operator: node leaves",
             Blow::Configure { .. } => "operator: members changed",
@@ -227,6 +236,10 @@ impl World {
             Blow::CoordinatorDown => self.coordinator.set_up(self.now_us, false),
             &Blow::CoordinatorSlow { delay_us } => {
                 self.coordinator.set_delay(self.now_us, delay_us)
+            }
+            &Blow::Restore { back } => {
+                self.coordinator.restore(back);
+                self.restored = true;
             }
             &Blow::Switchover { service } => {
                 if let Some(node) = self.owner(service) {

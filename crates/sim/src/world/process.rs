@@ -365,7 +365,11 @@ impl World {
                     self.gained(node, service, epoch, basis);
                 } else {
                     // It froze with the news: the kernel takes a deadline that is over, and lets nothing
-                    // out. Its application is told of the end with the next effect.
+                    // out. Its application is told of the end with the next effect. But what the next
+                    // term begins with is what this one began with.
+                    if matches!(basis, Basis::First | Basis::Unsynced) {
+                        self.truths[service].forget();
+                    }
                     self.count("authority that was over when it began");
                 }
             }

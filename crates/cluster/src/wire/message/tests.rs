@@ -30,7 +30,7 @@ fn messages() -> Vec<Message<'static>> {
     vec![
         Message::Heartbeat { owner, stamp },
         Message::Acknowledged { owner, stamp },
-        Message::Refused,
+        Message::Refused { owner },
         Message::Released { revision, record },
         Message::Join {
             session,
@@ -131,7 +131,7 @@ fn a_length_beyond_the_limit_is_refused_before_its_bytes_come() {
 
 #[test]
 fn another_version_is_refused() {
-    let (_, mut bytes) = frame(Message::Refused);
+    let (_, mut bytes) = frame(Message::Unknown { kind: 1 << 20 });
     bytes[LENGTH_BYTES] = b'G';
     assert_eq!(Frame::read(&bytes), Err(Error::Version { found: b'G' }));
 }
