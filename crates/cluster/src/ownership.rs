@@ -249,6 +249,11 @@ impl Ownership {
         self.term().map_or(NodeSet::EMPTY, Term::guard)
     }
 
+    /// Who else may claim the service that this node owns: who is sent heartbeats, and the stream.
+    pub fn claimants(&self) -> NodeSet {
+        self.term().map_or(NodeSet::EMPTY, Term::claimants)
+    }
+
     /// Members from whom the owner has not heard for a lease.
     pub fn silent(&self, now: Time) -> NodeSet {
         self.term()

@@ -207,6 +207,7 @@ impl Service {
                         incarnation: owner,
                     };
                     self.join(now, epoch, owner, out);
+                    self.replica.answer_again();
                 }
                 Ok(())
             }
@@ -341,7 +342,8 @@ impl Service {
                 let seq = source.committed();
                 out.push(Effect::Committed { seq });
             }
-            source.pump(self.ownership.guard(), &self.table, out);
+            let (guard, members) = (self.ownership.guard(), self.ownership.claimants());
+            source.pump(guard, members, &self.table, out);
         }
         if let Some((to, epoch, message)) = self.replica.answer() {
             let service = self.options.service;

@@ -35,42 +35,42 @@ fn is_caught(rule: Rule, seeds: u64) {
 
 #[test]
 fn an_owner_that_does_not_stop_early_is_caught() {
-    is_caught(Rule::Margin, 12);
+    is_caught(Rule::Margin, 40);
 }
 
 #[test]
 fn a_member_that_breaks_its_promise_is_caught() {
-    is_caught(Rule::Promise, 12);
+    is_caught(Rule::Promise, 40);
 }
 
 #[test]
 fn a_member_that_claims_a_record_in_motion_is_caught() {
-    is_caught(Rule::Unchanged, 12);
+    is_caught(Rule::Unchanged, 40);
 }
 
 #[test]
 fn an_owner_that_releases_before_it_withdraws_is_caught() {
-    is_caught(Rule::WithdrawFirst, 12);
+    is_caught(Rule::WithdrawFirst, 40);
 }
 
 #[test]
 fn an_owner_that_forgets_writes_without_an_answer_is_caught() {
-    is_caught(Rule::PendingCounts, 12);
+    is_caught(Rule::PendingCounts, 40);
 }
 
 #[test]
 fn a_member_dropped_without_the_coordinator_is_caught() {
-    is_caught(Rule::DropThroughCoordinator, 12);
+    is_caught(Rule::DropThroughCoordinator, 40);
 }
 
 #[test]
 fn an_output_that_does_not_wait_is_caught() {
-    is_caught(Rule::OutputCommit, 6);
+    is_caught(Rule::OutputCommit, 20);
 }
 
 #[test]
 fn a_claim_with_half_a_table_is_caught() {
-    is_caught(Rule::CompleteTable, 6);
+    is_caught(Rule::CompleteTable, 20);
 }
 
 #[test]

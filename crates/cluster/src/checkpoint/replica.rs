@@ -248,6 +248,12 @@ impl Replica {
         }
     }
 
+    /// Says again how far it is, with the owner's next heartbeat: an acknowledgement that the owner had no use
+    /// for when it came is not missed for ever.
+    pub fn answer_again(&mut self) {
+        self.owes_answer |= matches!(self.link, Link::Open(_));
+    }
+
     /// The acknowledgement of all that came since the last one, for the node it goes to.
     pub fn answer(&mut self) -> Option<(NodeId, Epoch, Message<'static>)> {
         let Link::Open(open) = self.link else {

@@ -277,14 +277,40 @@ impl Source {
         first.map_or(Time::NEVER, |at| at.after(commit_timeout_us))
     }
 
-    /// Sends what members can take, and forgets what nobody needs. `guard` as for [`Source::commit`].
-    pub fn pump(&mut self, guard: NodeSet, table: &Table, out: &mut Output) {
+    /// Sends what members can take, and forgets what nobody needs. `guard` as for [`Source::commit`];
+    /// `members` is everybody who is to have the stream.
+    pub fn pump(&mut self, guard: NodeSet, members: NodeSet, table: &Table, out: &mut Output) {
         self.followers
             .retain(|follower| follower.linked || guard.contains(follower.node));
+        let invited = guard.union(members);
+        self.expel(|follower| !invited.contains(follower.node), out);
         for index in 0..self.followers.len() {
             while self.followers[index].linked && self.send_one(index, table, out) {}
         }
-        self.trim(guard, out);
+        // Members that are not in sync do not hold more than half the backlog.
+        if self.backlog.bytes() > self.backlog_bytes_max / 2 {
+            let last = self.last;
+            let behind = |follower: &Follower| follower.needs_none_up_to() < last;
+            self.expel(
+                |follower| !guard.contains(follower.node) && behind(follower),
+                out,
+            );
+        }
+        let kept = self.followers.iter().map(Follower::needs_none_up_to).min();
+        self.backlog.trim(kept.unwrap_or(self.last));
+    }
+
+    /// Ends sessions: their members begin anew if they are still to have the stream.
+    fn expel(&mut self, is_out: impl Fn(&Follower) -> bool, out: &mut Output) {
+        let mut index = 0;
+        while index < self.followers.len() {
+            if is_out(&self.followers[index]) {
+                let Follower { node, session, .. } = self.followers.swap_remove(index);
+                out.send(node, self.frame(Message::Rejoin { session }));
+            } else {
+                index += 1;
+            }
+        }
     }
 
     /// Sends one frame to a member; `false` if there is none, or no room in its window.
@@ -332,24 +358,6 @@ impl Source {
             }
             _ => false,
         }
-    }
-
-    /// Forgets batches that everybody has. Members that are not in sync do not hold more than half the
-    /// backlog: beyond it they begin anew.
-    fn trim(&mut self, guard: NodeSet, out: &mut Output) {
-        if self.backlog.bytes() > self.backlog_bytes_max / 2 {
-            let behind = |follower: &Follower| follower.needs_none_up_to() < self.last;
-            let (keep, expelled) = std::mem::take(&mut self.followers)
-                .into_iter()
-                .partition(|follower| guard.contains(follower.node) || !behind(follower));
-            self.followers = keep;
-            let expelled: Vec<Follower> = expelled;
-            for Follower { node, session, .. } in expelled {
-                out.send(node, self.frame(Message::Rejoin { session }));
-            }
-        }
-        let kept = self.followers.iter().map(Follower::needs_none_up_to).min();
-        self.backlog.trim(kept.unwrap_or(self.last));
     }
 
     fn follower(&self, node: NodeId) -> Option<&Follower> {

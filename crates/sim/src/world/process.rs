@@ -247,6 +247,12 @@ impl World {
                 _ => {}
             }
         }
+        if let Some(error) = refused.filter(|_| self.plan.verbose) {
+            self.text.push(format!(
+                "{:>10} node {node} service {service} refuses: {error}",
+                self.now_us
+            ));
+        }
         match refused {
             Some(cluster::Error::StaleEpoch { .. }) => self.count("frame of an epoch that is over"),
             Some(cluster::Error::Gap { .. }) => self.count("gap in a stream"),
