@@ -69,7 +69,8 @@ impl Default for Detector {
 }
 
 impl Detector {
-    /// Listens to the next samples and tells `each` what it hears.
+    /// Listens to the next samples and tells `each` what it hears. What was lost is best left out, and not replaced by what a
+    /// [`Concealer`](crate::conceal::Concealer) makes up: then a key that is held is one key.
     pub fn listen(&mut self, sound: &[i16], mut each: impl FnMut(Heard)) {
         let mut rest = sound;
         while !rest.is_empty() {
