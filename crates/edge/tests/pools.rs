@@ -221,7 +221,7 @@ fn a_late_answer_is_acknowledged_and_ended() {
         assert_eq!(ack.the("CSeq"), "1 ACK");
         if repeat == 0 {
             let bye = rig.to(late);
-            assert_eq!((bye.method(), bye.the("CSeq")), ("BYE", "2 BYE"));
+            assert_eq!((bye.method(), bye.the("CSeq")), ("BYE", "1001 BYE"));
             assert_eq!(bye.the("To"), "<sip:bob@example.org>;tag=late");
             rig.feed(late, &answer(&bye, 200, "late", &[]));
         }
@@ -244,6 +244,49 @@ fn a_late_answer_after_the_call_was_answered_elsewhere_is_ended_too() {
     assert_eq!(rig.to(late).method(), "ACK");
     assert_eq!(rig.to(late).method(), "BYE");
     rig.quiet();
+}
+
+#[test]
+fn of_late_answers_by_several_each_is_ended() {
+    let mut rig = rig();
+    let (late, at_late) = first(&mut rig);
+    rig.wait(520);
+    for tag in ["one", "two", "one"] {
+        rig.take();
+        rig.feed(late, &answer(&at_late, 200, tag, &[&contact(late)]));
+        let sent: Vec<_> = rig.take();
+        let methods: Vec<_> = sent.iter().map(Sip::method).collect();
+        let is_first = rig.edge.counters().hung_up_late;
+        let expected = ["ACK", "BYE"];
+        let count = if tag == "one" && is_first == 2 { 1 } else { 2 };
+        assert_eq!(methods, expected[..count]);
+        let to = format!("<sip:bob@example.org>;tag={tag}");
+        assert!(sent.iter().all(|sent| sent.the("To") == to));
+    }
+    assert_eq!(rig.edge.counters().hung_up_late, 2);
+}
+
+#[test]
+fn the_hang_up_of_a_late_answer_goes_no_way_that_is_not_the_callees() {
+    let mut rig = rig();
+    rig.settings.proxy.record_route = false;
+    let upstream = "Record-Route: <sip:192.0.2.77;lr>";
+    rig.feed(ALICE, &request("INVITE", MENU, VIA, &[upstream]));
+    rig.to(ALICE);
+    let (late, at_late) = next(&mut rig);
+    rig.wait(520);
+    rig.take();
+    // A Contact that could not stand in a request line is none.
+    let ok = answer(&at_late, 200, "late", &["Contact: <sip:ivr@192.0.2.9 x>"]);
+    rig.feed(late, &ok);
+    for method in ["ACK", "BYE"] {
+        let sent = rig.to(late);
+        assert_eq!(
+            (sent.method(), sent.uri()),
+            (method, &format!("sip:{late}")[..])
+        );
+        assert_eq!(sent.header("Route"), None);
+    }
 }
 
 #[test]

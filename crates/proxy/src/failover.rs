@@ -28,9 +28,14 @@ pub(crate) enum Phase {
     Over,
     /// It was left for the next one.
     GivenUp,
-    /// It answered after that, and was hung up.
-    HungUp,
 }
+
+/// Most late answers of one target, with different tags, that are hung up; more are only acknowledged.
+const HUNG_UP_MAX: usize = 16;
+
+/// How far the CSeq of our BYE is beyond that of the INVITE: what its caller has sent to the target since then (PRACK,
+/// UPDATE) was counted on by him, and a lower number would be refused (RFC 3261 section 12.2.2).
+const CSEQ_AHEAD: u32 = 1_000;
 
 /// A request at one target.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(crate) struct Try {
     pub(crate) deadline: Option<Time>,
     /// How long its first response took, in milliseconds.
     pub(crate) rtt_ms: Option<u32>,
+    /// What stands for the tags of late answers that were hung up.
+    pub(crate) hung_up: Vec<u64>,
 }
 
 impl Try {
@@ -104,6 +111,7 @@ impl Proxy {
                 sent: s.now,
                 deadline: None,
                 rtt_ms: None,
+                hung_up: Vec::new(),
             });
             let sent = self.send_branch(s, (id, at), flow, request, next_route);
             let deadline = s.now.plus_ms(s.settings.pool.reply_timeout_ms);
@@ -185,7 +193,7 @@ impl Proxy {
             .contexts
             .get_mut(id)
             .and_then(|context| context.try_of(client));
-        one.is_some_and(|one| matches!(one.phase, Phase::GivenUp | Phase::HungUp))
+        one.is_some_and(|one| one.phase == Phase::GivenUp)
     }
 
     /// Ends the counting of a call at the target of `client`.
@@ -441,32 +449,44 @@ impl Proxy {
             hasher.write(call_id);
             hasher.write(tag);
         });
-        s.outbox.send(flow, |out| {
+        let upstream = self.recorded_upstream(id);
+        let within = |out: &mut Vec<u8>, request, branch| {
             write_within(
                 s.settings,
-                response,
-                (b"ACK", cseq.number),
+                (response, upstream),
+                request,
                 (branch, flow),
                 out,
             );
-        });
+        };
+        s.outbox
+            .send(flow, |out| within(out, (b"ACK", cseq.number), branch));
+        let key = self.key_of(response);
         let one = self
             .contexts
             .get_mut(id)
             .and_then(|context| context.try_of(client));
         let Some(one) = one else { return };
-        if std::mem::replace(&mut one.phase, Phase::HungUp) == Phase::HungUp {
+        if one.hung_up.contains(&key) || one.hung_up.len() == HUNG_UP_MAX {
             return;
         }
+        one.hung_up.push(key);
         self.counters.hung_up_late += 1;
         let branch = s.layer.new_branch();
-        let settings = s.settings;
-        let bye = |out: &mut Vec<u8>| {
-            let cseq = cseq.number.saturating_add(1);
-            write_within(settings, response, (b"BYE", cseq), (branch, flow), out);
-        };
+        let number = cseq.number.saturating_add(CSEQ_AHEAD).min(i32::MAX as u32);
+        let bye = |out: &mut Vec<u8>| within(out, (b"BYE", number), branch);
         s.layer
             .begin_client(s.now, false, (branch, NOBODY), flow, s.outbox, bye);
+    }
+
+    /// How many Record-Route values a request had when it came.
+    fn recorded_upstream(&mut self, id: Id) -> usize {
+        let stored = self.contexts.get(id).map(|context| &context.request[..]);
+        let mut index = std::mem::take(&mut self.index);
+        let request = index.parse(stored.unwrap_or_default(), &STORED).ok();
+        let count = request.map_or(0, |request| request.values(HeaderName::RecordRoute).count());
+        self.index = index;
+        count
     }
 }
 
@@ -494,16 +514,18 @@ fn choose<N: Network>(
 }
 
 /// Writes a request of ours within the dialog that a 2xx to a forwarded INVITE began, as its caller would from
-/// here: the Record-Route values between us and the callee are the route, the last of them first.
+/// here: the Record-Route values between us and the callee are the route, the last of them first. `upstream` are
+/// those that the INVITE came with.
 fn write_within(
     settings: &crate::settings::Settings,
-    response: &Message<'_>,
+    (response, upstream): (&Message<'_>, usize),
     (method, cseq): (&[u8], u32),
     (branch, flow): (u64, Flow),
     out: &mut Vec<u8>,
 ) {
     let contact = response.values(HeaderName::Contact).next();
     let contact = contact.and_then(|value| NameAddr::parse(value.bytes));
+    let contact = contact.filter(|contact| contact.parse_uri().is_ok());
     out.extend_from_slice(method);
     out.push(b' ');
     match contact {
@@ -527,8 +549,9 @@ fn write_within(
             .and_then(|route| route.parse_uri().ok())
             .is_some_and(|uri| uri.params.has(cookie::PARAMETER))
     };
-    let routes = response.values(HeaderName::RecordRoute);
-    let beyond: Vec<&[u8]> = routes
+    let routes = || response.values(HeaderName::RecordRoute);
+    let beyond: Vec<&[u8]> = routes()
+        .take(routes().count().saturating_sub(upstream))
         .map(|value| value.bytes)
         .take_while(|value| !is_ours(value))
         .collect();
