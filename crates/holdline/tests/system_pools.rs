@@ -5,8 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::dns::Dns;
 use support::phone::Dialog;
-use support::sipp::Sipp;
+use support::sipp::{Over, Sipp};
 use support::{Message, Node, Phone, ask, free_port, text, wait_until};
 
 /// What the design promises from a death to a sign of life from the next media server.
@@ -18,7 +19,12 @@ const ATTEMPTS: usize = 4;
 
 /// A pool of the media servers at these addresses, the first one preferred.
 fn pool(name: &str, ports: &[u16], more: &str) -> String {
-    let target = |port: &u16| format!("{{ uri = \"sip:127.0.0.1:{port}\" }}");
+    pool_over(name, (Over::Udp, ports), more)
+}
+
+fn pool_over(name: &str, (over, ports): (Over, &[u16]), more: &str) -> String {
+    let over = over.parameter();
+    let target = |port: &u16| format!("{{ uri = \"sip:127.0.0.1:{port}{over}\" }}");
     let targets: Vec<String> = ports.iter().map(target).collect();
     format!(
         "[[edge.pool]]\nname = \"{name}\"\npolicy = \"priority\"\nslow_start_s = 0\n\
@@ -112,12 +118,12 @@ impl Step {
 }
 
 /// A call during which its media server dies by `signal`; gives the time from the death to the sign of life.
-fn survives(signal: &str, step: Step) -> Duration {
+fn survives(signal: &str, step: Step, over: Over) -> Duration {
     let folder = tempfile::tempdir().expect("a folder");
     let ports = [free_port(), free_port()];
-    let dying = Sipp::serves(folder.path(), ports[0], step.pauses_ms());
-    let other = Sipp::serves(folder.path(), ports[1], [0, 20, 50]);
-    let edge = format!("{}{ROUTE}", pool("pbx", &ports, ""));
+    let dying = Sipp::serves(folder.path(), (over, ports[0]), step.pauses_ms());
+    let other = Sipp::serves(folder.path(), (over, ports[1]), [0, 20, 50]);
+    let edge = format!("{}{ROUTE}", pool_over("pbx", (over, &ports), ""));
     let node = Node::with_users(&edge, "", &["alice"]);
     // Both have been probed by now, and are not to be out when it begins.
     node.wait_for(|node| states(node).iter().all(|(_, state)| state == "up"));
@@ -170,7 +176,7 @@ fn has(server: &Sipp, what: &str) {
 fn survives_in_time(signal: &str, step: Step) {
     let mut tries = Vec::new();
     for _ in 0..ATTEMPTS {
-        tries.push(survives(signal, step));
+        tries.push(survives(signal, step, Over::Udp));
         if tries.last().is_some_and(|took| *took < PROMISED) {
             return;
         }
@@ -216,6 +222,47 @@ fn a_server_killed_while_it_rings_loses_no_call() {
 #[test]
 fn a_server_frozen_while_it_rings_loses_no_call() {
     survives_in_time("-STOP", Step::AfterRinging);
+}
+
+#[test]
+fn a_server_whose_connection_breaks_loses_no_call() {
+    survives("-KILL", Step::AfterTrying, Over::Tcp);
+}
+
+#[test]
+fn servers_are_those_that_the_dns_names_and_change_with_it() {
+    let dns = Dns::start();
+    let held = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    let [one, two] = [0, 1].map(|at: usize| held[at].local_addr().expect("bound").port());
+    let service = "_sip._udp.farm.test";
+    dns.says(&[
+        (service, (10, 1, one, "one.farm.test")),
+        (service, (20, 1, two, "two.farm.test")),
+    ]);
+    let pool = format!(
+        "[[edge.pool]]\nname = \"pbx\"\npolicy = \"round-robin\"\nslow_start_s = 0\n{UNPROBED}\n\
+         targets = [{{ srv = \"farm.test\" }}]\n"
+    );
+    let more = format!("[dns]\nnameservers = [\"{}\"]\n", dns.address);
+    let node = Node::with_users(&format!("{pool}{ROUTE}"), &more, &["alice"]);
+    let mut alice = Phone::udp(&node, "alice");
+    let [mut first, mut second] = held.map(|socket| Phone::on(socket, node.address(), "ivr"));
+    node.wait_for(|node| states(node).len() == 2);
+    assert_eq!(
+        states(&node),
+        [
+            (format!("sip:one.farm.test:{one}"), "up".to_owned()),
+            (format!("sip:two.farm.test:{two}"), "up".to_owned())
+        ]
+    );
+    let mut call = alice.calls("8000");
+    is_served(&mut alice, &mut call, &mut first);
+    dns.says(&[(service, (10, 1, two, "two.farm.test"))]);
+    node.wait_for(|node| states(node).len() == 1);
+    let mut call = alice.calls("8001");
+    is_served(&mut alice, &mut call, &mut second);
+    first.hears_nothing(100);
+    is_over(&node, 2.0);
 }
 
 /// A node with alice, and phones that stand for the media servers of its pool; the first one is preferred.

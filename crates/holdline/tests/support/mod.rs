@@ -7,6 +7,7 @@
 #![allow(clippy::panic, reason = "this is how a test fails")]
 
 pub(crate) mod baresip;
+pub(crate) mod dns;
 pub(crate) mod hosts;
 pub(crate) mod message;
 pub(crate) mod node;

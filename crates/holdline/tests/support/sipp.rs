@@ -79,14 +79,13 @@ impl Sipp {
 
     /// Starts a media server at `port`, before any node: it answers probes and takes calls, with pauses (ms) before
     /// its 100, its 180 and its 200.
-    pub(crate) fn serves(folder: &Path, port: u16, pauses_ms: [u32; 3]) -> Sipp {
+    pub(crate) fn serves(folder: &Path, (over, port): (Over, u16), pauses_ms: [u32; 3]) -> Sipp {
         let pauses = pauses_ms.map(|pause_ms| pause_ms.to_string());
         let words = [
             ("BEFORE", pauses[0].as_str()),
             ("TRYING", pauses[1].as_str()),
             ("RINGING", pauses[2].as_str()),
         ];
-        let over = Over::Udp;
         let sipp = Sipp::start(folder, "server", (over, port), &words, None, 100_000);
         super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
         sipp
@@ -115,6 +114,11 @@ impl Sipp {
         let file = folder.join("scenario.xml");
         fs::write(&file, text).expect("written");
         let out = fs::File::create(folder.join("out")).expect("made");
+        // A media server stays for a whole test.
+        let timeout = match scenario {
+            "server" => "60s",
+            _ => "15s",
+        };
         let mut command = Command::new(program("sipp", "sip-tester"));
         command
             .current_dir(&folder)
@@ -128,7 +132,13 @@ impl Sipp {
             ])
             .args(["-t", over.option(), "-max_socket", "1000", "-nostdin"])
             .args(["-m", &count.to_string(), "-r", &count.max(10).to_string()])
-            .args(["-timeout", "15s", "-timeout_error", "-recv_timeout", "9000"])
+            .args([
+                "-timeout",
+                timeout,
+                "-timeout_error",
+                "-recv_timeout",
+                "9000",
+            ])
             .args(["-trace_err", "-error_file", "errors"])
             .args(["-trace_msg", "-message_file", "messages"])
             .args(remote.map(|remote| remote.to_string()))
