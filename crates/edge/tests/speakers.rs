@@ -537,3 +537,68 @@ fn times_that_ports_lacked_are_counted_once() {
     assert_eq!(rig.edge.counters().ports_lacking, 1);
     assert_eq!(sent.flow.local.to_string(), EDGE);
 }
+
+#[test]
+fn a_prack_that_repeats_the_offer_is_no_new_one() {
+    let mut rig = rig();
+    let sent = rig.invite(&invite());
+    rig.feed(
+        BOB,
+        &answer(&sent, 180, "b", &["Require: 100rel", "RSeq: 1"]),
+    );
+    rig.to(ALICE);
+    let prack = by_alice("PRACK", 2, "b", &sent);
+    rig.feed(ALICE, &with_sdp(&prack, &sdp("10.0.0.10", &[AUDIO])));
+    let prack = rig.to(BOB);
+    assert_eq!(relayed(&prack), relayed(&sent));
+    rig.feed(BOB, &answer(&prack, 200, "b", &[]));
+    rig.to(ALICE);
+    rig.feed(BOB, &answered(&sent, 200, "b", "10.0.0.20"));
+    assert_eq!(relayed(&rig.to(ALICE)).len(), 1);
+    assert!(is_told(&rig, 0, "10.0.0.10:4000", "192.0.2.10"));
+    assert!(is_told(&rig, 1, "10.0.0.20:6000", "192.0.2.20"));
+    hangs_up(&mut rig, "b", 3, &sent);
+    rig.forgets();
+}
+
+#[test]
+fn a_refused_answer_in_an_ack_opens_nothing() {
+    let mut rig = rig();
+    let sent = rig.invite(&request("INVITE", TO_BOB, VIA, &[]));
+    rig.feed(BOB, &answered(&sent, 200, "b", "10.0.0.20"));
+    rig.to(ALICE);
+    // It has a line more than the offer.
+    let lie = sdp("10.0.0.10", &[AUDIO, VIDEO]);
+    rig.feed(ALICE, &with_sdp(&by_alice("ACK", 1, "b", &sent), &lie));
+    assert_eq!(rig.to(BOB).body(), "");
+    assert_eq!(told(&rig, 0), None);
+    assert_eq!(rig.edge.counters().descriptions_refused, 1);
+    // The same ACK may still bring what fits.
+    let fits = sdp("10.0.0.10", &[AUDIO]);
+    rig.feed(ALICE, &with_sdp(&by_alice("ACK", 1, "b", &sent), &fits));
+    assert_eq!(relayed(&rig.to(BOB)).len(), 1);
+    assert!(is_told(&rig, 0, "10.0.0.10:4000", "192.0.2.10"));
+    hangs_up(&mut rig, "b", 2, &sent);
+    rig.forgets();
+}
+
+#[test]
+fn what_neither_offers_nor_answers_passes_as_it_is() {
+    let mut rig = rig();
+    let sent = established(&mut rig);
+    let commands = rig.users.media.commands.len();
+    let described = sdp("10.0.0.10", &[AUDIO]);
+    for (cseq, method) in [(2, "INFO"), (3, "OPTIONS"), (4, "MESSAGE")] {
+        rig.feed(
+            ALICE,
+            &with_sdp(&by_alice(method, cseq, "b", &sent), &described),
+        );
+        let asked = rig.to(BOB);
+        assert_eq!(asked.body(), described);
+        rig.feed(BOB, &with_sdp(&answer(&asked, 200, "b", &[]), &described));
+        assert_eq!(rig.to(ALICE).body(), described);
+    }
+    assert_eq!(rig.users.media.commands.len(), commands);
+    hangs_up(&mut rig, "b", 5, &sent);
+    rig.forgets();
+}

@@ -346,6 +346,8 @@ impl Proxy {
         let role = match request.method() {
             Some(Method::Ack | Method::Prack) if is_offered => Role::Answer,
             Some(Method::Ack) => Role::Repeat,
+            // What the INVITE offered was not answered yet, and cannot be offered anew.
+            Some(Method::Prack) if found.is_asked(sender, receiver) => Role::Repeat,
             _ => Role::Offer,
         };
         let word = Word {
