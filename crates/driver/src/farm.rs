@@ -118,16 +118,22 @@ impl Shared {
         let events = std::mem::take(inner.pools.events());
         let is_new =
             |event: &balancer::Event| event.from == State::Absent || event.to == State::Absent;
+        // The survey forgets the names of those that are gone, and learns those of new ones.
+        let names: Vec<Option<String>> = events
+            .iter()
+            .map(|event| inner.places.name(event.target))
+            .collect();
         if events.iter().any(is_new) {
             self.survey(inner);
         }
-        for event in events {
+        for (event, name) in events.into_iter().zip(names) {
             if event.to.is_dead() && event.from != State::Absent {
                 for inbox in &self.inboxes {
                     inbox.push(Item::TargetLost(event.target));
                 }
             }
-            let target = inner.places.name(event.target);
+            let name = name.or_else(|| inner.places.name(event.target));
+            let target = name.unwrap_or_else(|| format!("#{}", event.target.index()));
             let (from, to) = (event.from.as_str(), event.to.as_str());
             let reason = event.reason.to_string();
             if event.to.is_dead() {
@@ -173,9 +179,7 @@ impl Shared {
     pub(crate) fn reload_farm(&self, settings: &FarmSettings) {
         let key = settings::hash_key(self.cookie_secret);
         let reloaded = self.with_farm(|inner, now| {
-            let reloaded = inner.pools.reload(settings.of_balancer(key), now);
-            self.survey(inner);
-            reloaded
+            inner.pools.reload(settings.of_balancer(key), now)
         });
         if let Err(error) = reloaded {
             tracing::error!(%error, "the pools stay as they were");

@@ -60,6 +60,8 @@ pub(super) fn look_up_service(shared: &Arc<Shared>, tasks: &Tasks, id: LookupId,
                     .collect();
                 let ttl_s = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
                 inner.pools.set_records(now, id, &records, ttl_s);
+                shared.settle_farm(inner);
+                // A record may lead somewhere else without any change of state.
                 shared.survey(inner);
             }
             Err(error) => {

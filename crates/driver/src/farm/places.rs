@@ -94,12 +94,28 @@ impl Place {
             counts: Counts::default(),
         })
     }
+
+    /// Takes the addresses that its name leads to; gives whether it is somewhere else now.
+    fn takes(&mut self, found: &[(Transport, SocketAddr)]) -> bool {
+        let is_same = |known: &(Transport, SocketAddr)| found.contains(known);
+        let is_known = self.addresses.len() == found.len() && self.addresses.iter().all(is_same);
+        if found.is_empty() || is_known {
+            return false;
+        }
+        // Calls go on to the address that they went to, as long as it is one of the name's.
+        let current = self.addresses.first().copied().filter(|one| is_same(one));
+        let others = found.iter().copied().filter(|one| Some(*one) != current);
+        self.addresses = current.into_iter().chain(others).collect();
+        true
+    }
 }
 
 /// Where all targets are, by their small numbers.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     places: Vec<Option<Place>>,
+    /// When a name is to be looked up next, if there is one that is: this is asked for each call.
+    lookup_at: Option<Time>,
 }
 
 impl Places {
@@ -133,6 +149,7 @@ impl Places {
                 self.places[index] = place.map(|place| Place { counts, ..place });
             }
         }
+        self.plan_lookups();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -159,12 +176,8 @@ impl Places {
     }
 
     /// The name of a target, for people.
-    pub(super) fn name(&self, target: TargetId) -> String {
-        let place = self.of(target);
-        place.map_or_else(
-            || format!("#{}", target.index()),
-            |place| place.name.clone(),
-        )
+    pub(super) fn name(&self, target: TargetId) -> Option<String> {
+        self.of(target).map(|place| place.name.clone())
     }
 
     pub(super) fn counts(&self, target: TargetId) -> Counts {
@@ -195,12 +208,13 @@ impl Places {
 
     /// When a name is to be looked up next.
     pub(super) fn next(&self) -> Time {
+        self.lookup_at.unwrap_or(Time::MAX)
+    }
+
+    fn plan_lookups(&mut self) {
         let names = self.places.iter().flatten();
         let names = names.filter(|place| place.hop.is_some());
-        names
-            .map(|place| place.lookup_at)
-            .min()
-            .unwrap_or(Time::MAX)
+        self.lookup_at = names.map(|place| place.lookup_at).min();
     }
 
     /// Takes out a name that is to be looked up now.
@@ -208,7 +222,9 @@ impl Places {
         let mut places = self.places.iter_mut().flatten();
         let place = places.find(|place| place.hop.is_some() && place.lookup_at <= now)?;
         place.lookup_at = Time::MAX;
-        Some((place.target, place.hop.clone()?))
+        let taken = (place.target, place.hop.clone()?);
+        self.plan_lookups();
+        Some(taken)
     }
 
     /// What the look-up brought. Gives whether the target is somewhere else now. Nothing found changes nothing: the
@@ -227,16 +243,9 @@ impl Places {
             false => LOOKUP_INTERVAL_MS,
         };
         place.lookup_at = now.plus_ms(after_ms);
-        let is_same = |known: &(Transport, SocketAddr)| found.contains(known);
-        let is_known = place.addresses.len() == found.len() && place.addresses.iter().all(is_same);
-        if found.is_empty() || is_known {
-            return false;
-        }
-        // Calls go on to the address that they went to, as long as it is one of the name's.
-        let current = place.addresses.first().copied().filter(|one| is_same(one));
-        let others = found.iter().copied().filter(|one| Some(*one) != current);
-        place.addresses = current.into_iter().chain(others).collect();
-        true
+        let is_moved = place.takes(found);
+        self.plan_lookups();
+        is_moved
     }
 
     pub(super) fn addresses(&self) -> Addresses {

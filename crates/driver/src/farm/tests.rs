@@ -151,6 +151,32 @@ async fn a_reload_keeps_what_is_known_of_targets_that_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_and_goes_by_a_reload_is_told_by_its_name() {
+    let (one, two) = (Server::new(), Server::new());
+    let mut with_pool = settings();
+    with_pool.farm = pool(&[&one.uri]);
+    let (node, _folder) = start(with_pool.clone()).await;
+    let mut events = node.events();
+    with_pool.farm = pool(&[&two.uri]);
+    node.reload(with_pool);
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        if let Event::Target {
+            target, from, to, ..
+        } = events.recv().await.expect("an event")
+        {
+            assert!(from == "absent" || to == "absent", "{from} {to}");
+            told.push(target);
+        }
+    }
+    told.sort();
+    let mut both = [one.uri, two.uri];
+    both.sort();
+    assert_eq!(told, both);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_pools_is_not_woken() {
     let (node, _folder) = start(settings()).await;
     let turns = |node: &crate::Node| node.snapshot(0).turns;
