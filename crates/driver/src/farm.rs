@@ -4,6 +4,7 @@
 //! is due and hands probes to workers; what it decides is told by whoever caused it, at once: a target that is dead
 //! to all workers, every change to those who listen.
 
+mod load;
 mod lookup;
 mod places;
 mod settings;

@@ -516,6 +516,18 @@ impl Node {
         self.shared.set_wanted(name, pool, wanted)
     }
 
+    /// Takes in the load of a host, as its agent reports it, for all targets of this name; gives how many.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn report_load(
+        &self,
+        name: &str,
+        load: balancer::AgentLoad,
+    ) -> Result<usize, UnknownTarget> {
+        self.shared.report_load(name, load)
+    }
+
     /// Counts of the streams.
     pub fn stream_counters(&self) -> net::tcp::StreamCounters {
         self.streams.counters()

@@ -110,6 +110,11 @@ impl Place {
     }
 }
 
+/// Whether who wrote `name` means the target that is called `target`: its whole name, or what comes after `sip:`.
+pub(super) fn is_meant(name: &str, target: &str) -> bool {
+    target == name || target.strip_prefix("sip:") == Some(name)
+}
+
 /// Where all targets are, by their small numbers.
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -178,6 +183,19 @@ impl Places {
     /// The name of a target, for people.
     pub(super) fn name(&self, target: TargetId) -> Option<String> {
         self.of(target).map(|place| place.name.clone())
+    }
+
+    /// The targets that who wrote `name` means.
+    pub(super) fn named(&self, name: &str) -> Vec<TargetId> {
+        let places = self.places.iter().flatten();
+        let meant = places.filter(|place| is_meant(name, &place.name));
+        meant.map(|place| place.target).collect()
+    }
+
+    /// The names that there are.
+    pub(super) fn names(&self) -> Vec<String> {
+        let places = self.places.iter().flatten();
+        places.map(|place| place.name.clone()).collect()
     }
 
     pub(super) fn counts(&self, target: TargetId) -> Counts {

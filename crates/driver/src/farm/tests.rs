@@ -186,3 +186,27 @@ async fn a_node_without_pools_is_not_woken() {
     assert!(turns(&node) - before <= 4);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agents_report_reaches_the_target_that_it_names_and_no_other() {
+    let (one, two) = (Server::new(), Server::new());
+    let mut with_pool = settings();
+    with_pool.farm = pool(&[&one.uri, &two.uri]);
+    with_pool.farm.pools[0].health.probe_interval_ms = 0;
+    let (node, _folder) = start(with_pool).await;
+    let load = balancer::AgentLoad {
+        cpu_permille: Some(420),
+        ..balancer::AgentLoad::default()
+    };
+    let bare = one.uri.strip_prefix("sip:").expect("a URI");
+    assert_eq!(node.report_load(bare, load), Ok(1));
+    let unknown = node.report_load("sip:192.0.2.1", load);
+    assert_eq!(unknown.expect_err("no such target").known.len(), 2);
+    let agents: Vec<_> = node.farm().pools[0]
+        .targets
+        .iter()
+        .map(|target| target.status.agent.map(|(load, _)| load))
+        .collect();
+    assert_eq!(agents, [Some(load), None]);
+    node.stop().await;
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use balancer::{Counters, PoolStatus, TargetId, TargetStatus, Wanted};
 
 use super::Inner;
+use super::places::is_meant;
 use crate::shared::Shared;
 
 /// All pools now.
@@ -66,11 +67,6 @@ fn word(policy: balancer::Policy) -> &'static str {
     }
 }
 
-/// Whether an operator who wrote `name` means the target of this status: its whole name, or what comes after `sip:`.
-fn is_meant(name: &str, status: &TargetStatus) -> bool {
-    status.name == name || status.name.strip_prefix("sip:") == Some(name)
-}
-
 impl Inner {
     fn view(&self, pool: PoolStatus) -> PoolView {
         let target = |status: TargetStatus| {
@@ -119,7 +115,7 @@ impl Shared {
             let mut meant: Vec<(TargetId, &str)> = Vec::new();
             let mut known: Vec<String> = Vec::new();
             for status in of_pool {
-                if is_meant(name, status) && meant.iter().all(|(id, _)| *id != status.id) {
+                if is_meant(name, &status.name) && meant.iter().all(|(id, _)| *id != status.id) {
                     meant.push((status.id, &status.name));
                 }
                 if !known.contains(&status.name) {
