@@ -6,12 +6,18 @@ use std::str::FromStr;
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
 
+/// Where agents post their reports.
+pub(crate) const AGENT_PATH: &str = agent::REPORT_PATH;
+
 /// Who may speak to the API.
 #[derive(Clone, Default)]
 pub struct Access {
     /// What a client presents as `Authorization: Bearer`; none lets everyone
     /// in who can reach the socket.
     pub token: Option<String>,
+    /// What an agent may present in its place, to report a load and for
+    /// nothing else.
+    pub agent_token: Option<String>,
     /// Host names under which the API is reached, beside addresses and
     /// `localhost`, in small letters.
     pub hosts: Vec<String>,
@@ -19,9 +25,10 @@ pub struct Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token = self.token.as_ref().map(|_| "***");
+        let hidden = |token: &Option<String>| token.as_ref().map(|_| "***");
         f.debug_struct("Access")
-            .field("token", &token)
+            .field("token", &hidden(&self.token))
+            .field("agent_token", &hidden(&self.agent_token))
             .field("hosts", &self.hosts)
             .finish()
     }
@@ -36,13 +43,15 @@ pub(crate) enum Denied {
     Origin,
     /// No token, or a wrong one.
     Token,
+    /// The token of agents, for what these may not do.
+    AgentOnly,
 }
 
 impl Denied {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Denied::Host => StatusCode::MISDIRECTED_REQUEST,
-            Denied::Origin => StatusCode::FORBIDDEN,
+            Denied::Origin | Denied::AgentOnly => StatusCode::FORBIDDEN,
             Denied::Token => StatusCode::UNAUTHORIZED,
         }
     }
@@ -56,6 +65,9 @@ impl Denied {
                 "requests of web pages are not taken; use a client without an Origin header"
             }
             Denied::Token => "send the token of [admin] as `Authorization: Bearer TOKEN`",
+            Denied::AgentOnly => {
+                "the agents' token is for POST /api/agent only; send the token of [admin]"
+            }
         }
     }
 }
@@ -96,9 +108,13 @@ impl Access {
             .and_then(|value| value.as_bytes().split_at_checked(7))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
             .map(|(_, given)| given);
-        match given {
-            Some(given) if same(given, token.as_bytes()) => Ok(()),
-            _ => Err(Denied::Token),
+        let is = |token: &str| given.is_some_and(|given| same(given, token.as_bytes()));
+        let is_report = *method == Method::POST && path == AGENT_PATH;
+        match (is(token), self.agent_token.as_deref().is_some_and(is)) {
+            (true, _) => Ok(()),
+            (false, true) if is_report => Ok(()),
+            (false, true) => Err(Denied::AgentOnly),
+            (false, false) => Err(Denied::Token),
         }
     }
 

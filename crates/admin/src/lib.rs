@@ -7,7 +7,8 @@
 //! bearer token where one is configured.
 //!
 //! Not attempted: TLS (a reverse proxy does it), roles (who may speak to the
-//! API may do everything), a user interface.
+//! API may do everything, but for agents, who have a token of their own and
+//! only report), a user interface.
 
 mod guard;
 mod media;

@@ -33,6 +33,8 @@ pub trait Platform: Send + Sync + 'static {
     fn pools(&self) -> Answer<'_, Vec<PoolStatus>>;
     /// Has a media server drained, taken out, or taken back.
     fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged>;
+    /// Takes in the load of a media server's host.
+    fn report_load(&self, report: agent::Report) -> Answer<'_, ()>;
     /// Users, ordered by address of record.
     fn users(&self, query: Query) -> Answer<'_, Page<User>>;
     /// Adds a user; the node knows him when this returns.
@@ -63,7 +65,7 @@ pub trait Platform: Send + Sync + 'static {
 pub enum Refusal {
     /// There is no such thing.
     NotFound {
-        /// `user`, `domain`.
+        /// `user`, `domain`, `target`.
         kind: &'static str,
         /// Its name.
         name: String,

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
-use crate::guard::Access;
+use crate::guard::{AGENT_PATH, Access};
 use crate::metrics;
 use crate::model::{Credential, Event, Health, NewUser, Query, Stamped, UserImport};
 use crate::platform::{Platform, Refusal};
@@ -87,6 +87,7 @@ fn router(api: Api) -> Router {
         .route("/api/calls", get(calls))
         .route("/api/pools", get(pools))
         .route("/api/targets/{target}/{verb}", post(order_target))
+        .route(AGENT_PATH, post(report_load))
         .route("/api/users", get(users).post(add_user))
         .route("/api/users/import", post(import_users))
         .route("/api/users/{aor}", delete(delete_user))
@@ -286,6 +287,13 @@ async fn order_target(
         pool: of.pool,
     };
     answered(api.platform.order_target(order).await)
+}
+
+async fn report_load(State(api): State<Api>, body: Bytes) -> Response {
+    match agent::Report::parse(&body) {
+        Ok(report) => done(api.platform.report_load(report).await, StatusCode::OK),
+        Err(fault) => error(StatusCode::BAD_REQUEST, "body", &fault.to_string()),
+    }
 }
 
 async fn users(State(api): State<Api>, UrlQuery(paging): UrlQuery<Paging>) -> Response {

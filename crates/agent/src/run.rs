@@ -72,7 +72,11 @@ pub enum Notice {
 }
 
 impl Options {
-    fn check(&self) -> Result<(), Error> {
+    /// Judges them before anything begins.
+    ///
+    /// # Errors
+    /// What [`run`] would refuse.
+    pub fn check(&self) -> Result<(), Error> {
         if self.target.is_empty() {
             return Err(Error::NoTarget);
         }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agent;
 mod books;
 mod check;
 mod demo;
@@ -31,6 +32,8 @@ pub const TOKEN_VARIABLE: &str = "HOLDLINE_TOKEN";
 
 /// Exit status when a command could not do what it was asked to.
 pub const EXIT_FAILED: u8 = 1;
+/// Exit status when the command line is wrong.
+pub const EXIT_USAGE: u8 = 2;
 /// Exit status when the configuration is bad (EX_CONFIG of sysexits), so that
 /// a supervisor need not try again.
 pub const EXIT_CONFIG: u8 = 78;
@@ -67,10 +70,10 @@ enum Verb {
     Drain(show::Drain),
     /// Let a running node read its configuration again
     Reload(show::Reload),
+    /// Report the load of a media server's host, this one, to the edges
+    Agent(agent::Agent),
     #[command(hide = true)]
     Switchover(Later),
-    #[command(hide = true)]
-    Agent(Later),
     #[command(hide = true)]
     Load(Later),
     #[command(hide = true)]
@@ -236,6 +239,8 @@ pub enum Failure {
     Client(ClientError),
     /// The store's users or domains are not as the command needs them.
     Refused(Refusal),
+    /// The agent cannot begin.
+    Agent(::agent::Error),
     /// The admin URL is none.
     AdminUrl {
         /// As given.
@@ -280,6 +285,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Failure::NoConfig | Failure::Config(_) => EXIT_CONFIG,
+            Failure::Agent(_) => EXIT_USAGE,
             _ => EXIT_FAILED,
         })
     }
@@ -299,6 +305,7 @@ impl std::fmt::Display for Failure {
             Failure::Start(error) => write!(f, "{error}"),
             Failure::Client(error) => write!(f, "{error}"),
             Failure::Refused(refusal) => write!(f, "{refusal}"),
+            Failure::Agent(error) => write!(f, "{error}"),
             Failure::AdminUrl { url } => {
                 write!(
                     f,
@@ -412,8 +419,8 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Domain(domain) => domain.run(out),
         Verb::Drain(drain) => drain.run(out),
         Verb::Reload(reload) => reload.run(out),
+        Verb::Agent(agent) => agent.run(),
         Verb::Switchover(_) => later("switchover", "one node has nobody to hand over to"),
-        Verb::Agent(_) => later("agent", "there is no pool to report a load to"),
         Verb::Load(_) => later("load", "use SIPp meanwhile"),
         Verb::Lab(_) => later("lab", "there is no cluster to try"),
     }

@@ -266,6 +266,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// What a client has to present; demanded when `listen` is not loopback.
     pub token: Option<Token>,
+    /// What an agent presents in its place, to report a load and for nothing else.
+    pub agent_token: Option<Token>,
     /// Names under which the API is reached, beside addresses and
     /// `localhost`; any other Host is refused.
     pub hosts: Vec<Domain>,

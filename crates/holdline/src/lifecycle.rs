@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::Config;
+use crate::config::{Config, Token};
 use crate::logging::Logging;
 use crate::settings::cookie_secret;
 use crate::supervisor::{Told, tell};
@@ -191,12 +191,10 @@ impl Running {
         let listener = TcpListener::bind(address).await.map_err(admin_error)?;
         let admin = listener.local_addr().map_err(admin_error)?;
         let store = open_store(&config).await?;
+        let text = |token: &Option<Token>| token.as_ref().map(|token| token.reveal().to_owned());
         let access = Access {
-            token: config
-                .admin
-                .token
-                .as_ref()
-                .map(|token| token.reveal().to_owned()),
+            token: text(&config.admin.token),
+            agent_token: text(&config.admin.agent_token),
             hosts: config.admin.hosts.iter().map(ToString::to_string).collect(),
         };
         let name = config.node.name.clone();

@@ -4,7 +4,7 @@ use admin::{
     AgentStatus, MetricFamily, MetricKind, PoolStatus, Refusal, Sample, TargetOrder, TargetStatus,
     TargetVerb, TargetsChanged,
 };
-use balancer::{State, Wanted};
+use balancer::{AgentLoad, State, Wanted};
 use driver::{FarmView, Node, PoolView, Snapshot, TargetView};
 
 use crate::metrics::Row;
@@ -76,6 +76,23 @@ pub(crate) fn order(node: &Node, order: &TargetOrder) -> Result<TargetsChanged, 
                 true => "`holdline status` shows the pools there are".to_owned(),
                 false => format!("there are {}", unknown.known.join(", ")),
             },
+        }),
+    }
+}
+
+/// Takes in the load of a media server's host.
+pub(crate) fn report_load(node: &Node, report: agent::Report) -> Result<(), Refusal> {
+    let load = AgentLoad {
+        cpu_permille: report.cpu_permille,
+        memory_permille: report.memory_permille,
+        disk_permille: report.disk_permille,
+        calls: report.calls,
+    };
+    match node.report_load(&report.target, load) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Refusal::NotFound {
+            kind: "target",
+            name: report.target,
         }),
     }
 }

@@ -384,6 +384,10 @@ impl Platform for Wired {
         Box::pin(async move { pools::order(&*self.node()?, &order) })
     }
 
+    fn report_load(&self, report: agent::Report) -> Answer<'_, ()> {
+        Box::pin(async move { pools::report_load(&*self.node()?, report) })
+    }
+
     fn users(&self, query: Query) -> Answer<'_, Page<User>> {
         Box::pin(async move { self.directory.users(&query).await })
     }

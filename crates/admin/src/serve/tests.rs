@@ -77,6 +77,15 @@ impl Platform for Fake {
             targets: vec![format!("{verb} {target} {}", pool.unwrap_or_default())],
         }))
     }
+    fn report_load(&self, report: agent::Report) -> Answer<'_, ()> {
+        ready(match report.target.as_str() {
+            "pbx1" => Ok(()),
+            _ => Err(Refusal::NotFound {
+                kind: "target",
+                name: report.target,
+            }),
+        })
+    }
     fn users(&self, _: Query) -> Answer<'_, Page<User>> {
         let users = self.users.lock().expect("no test panics with it");
         let items = users
@@ -186,6 +195,7 @@ impl Node {
         });
         let access = Access {
             token: token.map(str::to_owned),
+            agent_token: token.map(|token| format!("agents-{token}")),
             hosts: vec!["admin.example.org".into()],
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -368,6 +378,43 @@ async fn a_token_is_demanded_everywhere_but_for_health() {
         "{text}"
     );
     assert_eq!(node.ask("GET /healthz HTTP/1.1", "").await.0, 200);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn an_agent_reports_with_its_own_token_and_may_do_nothing_else() {
+    let node = Node::start(Some("0123456789abcdef")).await;
+    let head =
+        |request: &str, token: &str| format!("{request} HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let post = |token| head("POST /api/agent", token);
+    let (all, agents) = ("0123456789abcdef", "agents-0123456789abcdef");
+    let report = r#"{"target":"pbx1","cpu_permille":420}"#;
+    for token in [all, agents] {
+        assert_eq!(node.ask(&post(token), report).await.0, 200);
+    }
+    let (status, text) = node.ask(&post(agents), r#"{"target":"pbx2"}"#).await;
+    assert!(status == 404 && text.contains("no target pbx2"), "{text}");
+    for malformed in ["", "{}", r#"{"target":"pbx1","cpu_permille":1001}"#] {
+        assert_eq!(
+            node.ask(&post(agents), malformed).await.0,
+            400,
+            "{malformed}"
+        );
+    }
+    assert_eq!(node.ask("POST /api/agent HTTP/1.1", report).await.0, 401);
+    assert_eq!(
+        node.ask(&post("agents-0123456789abcdeX"), report).await.0,
+        401
+    );
+    for request in [
+        "GET /api/agent",
+        "GET /metrics",
+        "POST /api/drain",
+        "POST /api/targets/pbx1/disable",
+    ] {
+        let (status, text) = node.ask(&head(request, agents), "").await;
+        assert!(status == 403 && text.contains("agents' token"), "{text}");
+    }
     node.end().await;
 }
 

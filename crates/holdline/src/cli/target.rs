@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use admin::{PoolStatus, TargetStatus, TargetVerb, TargetsChanged};
+use admin::{AgentStatus, PoolStatus, TargetStatus, TargetVerb, TargetsChanged};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -117,28 +117,41 @@ pub(crate) fn print(pools: &[PoolStatus], out: &mut impl Write) -> std::io::Resu
         let head = [
             "TARGET", "STATE", "FOR", "CALLS", "PICKS", "FAILED", "PROBE", "LOAD", "WHY",
         ];
-        table(out, &head, pool.targets.iter().map(row).collect())?;
+        let by_load = pool.policy == "load";
+        let rows = pool.targets.iter().map(|target| row(target, by_load));
+        table(out, &head, rows.collect())?;
     }
     Ok(())
 }
 
-fn row(target: &TargetStatus) -> Vec<String> {
+/// `cpu 42 % mem 31 % 12 calls, 0s ago`; where the pool goes by load, how far that is believed if not wholly.
+fn load(agent: &AgentStatus, by_load: bool) -> String {
+    let figures = [
+        ("cpu", agent.cpu_permille),
+        ("mem", agent.memory_permille),
+        ("disk", agent.disk_permille),
+    ];
+    let figures = figures.into_iter();
+    let mut told: Vec<String> = figures
+        .filter_map(|(what, permille)| Some(format!("{what} {} %", permille? / 10)))
+        .collect();
+    told.extend(agent.calls.map(|calls| format!("{calls} calls")));
+    let trust = match agent.trust_permille {
+        permille if permille >= 1_000 || !by_load => String::new(),
+        permille => format!(", trust {} %", permille / 10),
+    };
+    let age = span(agent.age_ms / 1_000);
+    format!("{}, {age} ago{trust}", told.join(" "))
+}
+
+fn row(target: &TargetStatus, by_load: bool) -> Vec<String> {
     let limit = target.limit;
     let state = match target.state.as_str() {
         "warming" => format!("warming ({} %)", target.share_permille / 10),
         state => state.to_owned(),
     };
-    let load = target.agent.as_ref().map_or(String::new(), |agent| {
-        let figures = [
-            ("cpu", agent.cpu_permille),
-            ("mem", agent.memory_permille),
-            ("disk", agent.disk_permille),
-        ];
-        let told = figures
-            .into_iter()
-            .filter_map(|(what, permille)| Some(format!("{what} {} %", permille? / 10)));
-        told.collect::<Vec<_>>().join(" ")
-    });
+    let agent = target.agent.as_ref();
+    let load = agent.map_or(String::new(), |agent| load(agent, by_load));
     let mut why = target.reason.clone();
     if target.address.is_none() {
         why.push_str("; its name leads nowhere");
@@ -166,6 +179,28 @@ fn row(target: &TargetStatus) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_has_its_age_and_how_far_it_is_believed() {
+        let agent = AgentStatus {
+            cpu_permille: Some(425),
+            memory_permille: None,
+            disk_permille: Some(3),
+            calls: Some(12),
+            age_ms: 12_900,
+            trust_permille: 630,
+        };
+        assert_eq!(
+            load(&agent, true),
+            "cpu 42 % disk 0 % 12 calls, 12s ago, trust 63 %"
+        );
+        assert_eq!(load(&agent, false), "cpu 42 % disk 0 % 12 calls, 12s ago");
+        let fresh = AgentStatus {
+            trust_permille: 1_000,
+            ..agent
+        };
+        assert!(load(&fresh, true).ends_with(" ago"));
+    }
 
     #[test]
     fn a_pool_is_a_table_with_states_and_reasons() {

@@ -34,7 +34,10 @@ const LATER: &[(&str, &str)] = &[
     ),
     ("edge.tls", "remove the section: listeners are udp or tcp"),
     ("pbx", "remove the section: there is no media server yet"),
-    ("agent", "remove the section: there is no load report yet"),
+    (
+        "agent",
+        "remove the section: `holdline agent` is told everything on its command line",
+    ),
 ];
 
 /// The shortest admin token, in bytes.
@@ -427,12 +430,13 @@ fn admin(mut section: Section<'_>) -> Admin {
     let listen = section.text("listen", "127.0.0.1:8060", WANTED, |text| {
         text.parse::<SocketAddr>().map_err(|_| WANTED.to_owned())
     });
-    let token = section.text("token", "", TOKEN_WANTED, token);
+    let own = section.text("token", "", TOKEN_WANTED, token);
+    let agents = section.text("agent_token", "", TOKEN_WANTED, token);
     let hosts = values(section.list("hosts", &[], DOMAIN_WANTED, Domain::parse));
     let open = listen
         .as_ref()
         .filter(|listen| !listen.value.ip().is_loopback());
-    if let (Some(listen), None) = (open, &token) {
+    if let (Some(listen), None) = (open, &own) {
         let what = format!(
             "{} can be reached from other machines without a password",
             listen.value
@@ -440,10 +444,23 @@ fn admin(mut section: Section<'_>) -> Admin {
         let want = "add `token = \"...\"` to [admin], or listen on 127.0.0.1";
         section.contradiction("listen", listen.span.clone(), what, want);
     }
+    match (&own, &agents) {
+        (None, Some(agents)) => {
+            let what = "without `token` anybody may report, and do everything else";
+            let want = "add `token = \"...\"` to [admin], or remove it";
+            section.contradiction("agent_token", agents.span.clone(), what, want);
+        }
+        (Some(own), Some(agents)) if own.value == agents.value => {
+            let what = "the same as `token`: agents could do everything";
+            section.contradiction("agent_token", agents.span.clone(), what, "write another");
+        }
+        _ => {}
+    }
     section.finish();
     Admin {
         listen: listen.map_or(default, |placed| placed.value),
-        token: token.map(|placed| placed.value),
+        token: own.map(|placed| placed.value),
+        agent_token: agents.map(|placed| placed.value),
         hosts,
     }
 }
