@@ -73,6 +73,19 @@ impl Baresip {
         Baresip::launch(folder, user, (&config, &modules), &account)
     }
 
+    /// Starts one that is a media server: it registers nowhere, and answers every call to `user` that comes
+    /// to `port`.
+    pub(crate) fn serves(folder: &Path, user: &str, port: u16) -> Baresip {
+        let tone = write_tone(folder, user, 500.0);
+        let config = format!(
+            "sip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\ncall_max_calls 100\n\
+             audio_source aufile,{}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\n",
+            tone.display()
+        );
+        let account = format!("<sip:{user}@127.0.0.1:{port}>;regint=0;answermode=auto\n");
+        Baresip::launch(folder, user, (&config, &["aubridge", "aufile"]), &account)
+    }
+
     fn launch(
         folder: &Path,
         user: &str,

@@ -304,6 +304,29 @@ impl Phone {
         answer
     }
 
+    /// Waits for the 200, whatever rings before it, acknowledges it, and knows the other side from then on.
+    pub(crate) fn is_connected(&mut self, dialog: &mut Dialog) -> Message {
+        loop {
+            let answer = self.receive();
+            match answer.status() {
+                100..200 => {}
+                200 => {
+                    dialog.learn(&answer);
+                    self.acknowledges(dialog);
+                    return answer;
+                }
+                _ => panic!("{}: {answer:?}", self.user),
+            }
+        }
+    }
+
+    /// Ends a call whose other side is no phone of the test's.
+    pub(crate) fn hangs_up(&mut self, dialog: &mut Dialog) {
+        let bye = self.within(dialog, "BYE", "", "");
+        self.send(&bye);
+        self.response(200);
+    }
+
     /// Sends the ACK of a 2xx.
     pub(crate) fn acknowledges(&mut self, dialog: &mut Dialog) {
         let ack = self.within(dialog, "ACK", "", "");
