@@ -1,6 +1,6 @@
 //! Files that people upload: MP3, AAC in MP4, FLAC, Vorbis and Opus in Ogg, WAVE and AIFF, to one channel at one of our rates.
 //!
-//! By symphonia, but for Opus, whose packets it finds and [`opus`](crate::opus) decodes. It is work for a thread that may take its time, and
+//! By symphonia, but for Opus, whose packets it finds and [`opus`] decodes. It is work for a thread that may take its time, and
 //! it allocates; what is kept for playing is the result.
 
 use crate::resample::convert;
@@ -56,10 +56,12 @@ pub fn decode(file: Vec<u8>, rate: SampleRate, seconds_max: u32) -> Result<Vec<i
             break;
         }
     }
-    if sound.samples.is_empty() {
-        return Err(Error::NoSound);
+    // Less than a sample of our rate is none either.
+    let sound = convert(&sound.samples, sound.hz, rate);
+    match sound.is_empty() {
+        true => Err(Error::NoSound),
+        false => Ok(sound),
     }
-    Ok(convert(&sound.samples, sound.hz, rate))
 }
 
 /// What was decoded so far, one channel.
