@@ -182,7 +182,10 @@ mod tests {
 
     #[test]
     fn the_calls_are_from_a_command_a_url_or_nowhere() {
-        let calls = |line: &str| options(line).ok().expect("good").calls;
+        let calls = |line: &str| {
+            let calls = options(line).map(|options| options.calls);
+            calls.expect("good")
+        };
         assert_eq!(calls(""), CallsSource::Edges);
         assert_eq!(
             calls("--calls-command count --calls-line total"),
@@ -210,10 +213,8 @@ mod tests {
         assert!(edge.contains("http://HOST:PORT"), "{edge}");
         let often = refusal("--interval-ms 10");
         assert!(often.contains("100 ms"), "{often}");
-        assert_eq!(
-            options("").ok().expect("good").interval,
-            Duration::from_secs(1)
-        );
+        let usual = options("").map(|options| options.interval);
+        assert_eq!(usual, Ok(Duration::from_secs(1)));
     }
 
     #[test]
