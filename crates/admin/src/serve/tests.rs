@@ -490,3 +490,20 @@ fn a_password_is_not_in_debug_output() {
     };
     assert!(!format!("{user:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn pools_are_listed_and_an_order_names_target_verb_and_pool() {
+    let node = Node::start(None).await;
+    let (status, text) = node.ask("GET /api/pools HTTP/1.1", "").await;
+    assert_eq!(status, 200);
+    assert!(text.contains(r#""pool":"pbx""#), "{text}");
+    let path = "/api/targets/sip%3A10.0.0.30%3A5060";
+    let order = format!("POST {path}/drain?pool=pbx HTTP/1.1");
+    let (status, text) = node.ask(&order, "").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("drain sip:10.0.0.30:5060 pbx"), "{text}");
+    let (status, text) = node.ask(&format!("POST {path}/kick HTTP/1.1"), "").await;
+    assert_eq!(status, 422);
+    assert!(text.contains("drain, undrain, disable or enable"), "{text}");
+    node.end().await;
+}
