@@ -602,3 +602,55 @@ fn what_neither_offers_nor_answers_passes_as_it_is() {
     hangs_up(&mut rig, "b", 5, &sent);
     rig.forgets();
 }
+
+#[test]
+fn a_request_that_was_forked_before_us_has_its_media_for_each_branch() {
+    for first_ends in ["486", "bye"] {
+        let mut rig = rig();
+        rig.bind("carol", "sip:carol@192.0.2.30:5060", 1_000, None, "");
+        let at_bob = rig.invite(&invite());
+        let via = "192.0.2.10:5060;branch=z9hG4bK-a2";
+        // A Via that looks like one of ours makes no spiral of it.
+        let ours = format!("Via: SIP/2.0/UDP {EDGE};branch=z9hG4bK{:032x}", 7);
+        let other = request("INVITE", "sip:carol@example.org", via, &[&ours]);
+        rig.feed(ALICE, &with_sdp(&other, &sdp("10.0.0.10", &[AUDIO])));
+        assert_eq!(rig.to(ALICE).status(), 100);
+        let at_carol = rig.to(CAROL);
+        assert_ne!(relayed(&at_bob), relayed(&at_carol));
+        assert_eq!((rig.users.media.in_use(), rig.edge.calls().len()), (4, 2));
+        rig.feed(CAROL, &answered(&at_carol, 200, "c", "10.0.0.30"));
+        assert_eq!(relayed(&rig.to(ALICE)).len(), 1);
+        if first_ends == "486" {
+            rig.feed(BOB, &answer(&at_bob, 486, "b", &[]));
+        } else {
+            rig.feed(BOB, &answered(&at_bob, 200, "b", "10.0.0.20"));
+            hangs_up(&mut rig, "b", 2, &at_bob);
+        }
+        rig.take();
+        assert_eq!((rig.users.media.in_use(), rig.edge.calls().len()), (2, 1));
+        let moved = sdp("10.0.0.11", &["audio 4100 RTP/AVP 0"]);
+        let update = by_alice("UPDATE", 3, "c", &at_carol);
+        rig.feed(ALICE, &with_sdp(&update, &moved));
+        let update = rig.to(BOB);
+        rig.feed(BOB, &answered(&update, 200, "c", "10.0.0.30"));
+        assert!(is_told(&rig, 0, "10.0.0.11:4100", "192.0.2.10"));
+        hangs_up(&mut rig, "c", 4, &at_carol);
+        rig.forgets();
+    }
+}
+
+#[test]
+fn no_more_calls_with_one_call_id_are_taken_than_can_be_told_apart() {
+    let mut rig = rig();
+    for number in 0..17 {
+        let via = format!("192.0.2.10:5060;branch=z9hG4bK-n{number}");
+        let again = request("INVITE", TO_BOB, &via, &[]);
+        rig.feed(ALICE, &with_sdp(&again, &sdp("10.0.0.10", &[AUDIO])));
+    }
+    let refused = rig.take();
+    assert_eq!(refused.last().map(Sip::status), Some(503));
+    assert_eq!((rig.users.media.in_use(), rig.edge.calls().len()), (32, 16));
+    rig.wait(40_000);
+    rig.take();
+    rig.forgets();
+}

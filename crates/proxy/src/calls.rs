@@ -24,6 +24,9 @@ const TEXT_BYTES_MAX: usize = 512;
 /// beyond them counts for nothing.
 const DIALOGS_MAX: usize = 16;
 
+/// Most calls at one time with the same Call-ID and caller's tag: a request that was forked before us.
+const SAME_MAX: usize = 16;
+
 /// In how many parts the table is swept, one at a time.
 const SWEEP_PARTS: usize = 64;
 
@@ -79,6 +82,16 @@ impl Clone for Dialogs {
     fn clone(&self) -> Dialogs {
         Dialogs::default()
     }
+}
+
+/// A call that an in-dialog request may belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) call: Id,
+    /// Whether the request would be its caller's.
+    pub(crate) is_callers: bool,
+    /// What stands for its callee's tag.
+    pub(crate) tag: u64,
 }
 
 /// What a BYE has ended.
@@ -186,8 +199,7 @@ impl Calls {
         self.calls.get_mut(id)
     }
 
-    /// Notes a call. `None` if it is there already, as when its INVITE comes round a second time (a
-    /// spiral), or if the table is full.
+    /// Notes a call. `None` if the table is full, or there are too many with this Call-ID and tag.
     pub fn start(
         &mut self,
         now: Time,
@@ -197,10 +209,7 @@ impl Calls {
         to: &[u8],
     ) -> Option<Id> {
         let hash = self.hash(call_id, tag);
-        if self.find_hash(hash).is_some() {
-            return None;
-        }
-        if self.calls.len() >= CALLS_MAX {
+        if self.calls.len() >= CALLS_MAX || self.same(hash).count() >= SAME_MAX {
             self.untracked += 1;
             return None;
         }
@@ -218,33 +227,39 @@ impl Calls {
 
     /// The call that an in-dialog request belongs to, by the tag of either end.
     pub fn find(&self, call_id: &[u8], one_tag: &[u8], other_tag: &[u8]) -> Option<Id> {
-        self.find_end(call_id, one_tag, other_tag).map(|(id, _)| id)
+        let mut ends = self.ends(call_id, one_tag, other_tag);
+        ends.next().map(|end| end.call)
     }
 
-    /// The same, and what stands for the tag of its callee.
+    /// The call of a dialog that was answered and is not over, and what stands for the tag of its callee.
     pub(crate) fn find_dialog(
         &self,
         call_id: &[u8],
         from_tag: &[u8],
         to_tag: &[u8],
     ) -> Option<(Id, u64)> {
-        let (id, is_callers) = self.find_end(call_id, from_tag, to_tag)?;
-        let tag = if is_callers { to_tag } else { from_tag };
-        Some((id, self.key(call_id, tag)))
+        let mut ends = self.ends(call_id, from_tag, to_tag);
+        let found = ends.find(|end| self.dialogs(end.call).any(|tag| tag == end.tag))?;
+        Some((found.call, found.tag))
     }
 
-    /// The call that an in-dialog request belongs to, and whether the first tag is that of its caller.
-    pub(crate) fn find_end(
+    /// The calls that an in-dialog request may belong to.
+    pub(crate) fn ends(
         &self,
         call_id: &[u8],
-        one_tag: &[u8],
-        other_tag: &[u8],
-    ) -> Option<(Id, bool)> {
-        let callers = self.find_hash(self.hash(call_id, one_tag));
-        let callees = || self.find_hash(self.hash(call_id, other_tag));
-        callers
-            .map(|id| (id, true))
-            .or_else(|| callees().map(|id| (id, false)))
+        from_tag: &[u8],
+        to_tag: &[u8],
+    ) -> impl Iterator<Item = End> {
+        let (from, to) = (self.key(call_id, from_tag), self.key(call_id, to_tag));
+        let end = |is_callers: bool, tag: u64| {
+            move |call| End {
+                call,
+                is_callers,
+                tag,
+            }
+        };
+        let by_caller = self.same(from).map(end(true, to));
+        by_caller.chain(self.same(to).map(end(false, from)))
     }
 
     /// A number that stands for a tag of a call.
@@ -312,7 +327,7 @@ impl Calls {
 
     /// Whether there is a call with this Call-ID and caller's tag.
     pub fn is_known(&self, call_id: &[u8], tag: &[u8]) -> bool {
-        self.find_hash(self.hash(call_id, tag)).is_some()
+        self.same(self.hash(call_id, tag)).next().is_some()
     }
 
     /// Takes a call out.
@@ -329,12 +344,9 @@ impl Calls {
         }
     }
 
-    fn find_hash(&self, hash: u64) -> Option<Id> {
-        self.by_hash
-            .find(hash, |id| {
-                self.calls.get(*id).is_some_and(|call| call.hash == hash)
-            })
-            .copied()
+    fn same(&self, hash: u64) -> impl Iterator<Item = Id> {
+        let ids = self.by_hash.iter_hash(hash).copied();
+        ids.filter(move |id| self.calls.get(*id).is_some_and(|call| call.hash == hash))
     }
 
     fn hash(&self, call_id: &[u8], tag: &[u8]) -> u64 {

@@ -46,7 +46,7 @@ impl Refusal {
 }
 
 /// Ports or commands are used up: the caller may come again.
-const NO_PORTS: Refusal = Refusal {
+pub(crate) const NO_PORTS: Refusal = Refusal {
     status: 503,
     reason: "No Media Ports",
     retry_after_s: None,
@@ -125,7 +125,7 @@ impl Proxy {
         self.begin_anchor(s, call, from.local.ip(), from.remote.ip())
     }
 
-    fn is_anchor_wanted(
+    pub(crate) fn is_anchor_wanted(
         &mut self,
         settings: &media::Settings,
         forward: &Forward<'_>,
@@ -318,19 +318,19 @@ impl Proxy {
         if !negotiates || self.anchors.is_empty() {
             return Ok(None);
         }
-        let Some((call, is_callers)) = self.calls.find_end(envelope.call_id, from_tag, to_tag)
-        else {
+        let found = {
+            let mut ends = self.calls.ends(envelope.call_id, from_tag, to_tag);
+            ends.find_map(|end| {
+                let anchor = self.calls.get(end.call)?.anchor?;
+                let callee = self.anchors.get(anchor)?.side_of(end.tag)?;
+                Some((end, anchor, callee))
+            })
+        };
+        let Some((end, anchor, callee)) = found else {
             return Ok(None);
         };
-        let Some(anchor) = self.calls.get(call).and_then(|call| call.anchor) else {
-            return Ok(None);
-        };
-        let callee_tag = if is_callers { to_tag } else { from_tag };
-        let tag = self.calls.key(envelope.call_id, callee_tag);
+        let (call, is_callers, tag) = (end.call, end.is_callers, end.tag);
         let Some(found) = self.anchors.get_mut(anchor) else {
-            return Ok(None);
-        };
-        let Some(callee) = found.side_of(tag) else {
             return Ok(None);
         };
         let (sender, receiver) = match is_callers {

@@ -13,8 +13,9 @@ use crate::context::{BranchState, Context};
 use crate::cookie::Ends;
 use crate::event::{CallNote, Counters, Event};
 use crate::forward::{self, branch_edits, common_edits};
+use crate::loops;
 use crate::media::MediaPorts;
-use crate::negotiate::{Refusal, Scratch, Within};
+use crate::negotiate::{NO_PORTS, Refusal, Scratch, Within};
 use crate::pool::Farm;
 use crate::route::{self, Preprocessed};
 use crate::settings::Settings;
@@ -220,7 +221,17 @@ impl Proxy {
         );
         context.records_route = s.settings.record_route && forms_dialog && to_tag.is_none();
         match to_tag {
-            None if context.is_invite => context.call = self.begin_call(s, forward.envelope),
+            None if context.is_invite => {
+                let is_spiral = is_spiral(s.layer, request);
+                if !is_spiral {
+                    context.call = self.begin_call(s, forward.envelope);
+                }
+                // Without a place among the calls nothing would tell when its ports are free.
+                let has_no_place = !is_spiral && context.call.is_none();
+                if has_no_place && self.is_anchor_wanted(&s.settings.media, forward, targets) {
+                    context.refusal = Some(NO_PORTS);
+                }
+            }
             _ => (context.call, context.callee) = self.call_of_bye(forward.envelope).unzip(),
         }
         match context
@@ -502,6 +513,15 @@ impl Proxy {
             let _ = self.wheel.insert(context.rings_until, id.to_bits());
         }
     }
+}
+
+/// Whether an INVITE comes round: one of those that it went through is a transaction of ours.
+fn is_spiral(layer: &Layer, request: &Message<'_>) -> bool {
+    request.values(HeaderName::Via).any(|value| {
+        let via = sip::Via::parse(value.bytes);
+        let branch = via.and_then(|via| loops::read_branch(via.branch()?));
+        branch.is_some_and(|(number, _)| layer.find_client(number, Method::Invite).is_some())
+    })
 }
 
 /// Whether the next hop routes strictly (section 16.6 step 6): it gets a request whose Route headers are
