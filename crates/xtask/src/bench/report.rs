@@ -8,6 +8,8 @@ use std::path::Path;
 
 /// What the rest of the machine may use while figures are taken that are worth quoting.
 const OTHERS_PERCENT_MAX: f64 = 5.0;
+/// How late packets of a load may leave that is the load it says, in microseconds.
+const LATE_US_MAX: f64 = 5_000.0;
 
 /// One repetition at one server.
 #[derive(Debug, Clone)]
@@ -276,14 +278,20 @@ pub(crate) fn print(rows: &[Row]) {
          kamailio, in the relay rows rtpengine"
     );
     print_relays(rows);
-    let others = rows
-        .iter()
-        .flat_map(|row| [row.ours.as_ref(), row.theirs.as_ref()])
-        .flatten()
-        .filter_map(|figure| figure.notes.get("others_percent").copied())
-        .fold(0.0, f64::max);
+    let largest = |name: &str| {
+        rows.iter()
+            .flat_map(|row| [row.ours.as_ref(), row.theirs.as_ref()])
+            .flatten()
+            .filter_map(|figure| figure.notes.get(name).copied())
+            .fold(0.0, f64::max)
+    };
+    let others = largest("others_percent");
     if others > OTHERS_PERCENT_MAX {
         println!("NOT TO BE QUOTED: other processes used up to {others:.0} % of the machine");
+    }
+    let late_us = largest("late_p99_us");
+    if late_us > LATE_US_MAX {
+        println!("NOT TO BE QUOTED: one packet of 100 left {late_us:.0} µs late or more");
     }
 }
 
