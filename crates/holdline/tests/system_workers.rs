@@ -20,7 +20,9 @@ const SHORT: &str = "[edge.timers]\nt1_ms = 30\nt2_ms = 60\nt4_ms = 60\n";
 /// A node with [`WORKERS`], of which each has its socket.
 fn node(more: &str, users: &[&str]) -> Node {
     let node = Node::with_users(&format!("workers = {WORKERS}\n"), more, users);
-    let local = format!(":{:04X} 00000000:0000 ", node.sip);
+    // 127.0.0.1 in the order of its bytes in memory: others may have the port on other addresses.
+    let address = u32::from_ne_bytes([127, 0, 0, 1]);
+    let local = format!(" {address:08X}:{:04X} 00000000:0000 ", node.sip);
     let sockets = fs::read_to_string("/proc/net/udp").expect("Linux");
     let count = sockets.lines().filter(|line| line.contains(&local)).count();
     assert_eq!(count, WORKERS, "{sockets}");
