@@ -14,5 +14,5 @@ mod table;
 pub use batch::{BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX, Op, Ops, VALUE_BYTES_MAX};
 pub use held::Held;
 pub use replica::Replica;
-pub use source::{Append, Source, WINDOW_FRAMES};
+pub use source::{Append, Limits, PART_BYTES, Source, WINDOW_FRAMES};
 pub use table::{Apply, Ignore, RECORDS_MAX, Table};

@@ -1,6 +1,6 @@
 //! What can be wrong.
 
-use crate::node::{Epoch, NodeId, Seq};
+use crate::node::{Epoch, NodeId};
 
 /// What can be wrong with an input, a request or a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub enum Error {
         /// The field's tag.
         tag: u64,
     },
-    /// The peer's fault: a batch came out of turn; the session begins anew.
+    /// The connection's fault: a frame of a session is missing or out of turn; the session begins anew.
     Gap {
-        /// What should have come.
-        expected: Seq,
-        /// What came.
-        found: Seq,
+        /// The number that should have come.
+        expected: u64,
+        /// The number that came.
+        found: u64,
     },
     /// The peer's fault: it speaks for an epoch that is over.
     StaleEpoch {

@@ -1,6 +1,6 @@
 //! One service on one node: who owns it, and what it knows.
 
-use crate::checkpoint::{Apply, Batch, Replica, Source, Table};
+use crate::checkpoint::{Apply, Batch, Limits, Replica, Source, Table};
 use crate::error::Error;
 use crate::node::{Epoch, Identity, NodeId, NodeSet, Revision, Seq};
 use crate::output::{Effect, Output, RequestId};
@@ -28,8 +28,8 @@ pub struct Options {
     pub seed: (u64, u64),
     /// Most records of the table.
     pub records_max: usize,
-    /// Most bytes of batches that wait for members.
-    pub backlog_bytes_max: usize,
+    /// What the stream keeps to.
+    pub limits: Limits,
     /// All rules, but in the simulator.
     pub rules: Rules,
 }
@@ -399,7 +399,7 @@ impl Service {
                     self.ownership.epoch(),
                     self.options.identity,
                     self.replica.position(),
-                    self.options.backlog_bytes_max,
+                    self.options.limits,
                     self.options.rules,
                 ));
             }

@@ -1,7 +1,7 @@
 //! A checkpoint on its way from the owner to a member and back allocates nothing after warm-up.
 
 use allocation_counter::measure;
-use cluster::checkpoint::Ignore;
+use cluster::checkpoint::{Ignore, Limits};
 use cluster::ownership::Settings;
 use cluster::rule::Rules;
 use cluster::{
@@ -32,7 +32,10 @@ fn service(index: u8) -> Service {
             settings: Settings::of_lease(300_000),
             seed: (1, 2),
             records_max: 1_000,
-            backlog_bytes_max: 1 << 20,
+            limits: Limits {
+                backlog_bytes_max: 1 << 20,
+                part_bytes: 1_000,
+            },
             rules: Rules::default(),
         },
     )

@@ -1,7 +1,7 @@
 //! Connections between nodes: in order within one, cut in one direction or both, broken with some of what
 //! was on its way lost and some of it late.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// One direction of a connection.
 #[derive(Debug, Default)]
@@ -13,8 +13,8 @@ pub(crate) struct Way {
     /// The same, for what an earlier connection still delivers.
     pub(crate) late_us: u64,
     pub(crate) sent: u64,
-    /// What waits for the cut to end.
-    pub(crate) stuck: VecDeque<Vec<u8>>,
+    /// What waits for the cut to end, by number.
+    pub(crate) stuck: BTreeMap<u64, Vec<u8>>,
 }
 
 /// The connection between two nodes, or the lack of one.

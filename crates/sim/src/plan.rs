@@ -69,6 +69,8 @@ pub struct Plan {
     pub supervised: bool,
     /// Between two of an owner's changes, on average.
     pub work_us: u64,
+    /// Bytes of batches that wait for members.
+    pub backlog_bytes_max: usize,
     /// The rules that hold.
     pub rules: Rules,
     /// Whether the kernel holds back what is sent after its deadline.
@@ -118,6 +120,11 @@ impl Plan {
             watches: random.one_in(2),
             supervised: random.one_in(2),
             work_us: random.between(10_000, 60_000),
+            backlog_bytes_max: if random.one_in(3) {
+                8 * 1024
+            } else {
+                256 * 1024
+            },
             rules: Rules::default(),
             kernel_keeps: true,
             verbose: false,

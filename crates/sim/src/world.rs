@@ -16,7 +16,7 @@ use cluster::{Held, Identity, NodeId, Outcome, Output, RequestId, Revision, Serv
 
 use crate::coordinator::{Coordinator, Request};
 use crate::network::Network;
-use crate::oracle::{Truth, Violation, Waiting};
+use crate::oracle::{Truth, Violation, Waiting, version_in};
 use crate::plan::Plan;
 use crate::random::Random;
 
@@ -519,6 +519,27 @@ impl World {
         (self.truths[service].left, self.truths[service].left_us)
     }
 
+    /// Whether all nodes whose tables are whole up to the same batch hold the same.
+    fn tables_agree(&self, service: usize) -> bool {
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let machines = processes.map(|process| &process.runs[service].machine);
+        let mut seen: Vec<(cluster::wire::message::Position, Vec<Option<u64>>)> = Vec::new();
+        for machine in machines {
+            let Some(position) = machine.position() else {
+                continue;
+            };
+            let table = machine.table();
+            let content: Vec<Option<u64>> =
+                (0..work::KEYS).map(|key| version_in(table, key)).collect();
+            match seen.iter().find(|other| other.0 == position) {
+                Some(other) if other.1 != content => return false,
+                Some(_) => {}
+                None => seen.push((position, content)),
+            }
+        }
+        true
+    }
+
     /// How each node stands, for a person.
     pub fn standing(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -576,6 +597,9 @@ impl World {
         }
         if record.in_sync != members {
             return unsettled("not all members are in sync");
+        }
+        if !self.tables_agree(service) {
+            return unsettled("two tables at the same batch differ");
         }
         Ok(())
     }

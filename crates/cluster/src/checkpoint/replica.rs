@@ -43,6 +43,8 @@ pub struct Replica {
     joins: u64,
     link: Link,
     owes_answer: bool,
+    /// The last session ended by our own fault or limit: the next one waits.
+    has_failed: bool,
     /// What the table holds, if it is whole.
     position: Option<Position>,
 }
@@ -55,6 +57,7 @@ impl Replica {
             joins: 0,
             link: Link::None,
             owes_answer: false,
+            has_failed: false,
             position: None,
         }
     }
@@ -62,6 +65,11 @@ impl Replica {
     /// What the table holds, if it is whole.
     pub fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// How often it has asked for the stream.
+    pub fn joins(&self) -> u64 {
+        self.joins
     }
 
     /// The table's content by another way: this node was the owner.
@@ -110,6 +118,10 @@ impl Replica {
             join: self.joins,
         };
         self.link = Link::Asked(source, session, now);
+        if std::mem::take(&mut self.has_failed) {
+            // A table that is full is not full of a snapshot again at once.
+            return None;
+        }
         self.owes_answer = false;
         Some(Message::Join {
             session,
@@ -136,6 +148,7 @@ impl Replica {
             Err(_) => {
                 // A batch may have been applied in part.
                 self.position = None;
+                self.has_failed = true;
                 self.close();
             }
         }
@@ -159,28 +172,35 @@ impl Replica {
                 }
                 Ok(())
             }
-            Message::Snapshot { session, ops } => match self.open(session) {
+            Message::Snapshot {
+                session,
+                frame,
+                ops,
+            } => match self.open(session, frame)? {
                 Some(_) => run(ops, table, apply),
                 None => Ok(()),
             },
-            Message::SnapshotEnd { session, seq } => {
-                if let Some(open) = self.open(session) {
+            Message::SnapshotEnd {
+                session,
+                frame,
+                seq,
+            } => {
+                if let Some(open) = self.open(session, frame)? {
                     open.whole_at = Some(seq);
                 }
                 self.settle();
                 Ok(())
             }
-            Message::Batch { session, seq, ops } => {
-                let Some(open) = self.open(session) else {
+            Message::Batch {
+                session,
+                frame,
+                seq,
+                ops,
+            } => {
+                let Some(open) = self.open(session, frame)? else {
                     return Ok(());
                 };
-                let expected = Seq(open.applied.0 + 1);
-                if seq != expected {
-                    return Err(Error::Gap {
-                        expected,
-                        found: seq,
-                    });
-                }
+                in_turn(open.applied.0 + 1, seq.0)?;
                 open.applied = seq;
                 run(ops, table, apply)?;
                 self.settle();
@@ -223,15 +243,16 @@ impl Replica {
         self.settle();
     }
 
-    /// The session, if it is this one: a frame of it is taken in.
-    fn open(&mut self, session: Session) -> Option<&mut Open> {
+    /// The session, if it is this one and the frame is the next: it is taken in.
+    fn open(&mut self, session: Session, frame: u64) -> Result<Option<&mut Open>, Error> {
         match &mut self.link {
             Link::Open(open) if open.session == session => {
-                open.frames += 1;
+                in_turn(open.frames + 1, frame)?;
+                open.frames = frame;
                 self.owes_answer = true;
-                Some(open)
+                Ok(Some(open))
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 
@@ -269,6 +290,14 @@ impl Replica {
             seq: whole.then_some(open.applied),
         };
         Some((open.source.owner.node, open.source.epoch, message))
+    }
+}
+
+fn in_turn(expected: u64, found: u64) -> Result<(), Error> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::Gap { expected, found })
     }
 }
 

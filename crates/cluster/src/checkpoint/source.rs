@@ -12,8 +12,8 @@ use crate::wire::message::{Frame, Message, Position, ServiceId, Session, Start};
 
 /// Frames that may be on their way to one member unacknowledged.
 pub const WINDOW_FRAMES: u64 = 64;
-/// Size of a snapshot's part, in bytes; a record may exceed it by its own size.
-const PART_BYTES: usize = 64 * 1024;
+/// Usual size of a snapshot's part, in bytes; a record may exceed it by its own size.
+pub const PART_BYTES: usize = 64 * 1024;
 /// A member this many batches behind, or fewer, is fit to be in sync.
 const LAG_MAX: u64 = 64;
 
@@ -58,6 +58,15 @@ pub struct Append {
     pub seq: Seq,
 }
 
+/// Sizes that a stream keeps to, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Batches that wait for members.
+    pub backlog_bytes_max: usize,
+    /// A snapshot's part, but for its last record; [`PART_BYTES`], or less.
+    pub part_bytes: usize,
+}
+
 /// Numbers, keeps and sends batches, and knows who has them.
 #[derive(Debug)]
 pub struct Source {
@@ -70,7 +79,7 @@ pub struct Source {
     last: Seq,
     committed: Seq,
     backlog: Backlog,
-    backlog_bytes_max: usize,
+    limits: Limits,
     followers: Vec<Follower>,
     part: Vec<u8>,
 }
@@ -82,7 +91,7 @@ impl Source {
         epoch: Epoch,
         identity: Identity,
         base: Option<Position>,
-        backlog_bytes_max: usize,
+        limits: Limits,
         rules: Rules,
     ) -> Source {
         Source {
@@ -94,7 +103,7 @@ impl Source {
             last: Seq(0),
             committed: Seq(0),
             backlog: Backlog::default(),
-            backlog_bytes_max,
+            limits,
             followers: Vec::new(),
             part: Vec::new(),
         }
@@ -136,7 +145,7 @@ impl Source {
     /// is to be refused. What the fields of a batch of the owner's own making cannot have.
     pub fn append(&mut self, now: Time, batch: &Batch, table: &mut Table) -> Result<Append, Error> {
         let waiting = self.backlog.bytes() + batch.bytes().len();
-        if waiting > self.backlog_bytes_max {
+        if waiting > self.limits.backlog_bytes_max {
             return Err(Error::BacklogFull);
         }
         let mut ops = Ops::new(batch.bytes());
@@ -288,7 +297,7 @@ impl Source {
             while self.followers[index].linked && self.send_one(index, table, out) {}
         }
         // Members that are not in sync do not hold more than half the backlog.
-        if self.backlog.bytes() > self.backlog_bytes_max / 2 {
+        if self.backlog.bytes() > self.limits.backlog_bytes_max / 2 {
             let last = self.last;
             let behind = |follower: &Follower| follower.needs_none_up_to() < last;
             self.expel(
@@ -326,8 +335,9 @@ impl Source {
             Snapshot::From(slot) if !has_batch || follower.part_next => {
                 follower.part_next = false;
                 follower.frames_sent += 1;
+                let frame = follower.frames_sent;
                 self.part.clear();
-                let next = table.copy(slot, PART_BYTES, &mut self.part);
+                let next = table.copy(slot, self.limits.part_bytes.min(PART_BYTES), &mut self.part);
                 if let Some(slot) = next {
                     follower.snapshot = Snapshot::From(slot);
                 } else {
@@ -335,12 +345,22 @@ impl Source {
                     follower.frames_sent += 1;
                 }
                 let ops = &self.part;
-                out.send(node, self.frame(Message::Snapshot { session, ops }));
+                let part = Message::Snapshot {
+                    session,
+                    frame,
+                    ops,
+                };
+                out.send(node, self.frame(part));
                 if next.is_none() {
                     // Parts hold what was true when they were written, which may be later than the
                     // batches sent so far: the table is whole when those are there as well.
-                    let seq = last;
-                    out.send(node, self.frame(Message::SnapshotEnd { session, seq }));
+                    let (seq, frame) = (last, frame + 1);
+                    let end = Message::SnapshotEnd {
+                        session,
+                        frame,
+                        seq,
+                    };
+                    out.send(node, self.frame(end));
                 }
                 true
             }
@@ -348,12 +368,18 @@ impl Source {
                 follower.part_next = true;
                 follower.frames_sent += 1;
                 follower.sent.0 += 1;
-                let seq = follower.sent;
+                let (seq, frame) = (follower.sent, follower.frames_sent);
                 let ops = self
                     .backlog
                     .ops(seq)
                     .expect("what a linked member lacks is kept");
-                out.send(node, self.frame(Message::Batch { session, seq, ops }));
+                let batch = Message::Batch {
+                    session,
+                    frame,
+                    seq,
+                    ops,
+                };
+                out.send(node, self.frame(batch));
                 true
             }
             _ => false,

@@ -7,6 +7,10 @@ use crate::ownership::{Basis, LossReason};
 use crate::record::Version;
 use crate::wire::message::Start;
 
+const LIMITS: Limits = Limits {
+    backlog_bytes_max: 4_096,
+    part_bytes: 1_000,
+};
 const STEP_US: u64 = 1_000;
 const LEASE_US: u64 = 300_000;
 
@@ -68,7 +72,7 @@ impl Bench {
                 settings: self.settings,
                 seed: (1, 2),
                 records_max: 1_000,
-                backlog_bytes_max: 4_096,
+                limits: LIMITS,
                 rules: Rules::default(),
             },
         )
@@ -367,7 +371,7 @@ fn a_table_that_is_where_the_new_term_began_resumes_and_another_begins_anew() {
         let mut out = Output::new();
         let base = Some(position(7));
         let rules = Rules::default();
-        let mut source = Source::new(ServiceId(1), Epoch(2), identity, base, 4096, rules);
+        let mut source = Source::new(ServiceId(1), Epoch(2), identity, base, LIMITS, rules);
         let session = crate::wire::Session {
             incarnation: Incarnation(3),
             join: 1,
@@ -603,4 +607,41 @@ fn an_acknowledgement_from_the_future_or_of_another_life_extends_nothing() {
         let _ = service.receive(now, node(1), &bytes, &mut Ignore, &mut out);
         assert_eq!(service.until(), until);
     }
+}
+
+#[test]
+fn a_member_whose_table_is_full_asks_again_only_after_a_while() {
+    let mut bench = Bench::settled(2);
+    let mut small = bench.service(1, 2, 2);
+    small.options.records_max = 1;
+    let options = small.options.clone();
+    bench.put(0, b"a", b"").unwrap();
+    bench.put(0, b"b", b"").unwrap();
+    bench.nodes[1] = Some(Service::new(bench.now, options));
+    bench.done.clear();
+    bench.run(10 * LEASE_US);
+    assert_eq!(bench.in_sync(), 1);
+    let whole = bench.nodes[1].as_ref().unwrap().position();
+    assert_eq!(whole, None);
+    // One join for every `JOIN_LEASES`, not one for every heartbeat.
+    let joins = bench.nodes[1].as_ref().unwrap().replica.joins();
+    assert!((2..=6).contains(&joins), "{joins}");
+}
+
+#[test]
+fn a_frame_that_is_lost_within_a_session_is_noticed_and_the_session_begins_anew() {
+    let mut bench = Bench::settled(2);
+    bench.put(0, b"a", b"1").unwrap();
+    bench.act(0, |_, _, _| {});
+    // The connection loses what it may not lose.
+    bench.frames.clear();
+    bench.put(0, b"b", b"2").unwrap();
+    bench.run(300_000);
+    assert_eq!(
+        (bench.value(1, b"a"), bench.value(1, b"b")),
+        (Some(b"1".to_vec()), Some(b"2".to_vec()))
+    );
+    assert_eq!(bench.in_sync(), 2);
+    assert!(bench.nodes[1].as_ref().unwrap().replica.joins() > 1);
+    bench.ends_empty(&[b"a", b"b"]);
 }

@@ -98,6 +98,8 @@ pub enum Message<'a> {
     Snapshot {
         /// The session.
         session: Session,
+        /// Its number among the session's frames, the first being 1.
+        frame: u64,
         /// The operations, for [`crate::checkpoint::Ops`].
         ops: &'a [u8],
     },
@@ -105,6 +107,8 @@ pub enum Message<'a> {
     SnapshotEnd {
         /// The session.
         session: Session,
+        /// Its number among the session's frames, the first being 1.
+        frame: u64,
         /// The batch.
         seq: Seq,
     },
@@ -112,6 +116,8 @@ pub enum Message<'a> {
     Batch {
         /// The session.
         session: Session,
+        /// Its number among the session's frames, the first being 1.
+        frame: u64,
         /// Its number.
         seq: Seq,
         /// The operations, for [`crate::checkpoint::Ops`].
@@ -280,19 +286,35 @@ impl Message<'_> {
                 tlv::write_number(tag::SEQ, seq.0, out);
                 tlv::write_number(tag::RESUME, resume, out);
             }
-            Message::Snapshot { session, ops } => {
+            Message::Snapshot {
+                session,
+                frame,
+                ops,
+            } => {
                 head(kind::SNAPSHOT, out);
                 write_session(session, out);
+                tlv::write_number(tag::FRAMES, frame, out);
                 tlv::write_bytes(tag::OPS, ops, out);
             }
-            Message::SnapshotEnd { session, seq } => {
+            Message::SnapshotEnd {
+                session,
+                frame,
+                seq,
+            } => {
                 head(kind::SNAPSHOT_END, out);
                 write_session(session, out);
+                tlv::write_number(tag::FRAMES, frame, out);
                 tlv::write_number(tag::SEQ, seq.0, out);
             }
-            Message::Batch { session, seq, ops } => {
+            Message::Batch {
+                session,
+                frame,
+                seq,
+                ops,
+            } => {
                 head(kind::BATCH, out);
                 write_session(session, out);
+                tlv::write_number(tag::FRAMES, frame, out);
                 tlv::write_number(tag::SEQ, seq.0, out);
                 tlv::write_bytes(tag::OPS, ops, out);
             }
@@ -417,14 +439,17 @@ impl<'a> Parts<'a> {
             },
             kind::SNAPSHOT => Message::Snapshot {
                 session: self.session()?,
+                frame: need(self.frames, tag::FRAMES)?,
                 ops: ops()?,
             },
             kind::SNAPSHOT_END => Message::SnapshotEnd {
                 session: self.session()?,
+                frame: need(self.frames, tag::FRAMES)?,
                 seq: seq()?,
             },
             kind::BATCH => Message::Batch {
                 session: self.session()?,
+                frame: need(self.frames, tag::FRAMES)?,
                 seq: seq()?,
                 ops: ops()?,
             },

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster::checkpoint::Ignore;
+use cluster::checkpoint::{Ignore, Limits};
 use cluster::invariant;
 use cluster::ownership::{Basis, LossReason};
 use cluster::{
@@ -67,7 +67,11 @@ impl World {
             settings: self.plan.settings,
             seed: (1, 2),
             records_max: 1_000,
-            backlog_bytes_max: 256 * 1024,
+            limits: Limits {
+                backlog_bytes_max: self.plan.backlog_bytes_max,
+                // A snapshot of several parts, with batches between them.
+                part_bytes: 500,
+            },
             rules: self.plan.rules,
         }
     }

@@ -25,14 +25,14 @@ impl World {
         }
         let connection = link.number;
         let way = &mut link.ways[way];
+        way.sent += 1;
+        let number = way.sent;
         if way.is_cut || !way.stuck.is_empty() {
-            way.stuck.push_back(bytes);
+            way.stuck.insert(number, bytes);
             return;
         }
         let at_us = (now_us + delay_us).max(way.last_us + 1);
         way.last_us = at_us;
-        way.sent += 1;
-        let number = way.sent;
         self.at(
             at_us,
             Event::Arrive {
@@ -59,7 +59,8 @@ impl World {
         let current = link.number == connection && link.is_open;
         let way = &mut link.ways[way];
         if current && (way.is_cut || !way.stuck.is_empty()) {
-            way.stuck.push_back(bytes);
+            // What was sent before it and is on its way yet comes before it.
+            way.stuck.insert(number, bytes);
             return;
         }
         if !current {
@@ -163,10 +164,8 @@ impl World {
             let stuck = std::mem::take(&mut link.ways[way].stuck);
             let mut at_us = link.ways[way].last_us.max(now_us) + RESEND_US.0;
             let mut events = Vec::new();
-            for bytes in stuck {
+            for (number, bytes) in stuck {
                 at_us += 1;
-                link.ways[way].sent += 1;
-                let number = link.ways[way].sent;
                 events.push((
                     at_us,
                     Event::Arrive {

@@ -8,7 +8,7 @@ use super::{Event, Input, World, node_id};
 use crate::oracle::{Change, KIND, Violation, Waiting, version_in};
 
 /// Keys of a service.
-const KEYS: u64 = 40;
+pub(super) const KEYS: u64 = 40;
 
 impl World {
     /// The owner does something: changes records and answers, or answers from what it knows.

@@ -48,9 +48,22 @@ fn messages() -> Vec<Message<'static>> {
             session,
             start: Start::Snapshot(seq),
         },
-        Message::Snapshot { session, ops },
-        Message::SnapshotEnd { session, seq },
-        Message::Batch { session, seq, ops },
+        Message::Snapshot {
+            session,
+            frame: 1,
+            ops,
+        },
+        Message::SnapshotEnd {
+            session,
+            frame: 2,
+            seq,
+        },
+        Message::Batch {
+            session,
+            frame: 300,
+            seq,
+            ops,
+        },
         Message::Applied {
             session,
             frames: 6,
