@@ -267,6 +267,25 @@ fn of_late_answers_by_several_each_is_ended() {
 }
 
 #[test]
+fn a_late_answer_to_what_is_no_call_is_not_hung_up() {
+    let mut rig = rig();
+    rig.settings.pool_routes[0].methods = vec![Method::Message];
+    rig.feed(ALICE, &request("MESSAGE", MENU, VIA, &[]));
+    let sent: Vec<_> = rig.take();
+    let (late, at_late) = (sent[0].flow.remote.to_string(), sent[0].clone());
+    rig.target_lost(&late);
+    let sent = rig.take();
+    let (other, at_other) = (sent[0].flow.remote.to_string(), sent[0].clone());
+    assert_ne!(late, other);
+    rig.feed(&late, &answer(&at_late, 200, "x", &[]));
+    rig.quiet();
+    rig.feed(&other, &answer(&at_other, 200, "y", &[]));
+    assert_eq!(rig.to(ALICE).status(), 200);
+    assert_eq!(rig.edge.counters().hung_up_late, 0);
+    rig.forgets();
+}
+
+#[test]
 fn the_hang_up_of_a_late_answer_goes_no_way_that_is_not_the_callees() {
     let mut rig = rig();
     rig.settings.proxy.record_route = false;

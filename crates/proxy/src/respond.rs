@@ -160,7 +160,12 @@ impl Proxy {
         response: &Message<'_>,
     ) {
         if self.is_given_up(id, client) {
-            return self.hang_up_late(s, id, client, response);
+            let is_invite = |context: &Context| context.is_invite;
+            // Other requests began nothing that would have to be ended.
+            return match self.contexts.get(id).is_some_and(is_invite) {
+                true => self.hang_up_late(s, id, client, response),
+                false => self.free(id),
+            };
         }
         self.settle_try(s, id, client);
         let Some(context) = self.contexts.get_mut(id) else {
