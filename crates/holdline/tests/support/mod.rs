@@ -65,8 +65,12 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 15_000;
+    /// Tests that begin together have numbers next to each other, and are to look far from each other: what one has
+    /// found free is not bound yet. It has no divisor in common with `COUNT`.
+    const APART: u32 = 7_919;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    let count = u32::from(COUNT);
+    let start = (std::process::id() % count * APART % count) as u16;
     (0..COUNT)
         .map(|_| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
         .find(|&port| {
