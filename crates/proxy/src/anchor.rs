@@ -5,13 +5,14 @@
 //! ports of the side it goes to, and tells the relay where its sender wants to be sent to: at once where nothing
 //! was agreed before, else when the answer comes, since an offer that is refused changes nothing.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use relay::{Command, Kind, Remote, SessionId};
 use sdp::Description;
 use transaction::layer::Id;
 
-use crate::media::{MediaPort, MediaPorts, NoPorts};
+use crate::media::{MediaPorts, NoPorts};
+use crate::side::{Offer, Side};
 
 /// The side of the caller.
 pub(crate) const CALLER: u8 = 0;
@@ -26,9 +27,6 @@ const LINES_MAX: usize = 8;
 const STREAMS_MAX: usize = 2 * LINES_MAX;
 
 const _: () = assert!(STREAMS_MAX <= relay::STREAMS_MAX as usize);
-
-/// Most tags heard from one branch, which may be forked again beyond it, that are told apart.
-const TAGS_MAX: usize = 8;
 
 /// Most sides, and places for lines, that an anchor may have to be kept for another call.
 const SPARE_SIDES_MAX: usize = 4;
@@ -68,38 +66,6 @@ struct Stream {
     kind: Kind,
 }
 
-/// One party.
-#[derive(Debug)]
-pub(crate) struct Side {
-    is_open: bool,
-    /// Our address towards it.
-    pub(crate) local: IpAddr,
-    /// The host that its SIP comes from.
-    pub(crate) signalling: IpAddr,
-    /// What stands for the tags that it was heard with; of an answered one the first is the one that answered.
-    tags: Vec<u64>,
-    pub(crate) is_answered: bool,
-    /// The number of the offer in its INVITE, 0 for none.
-    pub(crate) invited: u32,
-    ports: Vec<Option<MediaPort>>,
-    /// Where it wanted to be sent to lately, by stream.
-    told: Vec<Option<SocketAddr>>,
-    /// Streams that it refused in its answer, a bit each.
-    refused: u32,
-    /// What the caller offered to it, and what it offered to the caller.
-    offers: [Offer; 2],
-}
-
-/// An offer, if it waits for its answer: by m-line, the stream and where the offerer wants to be sent to.
-#[derive(Debug, Default)]
-struct Offer {
-    is_made: bool,
-    /// Whether a request brought it: it waits for the response then, whatever else is said.
-    is_of_request: bool,
-    number: u32,
-    lines: Lines,
-}
-
 /// Who says something, to whom, and from which host as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -108,106 +74,6 @@ pub(crate) struct Word {
     pub(crate) is_request: bool,
     /// The host that its SIP came from; `None` for that of the sender as it is known.
     pub(crate) signalling: Option<IpAddr>,
-}
-
-type Lines = Vec<Option<(u8, Remote)>>;
-
-impl Offer {
-    /// Takes the offer out. What it held is to be given back by [`Offer::rest`].
-    fn take(&mut self) -> Option<Lines> {
-        std::mem::take(&mut self.is_made).then(|| std::mem::take(&mut self.lines))
-    }
-
-    fn rest(&mut self, mut lines: Lines) {
-        lines.clear();
-        self.lines = lines;
-    }
-}
-
-impl Side {
-    fn new() -> Side {
-        Side {
-            is_open: false,
-            local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            signalling: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            tags: Vec::new(),
-            is_answered: false,
-            invited: 0,
-            ports: Vec::new(),
-            told: Vec::new(),
-            refused: 0,
-            offers: Default::default(),
-        }
-    }
-
-    fn open(&mut self, local: IpAddr, signalling: IpAddr) {
-        self.close();
-        self.is_open = true;
-        self.local = local;
-        self.signalling = signalling;
-    }
-
-    fn close(&mut self) {
-        self.is_open = false;
-        self.tags.clear();
-        self.is_answered = false;
-        self.invited = 0;
-        self.ports.clear();
-        self.told.clear();
-        self.refused = 0;
-        for offer in &mut self.offers {
-            offer.is_made = false;
-            offer.lines.clear();
-        }
-    }
-
-    /// Notes that it was heard with this tag.
-    pub(crate) fn heard(&mut self, tag: u64) {
-        if !self.tags.contains(&tag) {
-            if self.tags.len() == TAGS_MAX {
-                self.tags.remove(1);
-            }
-            self.tags.push(tag);
-        }
-    }
-
-    /// Notes that it answered with this tag, if it is the first that did.
-    pub(crate) fn answered_as(&mut self, tag: u64) {
-        self.heard(tag);
-        if !self.is_answered {
-            self.tags.retain(|other| *other != tag);
-            self.tags.insert(0, tag);
-        }
-    }
-
-    /// Whether it was answered by another tag than this.
-    pub(crate) fn is_of_another(&self, tag: u64) -> bool {
-        self.is_answered && self.tags.first() != Some(&tag)
-    }
-
-    fn port(&self, stream: u8) -> Option<MediaPort> {
-        self.ports.get(usize::from(stream)).copied().flatten()
-    }
-
-    fn set_port(&mut self, stream: u8, port: Option<MediaPort>) {
-        let at = usize::from(stream);
-        if self.ports.len() <= at {
-            self.ports.resize(at + 1, None);
-        }
-        self.ports[at] = port;
-    }
-
-    fn told(&self, stream: u8) -> Option<SocketAddr> {
-        self.told.get(usize::from(stream)).copied().flatten()
-    }
-
-    fn set_told(&mut self, stream: u8, address: Option<SocketAddr>) {
-        let at = usize::from(stream);
-        if self.told.len() <= at {
-            self.told.resize(at + 1, None);
-        }
-        self.told[at] = address;
-    }
 }
 
 impl Anchor {

@@ -12,6 +12,7 @@
 
 mod ack;
 mod anchor;
+mod anchoring;
 pub mod calls;
 mod context;
 pub mod cookie;
@@ -26,6 +27,7 @@ mod proxy;
 mod respond;
 pub mod route;
 pub mod settings;
+mod side;
 pub mod target;
 
 pub use calls::{Call, Calls, Stage};
