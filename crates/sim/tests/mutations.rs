@@ -117,7 +117,7 @@ fn promises_during_a_claim_to_an_owner_that_takes_them_late_are_caught() {
 
 #[test]
 fn clocks_further_apart_than_the_margin_are_caught() {
-    let seed = caught(20, |plan| plan.clock_ppm = 150_000);
+    let seed = caught(60, |plan| plan.clock_ppm = 150_000);
     println!("clocks: {seed:?}");
     assert!(seed.is_some());
 }

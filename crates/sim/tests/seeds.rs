@@ -19,17 +19,17 @@ fn run_all(seeds: std::ops::Range<u64>) -> Coverage {
 
 #[test]
 fn the_first_seeds_are_safe_and_settle() {
-    run_all(0..120);
+    run_all(0..90);
 }
 
 #[test]
 fn the_seeds_after_them_are_safe_and_settle() {
-    run_all(120..240);
+    run_all(90..180);
 }
 
 #[test]
 fn the_next_seeds_are_safe_and_settle_and_take_every_way_there_is() {
-    let coverage = run_all(240..440);
+    let coverage = run_all(180..280);
     for &transition in TRANSITIONS {
         let (from, cause, _) = transition;
         let taken = coverage.steps.contains_key(&transition);
@@ -79,7 +79,7 @@ fn the_same_seed_has_the_same_trace() {
 #[test]
 fn a_coordinator_restored_from_an_old_copy_makes_no_two_owners() {
     let mut restored = 0;
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut plan = Plan::of_seed(seed);
         plan.faults.restores = true;
         plan.settings.grace_us = Some(500_000);
@@ -88,5 +88,5 @@ fn a_coordinator_restored_from_an_old_copy_makes_no_two_owners() {
         let note = "fault: coordinator restored from an old copy";
         restored += report.coverage.notes.get(note).copied().unwrap_or(0);
     }
-    assert!(restored > 20, "{restored}");
+    assert!(restored > 10, "{restored}");
 }
