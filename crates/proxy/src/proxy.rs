@@ -221,36 +221,15 @@ impl Proxy {
         );
         context.records_route = s.settings.record_route && forms_dialog && to_tag.is_none();
         match to_tag {
-            None if context.is_invite => {
-                let is_spiral = is_spiral(s.layer, request);
-                if !is_spiral {
-                    context.call = self.begin_call(s, forward.envelope);
-                }
-                // Without a place among the calls nothing would tell when its ports are free.
-                let has_no_place = !is_spiral && context.call.is_none();
-                if has_no_place && self.is_anchor_wanted(&s.settings.media, forward, targets) {
-                    context.refusal = Some(NO_PORTS);
-                }
-            }
-            _ => (context.call, context.callee) = self.call_of_bye(forward.envelope).unzip(),
-        }
-        match context
-            .call
-            .filter(|_| context.is_invite && to_tag.is_none())
-        {
-            Some(call) => {
-                context.anchor = self.anchor_call(s, call, forward, targets);
-                context.has_description = context.anchor.is_some()
-                    && matches!(sip::body::session_description(request), Ok(Some(_)));
-            }
-            None if to_tag.is_some() => {
+            None if context.is_invite => self.enter(s, forward, targets, &mut context),
+            _ => {
+                (context.call, context.callee) = self.call_of_bye(forward.envelope).unzip();
                 context.adopted = self.adopt(s, forward, targets);
                 match self.describe_within(s, &Within::of(forward), splices) {
                     Ok(exchange) => context.exchange = exchange,
                     Err(refusal) => context.refusal = Some(refusal),
                 }
             }
-            None => {}
         }
         common_edits(request, forward.routes, splices);
         if context.refusal.is_none() {
@@ -283,6 +262,30 @@ impl Proxy {
                 self.branch_done(s, (id, at), status);
             }
         }
+    }
+
+    /// Takes an INVITE that begins a call: among the calls, and its media if the operator wants it.
+    fn enter<N: Network>(
+        &mut self,
+        s: &mut Surroundings<'_, N>,
+        forward: &Forward<'_>,
+        targets: &Targets,
+        context: &mut Context,
+    ) {
+        if is_spiral(s.layer, forward.request) {
+            return;
+        }
+        context.call = self.begin_call(s, forward.envelope);
+        let Some(call) = context.call else {
+            // Without a place among the calls nothing would tell when its ports are free.
+            if self.is_anchor_wanted(&s.settings.media, forward, targets) {
+                context.refusal = Some(NO_PORTS);
+            }
+            return;
+        };
+        context.anchor = self.anchor_call(s, call, forward, targets);
+        let description = || sip::body::session_description(forward.request);
+        context.has_description = context.anchor.is_some() && matches!(description(), Ok(Some(_)));
     }
 
     fn begin_call<N: Network>(
