@@ -259,7 +259,7 @@ impl Service {
                 },
                 Some(source),
             ) => {
-                source.acknowledge(from, session, frames, seq);
+                source.acknowledge(from, session, frames, seq, out);
                 Ok(())
             }
             (Message::Join { .. } | Message::Applied { .. }, None) | (_, Some(_)) => Ok(()),

@@ -2,7 +2,7 @@
 //! and a service that is fed frames keeps within its limits.
 #![no_main]
 
-use cluster::checkpoint::{Ignore, Ops};
+use cluster::checkpoint::{Ignore, Limits, Ops};
 use cluster::ownership::Settings;
 use cluster::rule::Rules;
 use cluster::wire::{Frame, frame_length};
@@ -40,7 +40,10 @@ fn feed(mut data: &[u8]) {
             settings: Settings::of_lease(300_000),
             seed: (1, 2),
             records_max: RECORDS_MAX,
-            backlog_bytes_max: 4096,
+            limits: Limits {
+                backlog_bytes_max: 4096,
+                part_bytes: 1_000,
+            },
             rules: Rules::default(),
         },
     );

@@ -218,13 +218,22 @@ impl Source {
         }
     }
 
-    /// A member says how far it is.
-    pub fn acknowledge(&mut self, node: NodeId, session: Session, frames: u64, seq: Option<Seq>) {
+    /// A member says how far it is. In a session that is not known here (of a life that ended, or one that an
+    /// older join has displaced), it is told to join anew.
+    pub fn acknowledge(
+        &mut self,
+        node: NodeId,
+        session: Session,
+        frames: u64,
+        seq: Option<Seq>,
+        out: &mut Output,
+    ) {
         let found = self
             .followers
             .iter_mut()
             .find(|follower| follower.node == node);
         let Some(follower) = found.filter(|follower| follower.session == session) else {
+            out.send(node, self.frame(Message::Rejoin { session }));
             return;
         };
         follower.frames_taken = follower.frames_taken.max(frames.min(follower.frames_sent));
