@@ -267,9 +267,20 @@ impl Message<'_> {
                 record.write(&mut bytes);
                 tlv::write_bytes(tag::RECORD, &bytes, out);
             }
+            Message::Unknown { kind } => head(kind, out),
+            stream => stream.write_stream(out),
+        }
+    }
+
+    /// The messages that carry a session.
+    fn write_stream(&self, out: &mut Vec<u8>) {
+        let head = |kind: u64, session: Session, out: &mut Vec<u8>| {
+            tlv::write_number(tag::KIND, kind, out);
+            write_session(session, out);
+        };
+        match *self {
             Message::Join { session, position } => {
-                head(kind::JOIN, out);
-                write_session(session, out);
+                head(kind::JOIN, session, out);
                 if let Some(position) = position {
                     tlv::write_number(tag::POSITION_EPOCH, position.epoch.0, out);
                     tlv::write_number(tag::POSITION_OWNER, position.owner.0, out);
@@ -277,8 +288,7 @@ impl Message<'_> {
                 }
             }
             Message::Welcome { session, start } => {
-                head(kind::WELCOME, out);
-                write_session(session, out);
+                head(kind::WELCOME, session, out);
                 let (seq, resume) = match start {
                     Start::Resume(seq) => (seq, 1),
                     Start::Snapshot(seq) => (seq, 0),
@@ -291,8 +301,7 @@ impl Message<'_> {
                 frame,
                 ops,
             } => {
-                head(kind::SNAPSHOT, out);
-                write_session(session, out);
+                head(kind::SNAPSHOT, session, out);
                 tlv::write_number(tag::FRAMES, frame, out);
                 tlv::write_bytes(tag::OPS, ops, out);
             }
@@ -301,8 +310,7 @@ impl Message<'_> {
                 frame,
                 seq,
             } => {
-                head(kind::SNAPSHOT_END, out);
-                write_session(session, out);
+                head(kind::SNAPSHOT_END, session, out);
                 tlv::write_number(tag::FRAMES, frame, out);
                 tlv::write_number(tag::SEQ, seq.0, out);
             }
@@ -312,8 +320,7 @@ impl Message<'_> {
                 seq,
                 ops,
             } => {
-                head(kind::BATCH, out);
-                write_session(session, out);
+                head(kind::BATCH, session, out);
                 tlv::write_number(tag::FRAMES, frame, out);
                 tlv::write_number(tag::SEQ, seq.0, out);
                 tlv::write_bytes(tag::OPS, ops, out);
@@ -323,18 +330,16 @@ impl Message<'_> {
                 frames,
                 seq,
             } => {
-                head(kind::APPLIED, out);
-                write_session(session, out);
+                head(kind::APPLIED, session, out);
                 tlv::write_number(tag::FRAMES, frames, out);
                 if let Some(seq) = seq {
                     tlv::write_number(tag::SEQ, seq.0, out);
                 }
             }
             Message::Rejoin { session } => {
-                head(kind::REJOIN, out);
-                write_session(session, out);
+                head(kind::REJOIN, session, out);
             }
-            Message::Unknown { kind } => head(kind, out),
+            _ => {}
         }
     }
 }
