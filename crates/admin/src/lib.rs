@@ -10,6 +10,7 @@
 //! API may do everything, but for agents, who have a token of their own and
 //! only report), a user interface.
 
+mod ban;
 mod guard;
 mod media;
 mod metrics;
@@ -18,6 +19,7 @@ mod platform;
 mod pool;
 mod serve;
 
+pub use ban::Ban;
 pub use guard::Access;
 pub use media::{MediaLeg, Party, RelayStatus};
 pub use metrics::{CONTENT_TYPE, MetricFamily, MetricKind, Sample, encode};

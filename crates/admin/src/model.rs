@@ -352,6 +352,24 @@ pub enum Event {
         /// Why, in words.
         reason: String,
     },
+    /// A source is banned from now on.
+    SourceBanned {
+        /// Its address, or its IPv6 network of 64 bits.
+        source: String,
+        /// What was one too many, as in [`crate::Ban`].
+        reason: String,
+        /// Whether only the holder of the address can have done it.
+        proved: bool,
+        /// For how long, in seconds.
+        duration_s: u64,
+    },
+    /// The node has begun, or ceased, to turn new calls and registrations away since it has too much to do.
+    Overload {
+        /// Whether it has begun.
+        refusing: bool,
+        /// How long a message waits, in milliseconds.
+        lag_ms: u64,
+    },
     /// The other side answered.
     CallAnswered {
         /// The Call-ID.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use tokio::sync::broadcast;
 
+use crate::ban::Ban;
 use crate::metrics::MetricFamily;
 use crate::model::{
     Binding, Call, Credential, Domain, Health, Imported, NewUser, Page, Query, Reloaded, Stamped,
@@ -35,6 +37,10 @@ pub trait Platform: Send + Sync + 'static {
     fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged>;
     /// Takes in the load of a media server's host.
     fn report_load(&self, report: agent::Report) -> Answer<'_, ()>;
+    /// Sources that are banned, the ban that ends first being the first.
+    fn bans(&self) -> Answer<'_, Vec<Ban>>;
+    /// Ends the ban of an address, or of the network that it is in.
+    fn unban(&self, address: IpAddr) -> Answer<'_, ()>;
     /// Users, ordered by address of record.
     fn users(&self, query: Query) -> Answer<'_, Page<User>>;
     /// Adds a user; the node knows him when this returns.
@@ -65,7 +71,7 @@ pub trait Platform: Send + Sync + 'static {
 pub enum Refusal {
     /// There is no such thing.
     NotFound {
-        /// `user`, `domain`, `target`.
+        /// `user`, `domain`, `target`, `ban of`.
         kind: &'static str,
         /// Its name.
         name: String,

@@ -88,6 +88,8 @@ fn router(api: Api) -> Router {
         .route("/api/pools", get(pools))
         .route("/api/targets/{target}/{verb}", post(order_target))
         .route(AGENT_PATH, post(report_load))
+        .route("/api/bans", get(bans))
+        .route("/api/bans/{address}", delete(unban))
         .route("/api/users", get(users).post(add_user))
         .route("/api/users/import", post(import_users))
         .route("/api/users/{aor}", delete(delete_user))
@@ -259,6 +261,22 @@ async fn calls(State(api): State<Api>, UrlQuery(paging): UrlQuery<Paging>) -> Re
 
 async fn pools(State(api): State<Api>) -> Response {
     answered(api.platform.pools().await)
+}
+
+async fn bans(State(api): State<Api>) -> Response {
+    answered(api.platform.bans().await)
+}
+
+async fn unban(State(api): State<Api>, Path(address): Path<String>) -> Response {
+    // An IPv6 source is shown as a network.
+    let written = address.strip_suffix("/64").unwrap_or(&address);
+    match written.parse() {
+        Ok(address) => done(api.platform.unban(address).await, StatusCode::OK),
+        Err(_) => refused(&Refusal::Invalid {
+            what: format!("{address} is no address"),
+            want: "write one as `holdline bans` shows it".to_owned(),
+        }),
+    }
 }
 
 /// The part of the URL of an order behind the question mark.

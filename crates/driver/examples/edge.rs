@@ -60,6 +60,7 @@ async fn main() {
         without_qop: WithoutQop::Accept,
         trusted: vec!["127.0.0.0/8".parse().expect("a network")],
         sources: edge::sources::SourceLimits::default(),
+        overload: edge::overload::OverloadLimits::default(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         cookie_secret: (1, 2),

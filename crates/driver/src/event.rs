@@ -43,6 +43,24 @@ pub enum Event {
         /// What became of its media, for one that ended and was relayed.
         media: Option<Box<relay::Report>>,
     },
+    /// A source is banned from now on.
+    Banned {
+        /// Its address, or its /64.
+        source: String,
+        /// The offence that was one too many.
+        offence: &'static str,
+        /// Whether only the holder of the address can have done it.
+        is_proved: bool,
+        /// For how long, in seconds.
+        duration_s: u64,
+    },
+    /// A worker has begun, or ceased, to turn new calls and registrations away since it had too much to do.
+    Overload {
+        /// Whether it has begun.
+        is_refusing: bool,
+        /// How long a message waits, in milliseconds.
+        lag_ms: u64,
+    },
     /// A media server of a pool stands otherwise than before.
     Target {
         /// Its URI or service name.

@@ -179,9 +179,8 @@ impl Shared {
     /// Puts other pools in force; targets that stay keep what is known of them.
     pub(crate) fn reload_farm(&self, settings: &FarmSettings) {
         let key = settings::hash_key(self.cookie_secret);
-        let reloaded = self.with_farm(|inner, now| {
-            inner.pools.reload(settings.of_balancer(key), now)
-        });
+        let reloaded =
+            self.with_farm(|inner, now| inner.pools.reload(settings.of_balancer(key), now));
         if let Err(error) = reloaded {
             tracing::error!(%error, "the pools stay as they were");
         }

@@ -20,6 +20,8 @@ pub(crate) struct WorkerSnapshot {
     calls: u64,
     listed: Vec<CallRow>,
     kernel_drops: u64,
+    share_permille: u32,
+    lag_us: u64,
     is_idle: bool,
 }
 
@@ -70,6 +72,8 @@ impl WorkerSnapshot {
             calls: edge.calls().len() as u64,
             listed: edge.calls().iter().take(calls_max).map(row).collect(),
             kernel_drops,
+            share_permille: edge.throttle().share_permille(),
+            lag_us: edge.throttle().lag_us(),
             is_idle: edge.is_idle(),
         }
     }
@@ -94,6 +98,16 @@ pub struct Snapshot {
     pub send_drops: u64,
     /// Datagrams that the kernel dropped before we took them.
     pub kernel_drops: u64,
+    /// Messages dropped since their sources are banned.
+    pub banned_drops: u64,
+    /// The part of what is new that the busiest worker lets in, in thousandths.
+    pub share_permille: u32,
+    /// The longest lag of a worker, in microseconds.
+    pub lag_us: u64,
+    /// Bans since the start.
+    pub bans_begun: u64,
+    /// Sources that are banned.
+    pub bans: u64,
     /// Messages dropped since a worker had too many.
     pub inbox_overflows: u64,
     /// Rounds of the workers' loops.
@@ -145,6 +159,8 @@ impl Snapshot {
         self.send_drops += send_drops;
         self.turns += turns;
         self.kernel_drops += worker.kernel_drops;
+        self.share_permille = self.share_permille.min(worker.share_permille);
+        self.lag_us = self.lag_us.max(worker.lag_us);
         self.add_proxy(worker.proxy);
         for (reason, count) in worker.counted.iter() {
             match self.counted.iter_mut().find(|(known, _)| *known == reason) {

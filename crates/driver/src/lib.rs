@@ -24,11 +24,13 @@ mod node;
 mod rows;
 mod settings;
 mod shared;
+mod sources;
 mod streams;
 mod tasks;
 mod users;
 mod worker;
 
+pub use edge::overload::OverloadLimits;
 pub use edge::sources::{Ban, Offence, SourceLimits};
 pub use event::Event;
 pub use farm::{FarmSettings, FarmView, PoolView, RouteSettings, TargetView, UnknownTarget};
@@ -38,3 +40,4 @@ pub use media::{
 };
 pub use node::{Node, StartError};
 pub use settings::Settings;
+pub use sources::BanView;

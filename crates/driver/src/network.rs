@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use balancer::{Call, CallSlot, NoTarget, PoolId, Signal, TargetId};
 use edge::Directory;
+use edge::overload::Gate;
+use edge::sources::Sources;
 use net::route::RouteCache;
 use proxy::{Chosen, Listener, MediaPort, NoPorts};
 use registrar::Location;
@@ -169,6 +171,14 @@ impl Directory for Surface<'_> {
 
     fn unique(&mut self) -> u64 {
         self.shared.unique()
+    }
+
+    fn gate<R>(&mut self, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        Some(work(&mut self.shared.gate()))
+    }
+
+    fn sources<R>(&mut self, address: IpAddr, work: impl FnOnce(&mut Sources) -> R) -> Option<R> {
+        Some(self.shared.sources.with(address, work))
     }
 }
 

@@ -27,6 +27,7 @@ use crate::inspect::{Registration, RegistrationPage, Snapshot};
 use crate::media::{self, MediaError, Opened, RelayThread, Relays};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::sources::BanView;
 use crate::streams::Sink;
 use crate::tasks::Tasks;
 use crate::users::Users;
@@ -339,6 +340,7 @@ impl Node {
         self.store
             .load_bindings(|row| match crate::rows::restored(row) {
                 Some(row) => {
+                    shared.welcome_back(&row.flow);
                     shared.location(&row.aor).restore(&row);
                 }
                 None => unreadable += 1,
@@ -478,6 +480,7 @@ impl Node {
         drop(sender);
         let mut snapshot = Snapshot {
             is_idle: true,
+            share_permille: 1_000,
             ..Snapshot::default()
         };
         let deadline = Instant::now() + INSPECT_TIMEOUT;
@@ -493,6 +496,9 @@ impl Node {
         snapshot.listed.truncate(calls_max);
         self.shared.relays.look(&mut snapshot, INSPECT_TIMEOUT);
         snapshot.inbox_overflows = self.shared.inbox_overflows.load(Ordering::Relaxed);
+        snapshot.banned_drops = self.shared.sources.dropped();
+        snapshot.bans_begun = self.shared.sources.begun();
+        snapshot.bans = self.shared.bans().len() as u64;
         snapshot.users = self.shared.user_count() as u64;
         (snapshot.aors, snapshot.bindings) = self.shared.location_counts();
         snapshot
@@ -526,6 +532,18 @@ impl Node {
         load: balancer::AgentLoad,
     ) -> Result<usize, UnknownTarget> {
         self.shared.report_load(name, load)
+    }
+
+    /// Bans in force, the one that ends first being the first.
+    pub fn bans(&self) -> Vec<BanView> {
+        let bans = self.shared.bans().into_iter();
+        bans.map(|(ban, left_ms)| BanView::of(&ban, left_ms))
+            .collect()
+    }
+
+    /// Ends the ban of an address, or of the /64 that it is in; whether there was one.
+    pub fn unban(&self, address: IpAddr) -> bool {
+        self.shared.unban(address)
     }
 
     /// Counts of the streams.

@@ -40,6 +40,8 @@ pub struct Settings {
     pub trusted: Vec<IpNet>,
     /// What one source may do.
     pub sources: edge::sources::SourceLimits,
+    /// How much the node takes on.
+    pub overload: edge::overload::OverloadLimits,
     /// Bounds on messages.
     pub limits: Limits,
     /// Base values of the timers.
@@ -100,6 +102,7 @@ impl Settings {
             },
             pool_routes,
             sources: self.sources.clone(),
+            overload: self.overload,
             limits: self.limits,
             timers: self.timers,
             retry_after_s: self.retry_after_s,

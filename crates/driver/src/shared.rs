@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use edge::overload::Gate;
 use net::tcp::Streams;
 use registrar::Location;
 use sip::digest::{Algorithm, FreshNonce, Ha1, NonceSource, Replay, ReplayFilter};
@@ -17,6 +18,7 @@ use crate::farm::Farm;
 use crate::inbox::{Inbox, Item};
 use crate::media::Relays;
 use crate::settings::Settings;
+use crate::sources::SourceShards;
 use crate::users::Users;
 
 /// Shards of the location table.
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) relays: Relays,
     pub(crate) farm: Farm,
+    pub(crate) sources: SourceShards,
+    gate: Mutex<Gate>,
     /// From the start on; it signs the cookies of dialogs.
     pub(crate) cookie_secret: (u64, u64),
     pub(crate) writer: BindingWriter,
@@ -60,6 +64,7 @@ impl Shared {
         first_binding_id: u64,
     ) -> Shared {
         let clock = Clock::start();
+        let workers = inboxes.len();
         let nonce_source = NonceSource::new(nonce_secret, clock.unix_ms())
             .with_lifetime_ms(settings.nonce_lifetime.as_millis() as u64);
         let edge = settings.for_core(&[], &[], Vec::new(), nonce_source.clone());
@@ -80,6 +85,8 @@ impl Shared {
             inboxes,
             relays,
             farm,
+            sources: SourceShards::new((seed.1, seed.0)),
+            gate: Mutex::new(Gate::new(workers)),
             cookie_secret: settings.cookie_secret,
             writer,
             events: broadcast::channel(1_024).0,
@@ -131,6 +138,11 @@ impl Shared {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(aor)
+    }
+
+    /// The limits that the workers use up together.
+    pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn unique(&self) -> u64 {

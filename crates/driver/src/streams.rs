@@ -58,8 +58,11 @@ impl Sink {
         let Some(shared) = self.shared.get() else {
             return;
         };
-        let worker = scan::call_id(&bytes).map_or(0, |call_id| shared.worker_of(call_id));
         let flow = self.flow(connection);
+        if shared.is_banned(shared.clock.now().time, &flow) {
+            return;
+        }
+        let worker = scan::call_id(&bytes).map_or(0, |call_id| shared.worker_of(call_id));
         let item = match error {
             Some(error) => Item::Unframed(bytes, flow, error),
             None => Item::Message(bytes, flow),

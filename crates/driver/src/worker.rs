@@ -1,6 +1,7 @@
 //! One worker thread.
 
 mod farm;
+mod strain;
 mod tell;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::inspect::WorkerSnapshot;
 use crate::network::{Means, Surface};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
+use strain::Strain;
 
 /// Datagrams taken in one receive.
 const BATCH: usize = 64;
@@ -100,6 +102,7 @@ struct Turn {
     parcels: Vec<Parcel>,
     items: Vec<Item>,
     counters: WorkerCounters,
+    strain: Strain,
     is_over: bool,
     /// Messages of the second that runs, and when it began: decides about gathering.
     recent: u64,
@@ -127,6 +130,7 @@ impl Worker {
                 .collect(),
             items: Vec::new(),
             counters: WorkerCounters::default(),
+            strain: Strain::default(),
             is_over: false,
             recent: 0,
             recent_since: now,
@@ -167,6 +171,7 @@ impl Worker {
             });
             self.hand_over(now, &mut turn);
             self.pace(now, &mut turn);
+            self.observe(now, &mut turn);
         }
         // What was being gathered is not lost.
         turn.gathers = false;
@@ -231,6 +236,7 @@ impl Worker {
     }
 
     fn receive(&mut self, at: usize, batch: &mut ReceiveBatch, now: Instant, turn: &mut Turn) {
+        let core_now = self.shared.clock.at(now);
         for _ in 0..RECEIVES_PER_TURN {
             match self.ports[at].socket.receive(batch) {
                 Ok(0) => return,
@@ -247,6 +253,9 @@ impl Worker {
                     remote: datagram.source,
                     local: datagram.local,
                 };
+                if self.shared.is_banned(core_now.time, &flow) {
+                    continue;
+                }
                 if datagram.truncated {
                     turn.counters.truncated += 1;
                     continue;
@@ -268,6 +277,7 @@ impl Worker {
                 return;
             }
         }
+        turn.strain.is_behind = true;
     }
 
     /// Gives a message to the core, or to the worker that has its call.
@@ -390,6 +400,7 @@ impl Worker {
 
     /// Gives the core one message of this worker's.
     fn take(&self, bytes: &[u8], flow: Flow, now: Instant, turn: &mut Turn) {
+        turn.strain.handled += 1;
         let core_now = self.shared.clock.at(now);
         self.with_core(now, turn, |edge, settings, surface, output| {
             edge.receive(settings, core_now, bytes, flow, surface, output);

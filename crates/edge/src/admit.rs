@@ -59,7 +59,10 @@ impl Edge {
             self.counted.add("draining");
             return self.refuse_for_now(input, output);
         }
-        if is_new && !self.is_within_rate(input, directory, output) {
+        let begins = is_new && input.envelope.to_tag.is_none();
+        if is_new && !self.is_within_rate(input, directory, output)
+            || begins && !self.has_room(input, directory, output)
+        {
             return;
         }
         if request.method() == Some(Method::Register) && destination != Destination::Uri {
@@ -80,7 +83,9 @@ impl Edge {
             self.counted.add("loop");
             return self.refuse(input, 482, &mut output.outbox);
         }
-        if is_new && !self.is_let_through(input, destination, directory, output) {
+        if is_new && !self.is_let_through(input, destination, directory, output)
+            || begins && !self.may_begin(input, directory, output)
+        {
             return;
         }
         self.route(

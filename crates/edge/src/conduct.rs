@@ -1,14 +1,17 @@
-//! What requests tell of their sources (see [`crate::sources`]).
+//! What requests tell of their sources (see [`crate::sources`]), and whether there is room for them
+//! (see [`crate::overload`]).
 
 use std::net::IpAddr;
 
-use sip::digest::{NonceSource, NonceState};
+use sip::Method;
+use sip::digest::{Credentials, NonceSource, NonceState};
 use transaction::Flow;
 
-use crate::auth::Cause;
+use crate::auth::{self, Cause};
 use crate::directory::Directory;
 use crate::edge::{Edge, Input};
 use crate::output::{BANS_MAX, Now, Output};
+use crate::overload::Stage;
 use crate::settings::Settings;
 use crate::sources::{Ban, Charge, Offence};
 
@@ -68,6 +71,72 @@ impl Edge {
         false
     }
 
+    /// Whether the edge can take on what a request begins; if not, it has been answered. Nobody has been asked for
+    /// credentials yet.
+    pub(crate) fn has_room<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        directory: &mut D,
+        output: &mut Output,
+    ) -> bool {
+        let limits = &input.settings.overload;
+        let is_call = input.request.method() == Some(Method::Invite);
+        if self.throttle.is_refusing_at(input.now.time) && !self.throttle.admits(stage_of(input)) {
+            self.counted.add("overload");
+        } else if is_call
+            && limits.calls_max > 0
+            && self.calls_at_once(directory) >= limits.calls_max
+        {
+            self.counted.add("calls-max");
+        } else {
+            return true;
+        }
+        self.refuse_for_now(input, output);
+        false
+    }
+
+    /// Whether a call or a registration that would be let in is within what the operator allows a second; if not,
+    /// it has been answered.
+    pub(crate) fn may_begin<D: Directory>(
+        &mut self,
+        input: &Input<'_, '_>,
+        directory: &mut D,
+        output: &mut Output,
+    ) -> bool {
+        let (limits, time) = (&input.settings.overload, input.now.time);
+        let (is_in, reason) = match input.request.method() {
+            Some(Method::Invite) if limits.calls_per_s > 0 => {
+                let is_in = directory.gate(|gate| gate.admits_call(limits, time));
+                (is_in, "calls-per-s")
+            }
+            Some(Method::Register) if limits.registrations_per_s > 0 => {
+                let is_in = directory.gate(|gate| gate.admits_registration(limits, time));
+                (is_in, "registrations-per-s")
+            }
+            _ => return true,
+        };
+        if is_in.unwrap_or(true) {
+            return true;
+        }
+        self.counted.add(reason);
+        self.refuse_for_now(input, output);
+        false
+    }
+
+    /// Calls on the node: those of this thread now, those of others when they said so last.
+    fn calls_at_once<D: Directory>(&self, directory: &mut D) -> u32 {
+        let (thread, calls) = (directory.thread(), self.proxy.calls.len() as u32);
+        let all = directory.gate(|gate| gate.note_calls(thread, calls));
+        all.unwrap_or(calls)
+    }
+
+    /// Tells other threads how many calls this one has, where that is limited.
+    pub fn share_calls<D: Directory>(&self, settings: &Settings, directory: &mut D) {
+        if settings.overload.calls_max > 0 {
+            self.calls_at_once(directory);
+        }
+    }
+
     /// Notes an offence against who sent a request.
     pub(crate) fn offended<D: Directory>(
         &mut self,
@@ -124,10 +193,27 @@ impl Edge {
 
     fn note_ban(&mut self, ban: Option<Ban>, output: &mut Output) {
         let Some(ban) = ban else { return };
-        self.counted.add("bans");
         if output.bans.len() < BANS_MAX {
             output.bans.push(ban);
         }
+    }
+}
+
+/// Whether a request answers a challenge that we gave to its source.
+fn stage_of(input: &Input<'_, '_>) -> Stage {
+    let (settings, address) = (input.settings, input.flow.remote.ip());
+    let answers = [auth::PROXY, auth::REGISTRAR].iter().any(|place| {
+        let mut fields = input.request.fields(place.credentials);
+        fields.any(|field| {
+            Credentials::parse(field.value).is_ok_and(|credentials| {
+                let nonce = credentials.nonce().as_sent();
+                is_nonce_of(&settings.auth.nonces, input.now.unix_ms, nonce, address)
+            })
+        })
+    });
+    match answers {
+        true => Stage::Challenged,
+        false => Stage::Fresh,
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use registrar::Location;
 use sip::digest::{Algorithm, FreshNonce, Ha1, Replay};
 
+use crate::overload::Gate;
 use crate::sources::Sources;
 
 /// Users, bindings and nonces as the core sees them: memory, never a database.
@@ -28,6 +29,12 @@ pub trait Directory: proxy::Network {
 
     /// A number for a new nonce, never given twice.
     fn unique(&mut self) -> u64;
+
+    /// Works on the limits that the threads use up together. Without them there are none.
+    fn gate<R>(&mut self, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        let _ = work;
+        None
+    }
 
     /// Works on the shard of sources that has `address`. Without one nobody is limited or banned.
     fn sources<R>(&mut self, address: IpAddr, work: impl FnOnce(&mut Sources) -> R) -> Option<R> {

@@ -10,6 +10,7 @@ use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
 
 use crate::directory::Directory;
 use crate::output::{Counted, Now, Output};
+use crate::overload::{Load, Throttle};
 use crate::pools::Probes;
 use crate::register::Held;
 use crate::settings::Settings;
@@ -34,6 +35,7 @@ pub struct Edge {
     pub(crate) claimed: Vec<u8>,
     pub(crate) counted: Counted,
     pub(crate) probes: Probes,
+    pub(crate) throttle: Throttle,
     pub(crate) is_draining: bool,
     index: Index,
 }
@@ -80,6 +82,7 @@ impl Edge {
             claimed: Vec::new(),
             counted: Counted::default(),
             probes: Probes::default(),
+            throttle: Throttle::default(),
             is_draining: false,
             index: Index::new(),
         }
@@ -342,6 +345,16 @@ impl Edge {
     /// From now on new calls and registrations are refused with 503; what is in progress goes on.
     pub fn drain(&mut self, is_draining: bool) {
         self.is_draining = is_draining;
+    }
+
+    /// Takes in how a round of the thread went; whether it has just begun or ceased to refuse what is new.
+    pub fn observe(&mut self, settings: &Settings, now: Time, load: Load) -> bool {
+        self.throttle.observe(&settings.overload, now, load)
+    }
+
+    /// How much of what is new is let in.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// Whether nothing is waiting for an answer.

@@ -16,6 +16,7 @@ mod conduct;
 mod directory;
 mod edge;
 mod output;
+pub mod overload;
 mod pools;
 mod register;
 mod settings;

@@ -47,6 +47,10 @@ impl Edge {
                 match auth::check(input.settings, input.now, asked, place, party, directory) {
                     Ok(()) => {
                         self.trusts(input, directory);
+                        if !self.may_begin(input, directory, output) {
+                            self.aor = aor;
+                            return;
+                        }
                         self.bind(input, key, &aor, directory, output);
                     }
                     Err(refusal) => {

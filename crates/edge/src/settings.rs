@@ -5,6 +5,7 @@ use sip::Limits;
 use sip::digest::{Algorithm, NonceSource, WithoutQop};
 use transaction::Timers;
 
+use crate::overload::OverloadLimits;
 use crate::pools::PoolRoute;
 use crate::sources::SourceLimits;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub pool_routes: Vec<PoolRoute>,
     /// What one source may do.
     pub sources: SourceLimits,
+    /// How much the edge takes on.
+    pub overload: OverloadLimits,
     /// Bounds on messages.
     pub limits: Limits,
     /// Base values of the timers.

@@ -271,6 +271,7 @@ fn settings() -> Settings {
         },
         pool_routes: Vec::new(),
         sources: edge::sources::SourceLimits::default(),
+        overload: edge::overload::OverloadLimits::default(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         retry_after_s: 5,

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod agent;
+mod bans;
 mod books;
 mod check;
 mod demo;
@@ -62,6 +63,10 @@ enum Verb {
     Calls(show::Calls),
     /// List, drain and take out media servers of pools
     Target(target::Target),
+    /// The sources whose messages are dropped since they scan, guess or flood
+    Bans(bans::Bans),
+    /// End the ban of a source
+    Unban(bans::Unban),
     /// Add, delete and list users, and change passwords
     User(user::User),
     /// Add, delete and list domains
@@ -415,6 +420,8 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Registrations(registrations) => registrations.run(out),
         Verb::Calls(calls) => calls.run(out),
         Verb::Target(target) => target.run(out),
+        Verb::Bans(bans) => bans.run(out),
+        Verb::Unban(unban) => unban.run(out),
         Verb::User(user) => user.run(out),
         Verb::Domain(domain) => domain.run(out),
         Verb::Drain(drain) => drain.run(out),

@@ -80,6 +80,8 @@ pub struct Edge {
     pub auth: Auth,
     /// `[edge.limits]`
     pub limits: Limits,
+    /// `[edge.sources]`
+    pub sources: Sources,
     /// `[edge.timers]`
     pub timers: Timers,
     /// `[edge.fork]`
@@ -200,6 +202,33 @@ pub struct Limits {
     pub tcp_connections_per_source_max: u64,
     /// How long a TCP connection may be silent, in seconds.
     pub tcp_idle_s: u64,
+    /// The lag of a worker from which new work is turned away, in milliseconds; 0 for never.
+    pub lag_ms: u64,
+    /// The most calls at once; 0 for any number.
+    pub calls_max: u64,
+    /// The most new calls a second; 0 for any number.
+    pub calls_per_s: u64,
+    /// The most registrations a second; 0 for any number.
+    pub registrations_per_s: u64,
+}
+
+/// What one source may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// Whether sources are banned.
+    pub bans: bool,
+    /// Requests a second outside dialogs that a source may send for long; 0 for any number.
+    pub requests_per_s: u64,
+    /// Requests that it may send at once.
+    pub requests_burst: u64,
+    /// Points at which a source is banned.
+    pub ban_points: u64,
+    /// Length of the first ban, in seconds.
+    pub ban_s: u64,
+    /// Length of the longest, in seconds.
+    pub ban_max_s: u64,
+    /// Sources that are neither limited nor banned, beside the trusted ones.
+    pub allow: Vec<IpNet>,
 }
 
 /// Timers of RFC 3261 (table 4).

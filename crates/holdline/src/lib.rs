@@ -16,6 +16,7 @@ mod metrics;
 mod pools;
 mod private;
 mod settings;
+mod sources;
 mod supervisor;
 mod wiring;
 

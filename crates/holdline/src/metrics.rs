@@ -7,6 +7,7 @@ use store::StoreHealth;
 
 use crate::media;
 use crate::pools;
+use crate::sources;
 use MetricKind::{Counter, Gauge};
 
 /// A row: name, help, kind, number.
@@ -19,6 +20,7 @@ pub(crate) fn of_node(node: &Node) -> Vec<MetricFamily> {
     families.extend(singles(&of_calls(&snapshot)));
     families.extend(singles(&of_call_media(&snapshot)));
     families.extend(singles(&pools::rows(&snapshot)));
+    families.extend(singles(&sources::rows(&snapshot)));
     families.extend(pools::metrics(&node.farm()));
     families.extend(singles(&of_streams(node)));
     let sides = [

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use driver::{MediaError, RelaySettings};
+use driver::{MediaError, RelaySettings, SourceLimits};
 use net::tcp::StreamOptions;
 use proxy::media::Policy;
 use sip::digest::{Algorithm, WithoutQop};
@@ -111,7 +111,13 @@ pub(crate) fn settings(
             false => WithoutQop::Refuse,
         },
         trusted: edge.trusted.clone(),
-        sources: driver::SourceLimits::default(),
+        sources: sources(&edge.sources),
+        overload: driver::OverloadLimits {
+            lag_ms: edge.limits.lag_ms as u32,
+            calls_max: edge.limits.calls_max as u32,
+            calls_per_s: edge.limits.calls_per_s as u32,
+            registrations_per_s: edge.limits.registrations_per_s as u32,
+        },
         limits: sip::Limits {
             size_bytes_max: edge.limits.message_bytes_max as u32,
             headers_max: edge.limits.headers_max as u16,
@@ -125,6 +131,18 @@ pub(crate) fn settings(
         media: media(edge),
         relay: edge.rtp_ports.map(|ports| relay(edge, ports)),
         farm: edge.farm.clone(),
+    }
+}
+
+fn sources(sources: &config::Sources) -> SourceLimits {
+    SourceLimits {
+        bans: sources.bans,
+        requests_per_s: sources.requests_per_s as u32,
+        requests_burst: sources.requests_burst as u32,
+        threshold: sources.ban_points as u32,
+        ban_ms: sources.ban_s * 1_000,
+        ban_ms_max: sources.ban_max_s * 1_000,
+        allow: sources.allow.clone(),
     }
 }
 

@@ -2,15 +2,16 @@
 //! API. What the driver is called and how it answers is known here, in
 //! `settings` and in `metrics`, and nowhere else in the program.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
-    Answer, Binding, Call, CallState, Credential, Domain, Event, Health, Imported, MetricFamily,
-    MetricKind, NewUser, Page, Platform, PoolStatus, Query, Refusal, Reloaded, Stamped, State,
-    Status, TargetOrder, TargetsChanged, User, UserImport,
+    Answer, Ban, Binding, Call, CallState, Credential, Domain, Event, Health, Imported,
+    MetricFamily, MetricKind, NewUser, Page, Platform, PoolStatus, Query, Refusal, Reloaded,
+    Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
 };
 use driver::{CallRow, Node, Registration, Snapshot, StartError};
 use proxy::{CallNote, Stage};
@@ -25,6 +26,7 @@ use crate::metrics;
 use crate::pools;
 use crate::private::Private;
 use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, left_by_media, settings};
+use crate::sources;
 
 /// What the outside asks of the node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,6 +390,14 @@ impl Platform for Wired {
         Box::pin(async move { pools::report_load(&*self.node()?, report) })
     }
 
+    fn bans(&self) -> Answer<'_, Vec<Ban>> {
+        Box::pin(async { Ok(sources::bans(&*self.node()?)) })
+    }
+
+    fn unban(&self, address: IpAddr) -> Answer<'_, ()> {
+        Box::pin(async move { sources::unban(&*self.node()?, address) })
+    }
+
     fn users(&self, query: Query) -> Answer<'_, Page<User>> {
         Box::pin(async move { self.directory.users(&query).await })
     }
@@ -550,6 +560,19 @@ fn told(event: driver::Event, node: &Node) -> Event {
         }
         driver::Event::Unregistered { aor, contact } => Event::Unregistered { aor, contact },
         driver::Event::Expired { aor, contact } => Event::Expired { aor, contact },
+        driver::Event::Banned {
+            source,
+            offence,
+            is_proved,
+            duration_s,
+        } => sources::banned(source, offence, is_proved, duration_s),
+        driver::Event::Overload {
+            is_refusing,
+            lag_ms,
+        } => Event::Overload {
+            refusing: is_refusing,
+            lag_ms,
+        },
         driver::Event::Target {
             target,
             from,

@@ -193,6 +193,11 @@ impl UdpSocket {
         self.socket.drops()
     }
 
+    /// Bytes of kernel memory that the waiting datagrams take up, a good deal more than they are long.
+    pub fn waiting_bytes(&self) -> io::Result<u32> {
+        Ok(self.socket.backlog()?.0)
+    }
+
     /// Receives what is waiting into `batch`, whose former content is gone. Never blocks; 0 when
     /// nothing waits. Less than the batch's size means that the socket was emptied.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {

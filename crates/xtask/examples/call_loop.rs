@@ -101,6 +101,7 @@ impl Rig {
             },
             pool_routes: Vec::new(),
             sources: edge::sources::SourceLimits::default(),
+            overload: edge::overload::OverloadLimits::default(),
             limits: sip::Limits::default(),
             timers: Timers::default(),
             retry_after_s: 10,

@@ -1,11 +1,13 @@
 //! The API over real loopback sockets, with a table for a node.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::ban::Ban;
 use crate::metrics::{MetricFamily, MetricKind};
 use crate::model::*;
 use crate::platform::Answer;
@@ -76,6 +78,26 @@ impl Platform for Fake {
         ready(Ok(TargetsChanged {
             targets: vec![format!("{verb} {target} {}", pool.unwrap_or_default())],
         }))
+    }
+    fn bans(&self) -> Answer<'_, Vec<Ban>> {
+        ready(Ok(vec![Ban {
+            source: "192.0.2.66".into(),
+            reason: "password".into(),
+            proved: true,
+            times: 1,
+            left_s: 60,
+            dropped: 7,
+        }]))
+    }
+    fn unban(&self, address: IpAddr) -> Answer<'_, ()> {
+        let banned = ["192.0.2.66", "2001:db8::"].map(|text| text.parse().expect("an address"));
+        ready(match banned.contains(&address) {
+            true => Ok(()),
+            false => Err(Refusal::NotFound {
+                kind: "ban of",
+                name: address.to_string(),
+            }),
+        })
     }
     fn report_load(&self, report: agent::Report) -> Answer<'_, ()> {
         ready(match report.target.as_str() {
@@ -489,6 +511,23 @@ fn a_password_is_not_in_debug_output() {
         later: false,
     };
     assert!(!format!("{user:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn bans_are_listed_and_ended_by_the_name_they_are_listed_by() {
+    let node = Node::start(None).await;
+    let (_, text) = node.ask("GET /api/bans HTTP/1.1", "").await;
+    assert!(text.contains(r#"{"source":"192.0.2.66","reason":"password","proved":true"#));
+    for (address, status) in [
+        ("192.0.2.66", 200),
+        ("2001:db8::%2F64", 200),
+        ("192.0.2.67", 404),
+        ("nobody", 422),
+    ] {
+        let request = format!("DELETE /api/bans/{address} HTTP/1.1");
+        assert_eq!(node.ask(&request, "").await.0, status, "{address}");
+    }
+    node.end().await;
 }
 
 #[tokio::test]

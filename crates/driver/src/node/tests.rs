@@ -23,6 +23,7 @@ pub(crate) fn settings() -> Settings {
         without_qop: WithoutQop::Refuse,
         trusted: Vec::new(),
         sources: edge::sources::SourceLimits::default(),
+        overload: edge::overload::OverloadLimits::default(),
         limits: sip::Limits::default(),
         timers: transaction::Timers::default(),
         cookie_secret: (1, 2),

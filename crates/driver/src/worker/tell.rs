@@ -50,6 +50,7 @@ impl Worker {
     /// Tells those who listen what happened. The end of a call waits for the figures of its media.
     pub(super) fn tell(&self, now: Instant, turn: &mut Turn) {
         let core_now = self.shared.clock.at(now).time;
+        self.shared.tell_bans(&mut turn.output.bans, core_now);
         for event in turn.output.bindings.drain(..) {
             if turn.output.is_watched
                 && let Some(event) = Event::of_binding(&event)

@@ -13,6 +13,7 @@ mod message;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
+use edge::overload::Gate;
 use edge::sources::Sources;
 use edge::{AuthSettings, Directory, Edge, Now, Output, Settings};
 use proxy::{Listener, MediaPort, Network, NoPorts};
@@ -65,6 +66,7 @@ pub struct Users {
     pub media: Media,
     pub farm: farm::Farm,
     pub sources: Sources,
+    pub gate: Gate,
 }
 
 impl proxy::MediaPorts for Users {
@@ -161,6 +163,10 @@ impl Directory for Users {
         self.uniques
     }
 
+    fn gate<R>(&mut self, work: impl FnOnce(&mut Gate) -> R) -> Option<R> {
+        Some(work(&mut self.gate))
+    }
+
     fn sources<R>(&mut self, _: IpAddr, work: impl FnOnce(&mut Sources) -> R) -> Option<R> {
         Some(work(&mut self.sources))
     }
@@ -207,6 +213,7 @@ pub fn settings() -> Settings {
         },
         pool_routes: Vec::new(),
         sources: edge::sources::SourceLimits::default(),
+        overload: edge::overload::OverloadLimits::default(),
         limits: sip::Limits::default(),
         timers: Timers::default(),
         retry_after_s: 5,
@@ -237,6 +244,7 @@ impl Rig {
                 media: Media::new(100),
                 farm: farm::Farm::new(),
                 sources: Sources::new((5, 6), 1_024, 1_024),
+                gate: Gate::new(8),
             },
             output,
             now_ms: 1_000,

@@ -326,6 +326,16 @@ fn told(event: &Event) -> Option<String> {
         Event::TargetChanged {
             target, to, reason, ..
         } => format!("media server {target}: {to} ({reason})"),
+        Event::SourceBanned {
+            source,
+            reason,
+            duration_s,
+            ..
+        } => format!("{source} is banned for {duration_s} s ({reason})"),
+        Event::Overload { refusing: true, .. } => {
+            "too much to do: new calls are refused".to_owned()
+        }
+        Event::Overload { .. } => "no longer too much to do".to_owned(),
         Event::CallMoved { from, to, .. } => format!("{}: tries the next target", way(from, to)),
         Event::CallAnswered { from, to, .. } => format!("{}: answered", way(from, to)),
         Event::CallFailed {

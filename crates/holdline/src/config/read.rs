@@ -15,7 +15,7 @@ use super::pool::farm;
 use super::reader::{Findings, KnownKey, Placed, Section};
 use super::{
     Admin, Auth, Config, DigestAlgorithm, Dns, Edge, Fork, Limits, Log, LogFormat, Node, Private,
-    Registrar, Store, Timers, Token,
+    Registrar, Sources, Store, Timers, Token,
 };
 
 /// What the design has and this version has not, and what to do about it.
@@ -145,6 +145,7 @@ fn edge(mut section: Section<'_>) -> Edge {
     let registrar = registrar(section.section("registrar"));
     let auth = auth(section.section("auth"));
     let limits = limits(section.section("limits"));
+    let sources = sources(section.section("sources"));
     let timers = timers(section.section("timers"));
     let fork = fork(section.section("fork"));
     let farm = farm(&mut section);
@@ -161,6 +162,7 @@ fn edge(mut section: Section<'_>) -> Edge {
         registrar,
         auth,
         limits,
+        sources,
         timers,
         fork,
         farm,
@@ -324,9 +326,51 @@ fn limits(mut section: Section<'_>) -> Limits {
             .integer("tcp_connections_per_source_max", 10_000, 1..=1_000_000)
             .value,
         tcp_idle_s: section.integer("tcp_idle_s", 7300, 10..=604_800).value,
+        lag_ms: section.integer("lag_ms", 50, 0..=10_000).value,
+        calls_max: section.integer("calls_max", 0, 0..=1_000_000).value,
+        calls_per_s: section.integer("calls_per_s", 0, 0..=1_000_000).value,
+        registrations_per_s: section
+            .integer("registrations_per_s", 0, 0..=1_000_000)
+            .value,
     };
     section.finish();
     limits
+}
+
+fn sources(mut section: Section<'_>) -> Sources {
+    let bans = section.flag("bans", true);
+    let requests_per_s = section.integer("requests_per_s", 200, 0..=1_000_000).value;
+    let requests_burst = section
+        .integer("requests_burst", 1_000, 1..=1_000_000)
+        .value;
+    let ban_points = section.integer("ban_points", 100, 10..=1_000_000).value;
+    let ban = section.integer("ban_s", 60, 1..=86_400);
+    let longest = section.integer("ban_max_s", 3_600, 1..=604_800);
+    let allow = values(section.list("allow", &[], PREFIX_WANTED, prefix));
+    if longest.value < ban.value {
+        let span = if longest.written {
+            longest.span
+        } else {
+            ban.span
+        };
+        let what = format!("{} is less than ban_s ({})", longest.value, ban.value);
+        section.contradiction(
+            "ban_max_s",
+            span,
+            what,
+            "the first ban is the shortest: let ban_s <= ban_max_s",
+        );
+    }
+    section.finish();
+    Sources {
+        bans,
+        requests_per_s,
+        requests_burst,
+        ban_points,
+        ban_s: ban.value,
+        ban_max_s: longest.value,
+        allow,
+    }
 }
 
 fn timers(mut section: Section<'_>) -> Timers {

@@ -72,13 +72,20 @@ impl Socket {
         Ok(values[0] as i32)
     }
 
-    /// Datagrams the kernel dropped on this socket because its buffer was full (`SO_MEMINFO`).
-    pub(crate) fn drops(&self) -> io::Result<u32> {
+    /// Bytes of memory that what waits to be received takes up, and how many datagrams the kernel dropped
+    /// because there was no more of it (`SO_MEMINFO`).
+    pub(crate) fn backlog(&self) -> io::Result<(u32, u32)> {
+        const SK_MEMINFO_RMEM_ALLOC: usize = 0;
         const SK_MEMINFO_VARS: usize = 9;
         const SK_MEMINFO_DROPS: usize = 8;
         let mut values = [0u32; SK_MEMINFO_VARS];
         self.read_option(libc::SOL_SOCKET, libc::SO_MEMINFO, &mut values)?;
-        Ok(values[SK_MEMINFO_DROPS])
+        Ok((values[SK_MEMINFO_RMEM_ALLOC], values[SK_MEMINFO_DROPS]))
+    }
+
+    /// Datagrams the kernel dropped on this socket because its buffer was full.
+    pub(crate) fn drops(&self) -> io::Result<u32> {
+        Ok(self.backlog()?.1)
     }
 
     fn read_option(&self, level: i32, name: i32, values: &mut [u32]) -> io::Result<()> {
