@@ -118,6 +118,7 @@ impl Anchor {
         let at = match free {
             Some(at) => at + 1,
             None if self.sides.len() < SIDES_MAX => {
+                self.sides.reserve_exact(1);
                 self.sides.push(Side::new());
                 self.sides.len() - 1
             }
@@ -204,6 +205,9 @@ impl Anchor {
         let mut fresh = std::mem::take(&mut self.fresh);
         fresh.clear();
         let mut taken = Ok(());
+        // Most calls have one line: what a vector takes beforehand would be most of a call's memory.
+        lines.reserve_exact(description.media_count());
+        self.lines.reserve_exact(description.media_count());
         for line in description.media() {
             let kind = kind_of(&line);
             let stream = kind.and_then(|kind| self.stream_for(line.number() as u8, kind));
@@ -472,6 +476,7 @@ impl Anchor {
         let at = match self.streams.iter().position(Option::is_none) {
             Some(at) => at,
             None if self.streams.len() < STREAMS_MAX => {
+                self.streams.reserve_exact(1);
                 self.streams.push(None);
                 self.streams.len() - 1
             }

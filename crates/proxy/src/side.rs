@@ -123,6 +123,7 @@ impl Side {
     pub(crate) fn set_port(&mut self, stream: u8, port: Option<MediaPort>) {
         let at = usize::from(stream);
         if self.ports.len() <= at {
+            self.ports.reserve_exact(at + 1 - self.ports.len());
             self.ports.resize(at + 1, None);
         }
         self.ports[at] = port;
@@ -135,6 +136,7 @@ impl Side {
     pub(crate) fn set_told(&mut self, stream: u8, address: Option<SocketAddr>) {
         let at = usize::from(stream);
         if self.told.len() <= at {
+            self.told.reserve_exact(at + 1 - self.told.len());
             self.told.resize(at + 1, None);
         }
         self.told[at] = address;
