@@ -11,7 +11,7 @@ die() { printf 'install: error: %s\n' "$*" >&2; exit 1; }
 
 # "what shows that it is there=Debian package": a command, or a path pattern when it begins with /.
 debian_build="cc=build-essential c++=build-essential cmake=cmake make=make git=git"
-debian_test="sipp=sip-tester baresip=baresip-core sipsak=sipsak ip=iproute2 nft=nftables
+debian_test="sipp=sip-tester baresip=baresip-core sipsak=sipsak svwar=sipvicious ip=iproute2 nft=nftables
     conntrack=conntrack valgrind=valgrind
     /usr/lib/postgresql/*/bin/postgres=postgresql mariadbd=mariadb-server"
 debian_fuzz=""
