@@ -33,6 +33,8 @@ pub(crate) struct Coordinator {
     revision: u64,
     pub(crate) is_up: bool,
     pub(crate) delay_us: u64,
+    /// When it last went down or came up.
+    pub(crate) changed_us: u64,
     /// Since when it is up and at its usual pace.
     pub(crate) well_since_us: Option<u64>,
 }
@@ -44,11 +46,15 @@ impl Coordinator {
             revision: 0,
             is_up: true,
             delay_us: 0,
+            changed_us: 0,
             well_since_us: Some(0),
         }
     }
 
     pub(crate) fn set_up(&mut self, now_us: u64, is_up: bool) {
+        if is_up != self.is_up {
+            self.changed_us = now_us;
+        }
         self.is_up = is_up;
         self.well_since_us = (is_up && self.delay_us == 0).then_some(now_us);
     }

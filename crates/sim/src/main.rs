@@ -1,5 +1,5 @@
 //! Long runs by hand:
-//! `cargo run -p sim --release -- [--seeds N] [--minutes M] [--from SEED] [--trace SEED] [--gaps N]`.
+//! `cargo run -p sim --release -- [--seeds N] [--minutes M] [--from SEED] [--restores 1] [--trace SEED] [--gaps N]`.
 //!
 //! A seed that fails goes into `crates/sim/seeds/` with a line on what it showed; the tests run all of them.
 
@@ -25,30 +25,39 @@ fn main() {
         gaps(runs);
         return;
     }
-    let known = ["--seeds", "--minutes", "--from"];
+    let known = ["--seeds", "--minutes", "--from", "--restores"];
     if words
         .iter()
         .step_by(2)
         .any(|word| !known.contains(&word.as_str()))
     {
         eprintln!(
-            "sim: --seeds N, --minutes M, --from SEED, --trace SEED, --gaps N; each with a number"
+            "sim: --seeds N, --minutes M, --from SEED, --restores 1 (of the coordinator, from old copies), \
+             --trace SEED, --gaps N; each with a number"
         );
         std::process::exit(2);
     }
     let seeds = number("--seeds").unwrap_or(u64::MAX);
     let minutes = number("--minutes").unwrap_or(1);
-    let failed = explore(number("--from").unwrap_or(1_000_000), seeds, minutes);
+    let restores = number("--restores").is_some();
+    let from = number("--from").unwrap_or(1_000_000);
+    let failed = explore(from, seeds, minutes, restores);
     std::process::exit(i32::from(failed > 0));
 }
 
-fn explore(from: u64, seeds: u64, minutes: u64) -> u32 {
+fn explore(from: u64, seeds: u64, minutes: u64, restores: bool) -> u32 {
     let began = Instant::now();
     let span = Duration::from_secs(minutes.saturating_mul(60));
     let mut coverage = Coverage::default();
     let (mut count, mut failed, mut ran_us) = (0, 0, 0);
     while count < seeds && began.elapsed() < span && failed < VIOLATIONS_MAX {
-        let report = run::seed(from + count);
+        let mut plan = Plan::of_seed(from + count);
+        if restores {
+            // Without a grace nobody claims what an old copy says.
+            plan.faults.restores = true;
+            plan.settings.grace_us = Some(500_000);
+        }
+        let report = run::plan(plan);
         count += 1;
         ran_us += report.ran_us;
         coverage.add(&report.coverage);

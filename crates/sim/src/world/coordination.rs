@@ -23,6 +23,7 @@ impl World {
         let mut delay_us = self.random.span_us(100, 2_500) + self.coordinator.delay_us;
         if self.random.one_in(self.plan.faults.stuck_odds) && !self.healed {
             self.count("request stuck for long");
+            self.disturb(node, self.now_us);
             delay_us += self.random.span_us(100_000, 3_000_000);
         }
         self.after(
@@ -54,12 +55,14 @@ impl World {
         }
         if self.random.one_in(self.plan.faults.answer_lost_odds) && !self.healed {
             self.count("answer lost");
+            self.disturb(node, self.now_us);
             return;
         }
         let mut delay_us = self.random.span_us(100, 2_500) + self.coordinator.delay_us;
         delay_us += self.nodes[node].answers_late_us;
         if self.random.one_in(self.plan.faults.stuck_odds) && !self.healed {
             self.count("answer stuck");
+            self.disturb(node, self.now_us);
             delay_us += self.random.span_us(10_000, 270_000);
         }
         self.after(

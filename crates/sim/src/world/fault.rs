@@ -52,7 +52,8 @@ pub enum Blow {
         /// How much more each way, in microseconds.
         delay_us: u64,
     },
-    /// The coordinator is restored from an old copy. From then on nobody promises that nothing is lost.
+    /// The coordinator is down for two leases or longer, and is then restored from an old copy. From then on
+    /// nobody promises that nothing is lost.
     Restore {
         /// How many versions of each record are gone.
         back: usize,
@@ -97,7 +98,11 @@ impl World {
     pub(super) fn strike_for(&mut self, blow: Blow, lasts_us: u64) {
         if !self.healed {
             self.strike(&blow);
-            self.after(lasts_us, Event::Heal { blow });
+            let least_us = match blow {
+                Blow::Restore { .. } => 2 * self.plan.settings.lease_us,
+                _ => 0,
+            };
+            self.after(lasts_us.max(least_us), Event::Heal { blow });
         }
     }
 
@@ -237,10 +242,7 @@ impl World {
             &Blow::CoordinatorSlow { delay_us } => {
                 self.coordinator.set_delay(self.now_us, delay_us)
             }
-            &Blow::Restore { back } => {
-                self.coordinator.restore(back);
-                self.restored = true;
-            }
+            Blow::Restore { .. } => self.coordinator.set_up(self.now_us, false),
             &Blow::Switchover { service } => {
                 if let Some(node) = self.owner(service) {
                     self.input(node, 0, Input::Switchover { service });
@@ -266,6 +268,15 @@ impl World {
                 self.disturb(node, self.now_us);
             }
             Blow::CoordinatorDown => self.coordinator.set_up(self.now_us, true),
+            Blow::Restore { back } => {
+                // Another fault's end may have brought it up meanwhile: then nobody restores it.
+                let down_us = self.now_us - self.coordinator.changed_us;
+                if !self.coordinator.is_up && down_us >= 2 * self.plan.settings.lease_us {
+                    self.coordinator.restore(back);
+                    self.restored = true;
+                }
+                self.coordinator.set_up(self.now_us, true);
+            }
             Blow::CoordinatorSlow { .. } => self.coordinator.set_delay(self.now_us, 0),
             Blow::Leave { node } => self.set_leaving(node, false),
             _ => {}

@@ -199,10 +199,10 @@ impl World {
             return;
         };
         let settings = &self.plan.settings;
-        // A grace shorter than a lease, which only a plan has, is spent by one answer that is late.
+        // A short grace, which only a plan has, is spent by answers that are late.
         if settings
             .grace_us
-            .is_none_or(|grace_us| grace_us < settings.lease_us)
+            .is_none_or(|grace_us| grace_us < 3 * settings.lease_us)
         {
             return;
         }
