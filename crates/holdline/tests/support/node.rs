@@ -44,10 +44,15 @@ impl Node {
             .iter()
             .flat_map(|address| ["udp", "tcp"].map(|over| format!("{over}:{address}:{sip}")))
             .collect();
+        // All phones of a test share an address, and some of them misbehave.
+        let sources = match more.contains("[edge.sources]") {
+            true => "",
+            false => "[edge.sources]\nallow = [\"127.0.0.0/8\", \"::1\"]\n",
+        };
         let config = format!(
             "[node]\nname = \"t\"\ndata = \"data\"\ndrain_timeout_s = 10\n\
              [edge]\ndomains = [\"{DOMAIN}\"]\n\
-             listen = {listen:?}\n{edge}\n\
+             listen = {listen:?}\n{edge}\n{sources}\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n{more}"
         );
         fs::write(folder.path().join("holdline.toml"), config).expect("written");
