@@ -192,6 +192,15 @@ impl Shared {
         settings.routes_to(|pool| inner.pools.find(pool))
     }
 
+    /// The policies of media of pools, by the pools that there are.
+    pub(crate) fn pool_media(
+        &self,
+        settings: &FarmSettings,
+    ) -> Vec<(PoolId, proxy::media::Policy)> {
+        let inner = self.farm.lock();
+        settings.media_of(|pool| inner.pools.find(pool))
+    }
+
     /// A target for a request (see [`proxy::Farm::choose`]).
     pub(crate) fn choose(
         &self,

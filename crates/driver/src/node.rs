@@ -375,7 +375,8 @@ impl Node {
         let settings = self.lock_settings();
         let routes = self.shared.pool_routes(&settings.farm);
         let nonces = self.shared.nonce_source.clone();
-        let core = settings.for_core(&domains, &own, routes, nonces);
+        let mut core = settings.for_core(&domains, &own, routes, nonces);
+        core.proxy.media.pools = self.shared.pool_media(&settings.farm);
         drop(settings);
         self.shared.replace_settings(core);
         self.tell(|| Item::Reload);

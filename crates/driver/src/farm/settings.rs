@@ -13,6 +13,8 @@ pub struct FarmSettings {
     pub pools: Vec<PoolSettings>,
     /// Which requests go to which pool; the first that fits holds.
     pub routes: Vec<RouteSettings>,
+    /// The policies of media of pools that have their own.
+    pub media: Vec<(String, proxy::media::Policy)>,
     /// When a call moves on to the next target.
     pub failover: proxy::pool::Settings,
 }
@@ -36,6 +38,16 @@ impl FarmSettings {
             pools: self.pools.clone(),
             hash_key,
         }
+    }
+
+    /// The policies of media, of the pools that `find` knows.
+    pub(super) fn media_of(
+        &self,
+        find: impl Fn(&str) -> Option<PoolId>,
+    ) -> Vec<(PoolId, proxy::media::Policy)> {
+        let own = self.media.iter();
+        own.filter_map(|(pool, policy)| Some((find(pool)?, *policy)))
+            .collect()
     }
 
     /// The routes, to the pools that `find` knows.

@@ -45,6 +45,7 @@ fn pool(targets: &[&str]) -> FarmSettings {
     pool.health.probe_interval_ms = 30;
     pool.health.probe_timeout_ms = 60;
     FarmSettings {
+        media: Vec::new(),
         pools: vec![pool],
         ..FarmSettings::default()
     }

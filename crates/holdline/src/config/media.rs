@@ -15,7 +15,7 @@ const RTP_PORT_MIN: u16 = 1024;
 
 const PORTS_WANTED: &str = "two numbers, the first even, the last odd: [20000, 29999]";
 
-const POLICIES: &[(&str, MediaPolicy)] = &[
+pub(super) const POLICIES: &[(&str, MediaPolicy)] = &[
     ("nat", MediaPolicy::Nat),
     ("always", MediaPolicy::Always),
     ("never", MediaPolicy::Never),

@@ -7,7 +7,9 @@ use driver::{FarmSettings, RouteSettings};
 use sip::Method;
 use toml::de::DeValue;
 
+use super::MediaPolicy;
 use super::address::{DOMAIN_WANTED, Domain};
+use super::media::POLICIES as POLICIES_OF_MEDIA;
 use super::read::{NAME_WANTED, name, word};
 use super::reader::{Placed, Section};
 
@@ -64,12 +66,14 @@ const METHODS_WANTED: &str =
 /// A pool and where it stands in the file.
 struct Read {
     settings: PoolSettings,
+    /// The policy of its calls' media, and where that stands.
+    media: Option<(MediaPolicy, Range<usize>)>,
     span: Range<usize>,
     fallback: Range<usize>,
 }
 
-/// Reads all three.
-pub(super) fn farm(edge: &mut Section<'_>) -> FarmSettings {
+/// Reads all three; `has_relay` says whether media can be relayed.
+pub(super) fn farm(edge: &mut Section<'_>, has_relay: bool) -> FarmSettings {
     let pools: Vec<Read> = edge.tables("pool").into_iter().filter_map(pool).collect();
     let routes = edge.tables("route");
     let names: Vec<&str> = pools
@@ -82,7 +86,25 @@ pub(super) fn farm(edge: &mut Section<'_>) -> FarmSettings {
         .collect();
     let failover = failover(edge.section("failover"));
     agree(edge, &pools);
+    let relayed = |media: &&(MediaPolicy, Range<usize>)| media.0 != MediaPolicy::Never;
+    let mut media = pools.iter().filter_map(|pool| pool.media.as_ref());
+    if let Some((_, span)) = media.find(relayed).filter(|_| !has_relay) {
+        let what = "without rtp_ports there is no relay";
+        let want = "add `rtp_ports = [20000, 29999]` to [edge], or write \"never\"";
+        edge.contradiction("pool.media", span.clone(), what, want);
+    }
+    let policy = |policy: MediaPolicy| match policy {
+        _ if !has_relay => proxy::media::Policy::Never,
+        MediaPolicy::Always => proxy::media::Policy::Always,
+        MediaPolicy::Nat => proxy::media::Policy::Nat,
+        MediaPolicy::Never => proxy::media::Policy::Never,
+    };
+    let media = pools.iter().filter_map(|pool| {
+        let (own, _) = pool.media.as_ref()?;
+        Some((pool.settings.name.clone(), policy(*own)))
+    });
     FarmSettings {
+        media: media.collect(),
         pools: pools.into_iter().map(|pool| pool.settings).collect(),
         routes,
         failover,
@@ -136,6 +158,7 @@ fn pool(mut section: Section<'_>) -> Option<Read> {
     let slow_start_s = section.integer("slow_start_s", 10, 0..=3_600).value;
     let retry_after_s = section.integer("retry_after_s", 2, 1..=3_600).value;
     let health = health(&mut section);
+    let media = word(&mut section, "media", POLICIES_OF_MEDIA);
     let formula = load(section.section("load"));
     let mut policy = policy.map_or(Policy::LeastCalls, |placed| placed.value);
     match (&mut policy, formula) {
@@ -160,6 +183,9 @@ fn pool(mut section: Section<'_>) -> Option<Read> {
             retry_after_s: retry_after_s as u32,
             fallback: fallback.as_ref().map(|placed| placed.value.clone()),
         },
+        media: media
+            .filter(|placed| placed.written)
+            .map(|placed| (placed.value, placed.span)),
         fallback: fallback.map_or_else(|| span.clone(), |placed| placed.span),
         span,
     })

@@ -148,7 +148,7 @@ fn edge(mut section: Section<'_>) -> Edge {
     let sources = sources(section.section("sources"));
     let timers = timers(section.section("timers"));
     let fork = fork(section.section("fork"));
-    let farm = farm(&mut section);
+    let farm = farm(&mut section, rtp_ports.is_some());
     section.finish();
     Edge {
         domains,

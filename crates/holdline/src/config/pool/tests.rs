@@ -60,6 +60,17 @@ fn without_pools_the_defaults_are_those_of_the_machines() {
 }
 
 #[test]
+fn a_pool_has_its_own_policy_of_media_where_there_is_a_relay() {
+    let pool = "[[edge.pool]]\nname = \"pbx\"\nmedia = \"always\"\ntargets = [{ uri = \"sip:10.0.0.30\" }]\n";
+    let farm = parse(&format!("[edge]\nrtp_ports = [20000, 20999]\n{pool}"));
+    let always = proxy::media::Policy::Always;
+    assert_eq!(farm.media, [("pbx".to_owned(), always)]);
+    assert!(one(pool).contains("without rtp_ports there is no relay"));
+    let never = pool.replace("always", "never");
+    assert_eq!(parse(&never).media.len(), 1);
+}
+
+#[test]
 fn a_service_needs_a_cluster() {
     let told = one("[[edge.pool]]\nname = \"pbx\"\ntargets = [\n  { service = \"pbx1\" },\n]\n");
     assert!(told.starts_with("h.toml:4:"), "{told}");
