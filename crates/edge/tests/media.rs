@@ -662,6 +662,29 @@ fn ten_thousand_calls_of_every_ending_leave_no_port_behind() {
 }
 
 #[test]
+fn who_calls_over_loopback_is_heard_from_there() {
+    let mut rig = rig();
+    let caller = transaction::Flow {
+        local: "127.0.0.1:5060".parse().expect("an address"),
+        ..rig::udp(ALICE)
+    };
+    rig.settings.proxy.listeners[0].local = "127.0.0.1:5060".parse().expect("an address");
+    rig.feed_on(caller, &invite());
+    let host = rig
+        .users
+        .media
+        .commands
+        .iter()
+        .find_map(|command| match command {
+            Command::Remote {
+                side: 0, remote, ..
+            } => Some(remote.signalling),
+            _ => None,
+        });
+    assert_eq!(host, Some("127.0.0.1".parse().expect("an address")));
+}
+
+#[test]
 fn over_a_stream_the_length_is_that_of_what_is_sent() {
     let mut rig = Rig::new();
     rig.settings.proxy.media.policy = Policy::Always;

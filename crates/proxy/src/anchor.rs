@@ -172,9 +172,15 @@ impl Anchor {
         offer.is_some_and(|offer| offer.is_made && offer.is_of_request)
     }
 
+    /// The host that the media of who says something are to come from. To a loopback address of ours everybody
+    /// is on this machine, whose media leave from that address whatever its SIP left from.
     fn host(&self, word: Word) -> IpAddr {
-        let known = self.sides[usize::from(word.sender)].signalling;
-        word.signalling.unwrap_or(known)
+        let side = &self.sides[usize::from(word.sender)];
+        let host = word.signalling.unwrap_or(side.signalling);
+        match side.local.is_loopback() && !host.is_loopback() {
+            true => side.local,
+            false => host,
+        }
     }
 
     /// Takes an offer: there are ports for all that is to be relayed after it.
