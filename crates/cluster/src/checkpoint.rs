@@ -5,14 +5,13 @@
 //! what comes as it comes. Taking over changes the role and leaves the table where it is.
 
 mod backlog;
-mod batch;
 mod held;
 mod replica;
 mod source;
 mod table;
 
-pub use batch::{BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX, Op, Ops, VALUE_BYTES_MAX};
 pub use held::Held;
+pub use records::{BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX, Op, Ops, VALUE_BYTES_MAX};
 pub use replica::Replica;
 pub use source::{Append, Limits, PART_BYTES, Source, WINDOW_FRAMES};
 pub use table::{Apply, Ignore, RECORDS_MAX, Table};

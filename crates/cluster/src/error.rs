@@ -74,3 +74,21 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<records::Error> for Error {
+    fn from(error: records::Error) -> Error {
+        match error {
+            records::Error::Truncated => Error::Truncated,
+            records::Error::Number => Error::Number,
+            records::Error::Missing { tag } => Error::Missing { tag },
+            records::Error::Field { tag } => Error::Field { tag },
+            records::Error::TooLarge {
+                size_bytes,
+                size_bytes_max,
+            } => Error::TooLarge {
+                size_bytes,
+                size_bytes_max,
+            },
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::node::{Epoch, Identity, Incarnation, NodeId, NodeSet, Revision};
-use crate::wire::tlv::{self, Fields};
+use records::tlv::{self, Fields};
 
 /// Whether a record's owner is in office.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

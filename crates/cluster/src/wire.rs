@@ -1,6 +1,5 @@
 //! Bytes between the nodes: fields with tags, and the messages made of them.
 
 pub mod message;
-pub mod tlv;
 
 pub use message::{FRAME_BYTES_MAX, Frame, Message, Session, frame_length};

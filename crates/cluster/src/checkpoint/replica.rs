@@ -1,11 +1,11 @@
 //! A member's end of the stream.
 
-use super::batch::Ops;
 use super::table::{Apply, Table};
 use crate::error::Error;
 use crate::node::{Epoch, Identity, NodeId, Seq};
 use crate::time::Time;
 use crate::wire::message::{Message, Position, Session, Start};
+use records::Ops;
 
 /// Whom a session is with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

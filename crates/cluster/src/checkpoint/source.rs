@@ -1,7 +1,6 @@
 //! The owner's end of the stream.
 
 use super::backlog::Backlog;
-use super::batch::{Batch, Ops};
 use super::table::Table;
 use crate::error::Error;
 use crate::node::{Epoch, Identity, NodeId, NodeSet, Seq};
@@ -9,6 +8,7 @@ use crate::output::Output;
 use crate::rule::{Rule, Rules};
 use crate::time::Time;
 use crate::wire::message::{Frame, Message, Position, ServiceId, Session, Start};
+use records::{Batch, Ops};
 
 /// Frames that may be on their way to one member unacknowledged.
 pub const WINDOW_FRAMES: u64 = 64;

@@ -5,8 +5,8 @@ use std::hash::Hasher;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
-use super::batch::{Op, write_op};
 use crate::error::Error;
+use records::Op;
 
 /// Most records of a table.
 pub const RECORDS_MAX: usize = 4_000_000;
@@ -194,7 +194,7 @@ impl Table {
                     key: slot.key(),
                     value: Some(slot.value()),
                 };
-                write_op(op, out);
+                op.write(out);
             }
         }
         None

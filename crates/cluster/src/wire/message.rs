@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::node::{Epoch, Incarnation, Revision, Seq};
 use crate::record::Record;
 use crate::time::Time;
-use crate::wire::tlv::{self, Fields};
+use records::tlv::{self, Fields};
 
 /// Longest frame, in bytes, its length included.
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;

@@ -1,7 +1,7 @@
 //! A batch of changes to records.
 
 use crate::error::Error;
-use crate::wire::tlv::{self, Fields};
+use crate::tlv::{self, Fields};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -81,12 +81,12 @@ impl Batch {
         fits(op.key.len(), KEY_BYTES_MAX)?;
         fits(op.value.map_or(0, <[u8]>::len), VALUE_BYTES_MAX)?;
         let before = self.bytes.len();
-        write_op(op, &mut self.bytes);
+        op.write(&mut self.bytes);
         fits(self.bytes.len(), BATCH_BYTES_MAX).inspect_err(|_| self.bytes.truncate(before))
     }
 }
 
-fn fits(size_bytes: usize, size_bytes_max: usize) -> Result<(), Error> {
+pub(crate) fn fits(size_bytes: usize, size_bytes_max: usize) -> Result<(), Error> {
     if size_bytes <= size_bytes_max {
         Ok(())
     } else {
@@ -101,18 +101,20 @@ fn field_bytes(length: usize) -> usize {
     1 + tlv::varint_bytes(length as u64) + length
 }
 
-/// Appends one change.
-pub(super) fn write_op(op: Op<'_>, out: &mut Vec<u8>) {
-    let kind_bytes = 2 - usize::from(op.kind < 0x100) - usize::from(op.kind == 0);
-    let length = field_bytes(kind_bytes)
-        + field_bytes(op.key.len())
-        + op.value.map_or(0, |value| field_bytes(value.len()));
-    tlv::write_varint(OP, out);
-    tlv::write_varint(length as u64, out);
-    tlv::write_number(KIND, u64::from(op.kind), out);
-    tlv::write_bytes(KEY, op.key, out);
-    if let Some(value) = op.value {
-        tlv::write_bytes(VALUE, value, out);
+impl Op<'_> {
+    /// Appends the change as bytes, for [`Ops`].
+    pub fn write(self, out: &mut Vec<u8>) {
+        let kind_bytes = 2 - usize::from(self.kind < 0x100) - usize::from(self.kind == 0);
+        let length = field_bytes(kind_bytes)
+            + field_bytes(self.key.len())
+            + self.value.map_or(0, |value| field_bytes(value.len()));
+        tlv::write_varint(OP, out);
+        tlv::write_varint(length as u64, out);
+        tlv::write_number(KIND, u64::from(self.kind), out);
+        tlv::write_bytes(KEY, self.key, out);
+        if let Some(value) = self.value {
+            tlv::write_bytes(VALUE, value, out);
+        }
     }
 }
 
