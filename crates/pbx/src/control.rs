@@ -1,0 +1,558 @@
+//! The seam between the applications, which say what is to happen, and the calls, which make it so by SIP
+//! and media.
+//!
+//! All numbers are given out by [`Ids`], so that a call that has moved to another node keeps its own and
+//! new ones collide with none.
+
+/// One party's half of a call: one dialog, or what is to become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegId(pub u64);
+
+/// Something that is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlayId(pub u64);
+
+/// Something that is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordingId(pub u64);
+
+/// A conference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(pub u64);
+
+/// A question to the world outside (mailboxes, files, a webhook).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuestionId(pub u64);
+
+/// Gives out numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids {
+    next: u64,
+}
+
+impl Ids {
+    /// Numbers of a term of office: two terms never give out the same (epochs below 2^24, 2^40 numbers each).
+    pub fn of_epoch(epoch: u64) -> Ids {
+        Ids { next: epoch << 40 }
+    }
+
+    /// The next number.
+    pub fn issue(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+}
+
+/// Who calls or is called, as SIP says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Party {
+    /// The user part.
+    pub user: String,
+    /// The host part.
+    pub host: String,
+    /// The display name; may be empty.
+    pub display: String,
+}
+
+/// Why a call was sent on (RFC 5806, RFC 7044).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiversionReason {
+    /// Nobody answered.
+    NoAnswer,
+    /// The phone was busy.
+    Busy,
+    /// The phone could not be reached.
+    Unavailable,
+    /// Always.
+    Unconditional,
+    /// Something else.
+    Unknown,
+}
+
+/// A call that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its leg.
+    pub leg: LegId,
+    /// Who calls: the asserted identity where the source is trusted to assert one (RFC 3325), else From.
+    pub caller: Party,
+    /// Whether the caller asked for privacy of the identity (RFC 3323).
+    pub is_private: bool,
+    /// Whom the Request-URI names.
+    pub called: Party,
+    /// Who was called before the call was sent on, the latest first.
+    pub diversions: Vec<(Party, DiversionReason)>,
+    /// The leg that this one is to take the place of (RFC 3891).
+    pub replaces: Option<LegId>,
+    /// Whether the caller wants the other to answer without a hand (Answer-Mode, Call-Info).
+    pub auto_answer: bool,
+    /// Call-ID, for logs and records of calls.
+    pub call_id: String,
+}
+
+/// Why a leg ended or is to end: a SIP status and a Q.850 cause (RFC 3326).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The SIP status; 200 for a normal end.
+    pub status: u16,
+    /// The Q.850 cause; 16 for a normal end.
+    pub q850: u8,
+    /// Text; may be empty.
+    pub text: String,
+}
+
+/// A piece of sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sound {
+    /// A prompt by its name (`voicemail/greeting`), in the caller's language.
+    Prompt(String),
+    /// A number read out.
+    Number(u64),
+    /// Digits read out one by one.
+    Digits(String),
+    /// A tone of the country's (`ringback`, `busy`, `congestion`, `beep`, `milliwatt`).
+    Tone(String),
+    /// A file of the media store.
+    File(String),
+    /// Music on hold: a class of the configuration.
+    Music(String),
+    /// Silence, in milliseconds.
+    Silence(u32),
+}
+
+/// What an application wants done. What cannot be done any more (the leg is gone) is passed over: the
+/// happening that tells of the end is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Tell the caller that it rings (180).
+    Ring {
+        /// The incoming leg.
+        leg: LegId,
+    },
+    /// Open media to the caller before the answer (183); what is played is heard.
+    Progress {
+        /// The incoming leg.
+        leg: LegId,
+    },
+    /// Answer the caller (200), with sound of our own unless a bridge comes with it in the same turn.
+    Answer {
+        /// The incoming leg.
+        leg: LegId,
+    },
+    /// Refuse the caller.
+    Reject {
+        /// The incoming leg.
+        leg: LegId,
+        /// With what.
+        cause: Cause,
+        /// Seconds for Retry-After.
+        retry_after_s: Option<u32>,
+    },
+    /// Call somebody.
+    Dial {
+        /// The new leg, a number from [`Ids`].
+        leg: LegId,
+        /// For whom: its offer goes along, so that the media of both may do without us.
+        for_leg: Option<LegId>,
+        /// User or `user@host`; a bare user is one of the caller's domain.
+        target: String,
+        /// Who is shown as the caller.
+        caller: Party,
+        /// Whether the identity is to be hidden.
+        is_private: bool,
+        /// Who was called before.
+        diversions: Vec<(Party, DiversionReason)>,
+        /// Whether the phone is to answer by itself.
+        auto_answer: bool,
+    },
+    /// End a leg: BYE, CANCEL or a refusal, whatever its state asks for.
+    Hangup {
+        /// The leg.
+        leg: LegId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Let two legs hear each other; one that is not answered yet gets what the other's state is
+    /// (ringing, early media, the answer).
+    Bridge {
+        /// One.
+        a: LegId,
+        /// The other.
+        b: LegId,
+    },
+    /// Take a leg out of its bridge; it hears nothing until told otherwise.
+    Unbridge {
+        /// The leg.
+        leg: LegId,
+    },
+    /// Play to a leg.
+    Play {
+        /// The leg.
+        leg: LegId,
+        /// The number that [`Happening::Played`] will name.
+        play: PlayId,
+        /// What, one after the other.
+        sounds: Vec<Sound>,
+        /// Where to begin, in milliseconds: for a call that has moved.
+        from_ms: u32,
+        /// Over and over, until stopped.
+        repeat: bool,
+        /// Whether a key stops it.
+        barge_in: bool,
+    },
+    /// Stop what is played.
+    StopPlay {
+        /// The leg.
+        leg: LegId,
+        /// What.
+        play: PlayId,
+    },
+    /// Record a leg, or what both legs of its bridge say.
+    Record {
+        /// The leg.
+        leg: LegId,
+        /// The number that [`Happening::Recorded`] will name.
+        recording: RecordingId,
+        /// Where in the media store.
+        path: String,
+        /// Whether the other leg is mixed in.
+        both: bool,
+        /// Longest, in milliseconds.
+        max_ms: u32,
+        /// Ends after so much silence, in milliseconds; 0: never.
+        silence_ms: u32,
+        /// Whether a key ends it.
+        key_ends: bool,
+        /// Whether a beep says that it begins.
+        beep: bool,
+        /// What is there already, in milliseconds: for a call that has moved.
+        from_ms: u32,
+    },
+    /// End a recording.
+    StopRecord {
+        /// Which.
+        recording: RecordingId,
+    },
+    /// Put a leg into a conference.
+    Join {
+        /// The leg.
+        leg: LegId,
+        /// The conference.
+        room: RoomId,
+        /// Whether it is only heard by nobody.
+        muted: bool,
+    },
+    /// Take a leg out of its conference.
+    Leave {
+        /// The leg.
+        leg: LegId,
+    },
+    /// Mute or unmute a leg in its conference.
+    Mute {
+        /// The leg.
+        leg: LegId,
+        /// Which.
+        muted: bool,
+    },
+    /// Play to all of a conference.
+    PlayRoom {
+        /// The conference.
+        room: RoomId,
+        /// What.
+        sounds: Vec<Sound>,
+    },
+    /// Send a leg back what it says.
+    Echo {
+        /// The leg.
+        leg: LegId,
+    },
+    /// Send keys to a leg.
+    SendDigits {
+        /// The leg.
+        leg: LegId,
+        /// Which.
+        digits: String,
+    },
+    /// Listen for keys in the sound too, not only for telephone events.
+    DetectInBand {
+        /// The leg.
+        leg: LegId,
+        /// Whether.
+        on: bool,
+    },
+    /// Answer a transfer that a leg asked for: the NOTIFYs of RFC 3515.
+    TransferResult {
+        /// The leg that asked.
+        leg: LegId,
+        /// The status that the transfer has come to; below 200: it goes on.
+        status: u16,
+    },
+    /// Ask the world outside; [`Happening::Told`] brings the answer.
+    Ask {
+        /// Its number.
+        question: QuestionId,
+        /// What.
+        what: Question,
+    },
+    /// Write the record of a call, once, when it is over.
+    Cdr(Box<Cdr>),
+    /// Something for those who watch: state of an extension (RFC 4235) or of a mailbox (RFC 3842).
+    Publish(Publish),
+}
+
+/// What an application asks of the world outside. Slow things: none of them holds up a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The messages of a mailbox.
+    Mailbox {
+        /// The mailbox.
+        mailbox: String,
+    },
+    /// Keep a recording as a message: the answer comes when it is safe.
+    KeepMessage {
+        /// The mailbox.
+        mailbox: String,
+        /// Where the recording lies.
+        path: String,
+        /// Who left it.
+        caller: Party,
+        /// How long it is, in milliseconds.
+        length_ms: u32,
+    },
+    /// A message has been heard.
+    MarkHeard {
+        /// The mailbox.
+        mailbox: String,
+        /// Which.
+        message: String,
+    },
+    /// Delete a message.
+    DeleteMessage {
+        /// The mailbox.
+        mailbox: String,
+        /// Which.
+        message: String,
+    },
+    /// Keep a recording as the greeting of a mailbox.
+    KeepGreeting {
+        /// The mailbox.
+        mailbox: String,
+        /// Where the recording lies.
+        path: String,
+    },
+    /// Whether a PIN is right, for a mailbox, a conference or a route.
+    CheckPin {
+        /// Whose (`mailbox/100`, `room/200`, `route/abroad`).
+        subject: String,
+        /// What was keyed in.
+        pin: String,
+    },
+}
+
+/// The world's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, yes.
+    Done,
+    /// No: a wrong PIN, no such thing.
+    No,
+    /// It cannot be done now: the store is away, the disk is full.
+    Failed,
+    /// A mailbox.
+    Mailbox(Mailbox),
+}
+
+/// A mailbox and what is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mailbox {
+    /// Where its greeting lies in the media store, if it has one.
+    pub greeting: Option<String>,
+    /// The messages, the new ones first, each the oldest first.
+    pub messages: Vec<VoiceMessage>,
+}
+
+/// A message in a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoiceMessage {
+    /// Its name.
+    pub message: String,
+    /// Where its sound lies in the media store.
+    pub path: String,
+    /// Who left it.
+    pub caller: Party,
+    /// When, in seconds since 1970.
+    pub left_unix_s: u64,
+    /// How long it is, in milliseconds.
+    pub length_ms: u32,
+    /// Whether it has been heard.
+    pub is_heard: bool,
+}
+
+/// State for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// An extension's calls changed.
+    Extension {
+        /// The user.
+        user: String,
+        /// What it does.
+        state: ExtensionState,
+    },
+    /// A mailbox's counts changed.
+    Mailbox {
+        /// The mailbox.
+        mailbox: String,
+        /// Messages not heard yet.
+        new: u32,
+        /// Messages heard.
+        old: u32,
+    },
+}
+
+/// What an extension does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionState {
+    /// Nothing.
+    Idle,
+    /// It is being called.
+    Ringing,
+    /// It calls.
+    Trying,
+    /// It talks.
+    Busy,
+}
+
+/// The record of a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cdr {
+    /// Names the call; the same record written twice is kept once.
+    pub id: u64,
+    /// Who called.
+    pub caller: Party,
+    /// Whom.
+    pub called: Party,
+    /// When it began, in milliseconds since 1970.
+    pub began_unix_ms: u64,
+    /// When it was answered.
+    pub answered_unix_ms: Option<u64>,
+    /// When it ended.
+    pub ended_unix_ms: u64,
+    /// What was done with it, step by step (`ring 101`, `voicemail 101`).
+    pub steps: Vec<String>,
+    /// Its legs.
+    pub legs: Vec<LegRecord>,
+}
+
+/// A leg in the record of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegRecord {
+    /// Call-ID.
+    pub call_id: String,
+    /// Who.
+    pub party: Party,
+    /// The codec; empty if the sound did not pass here.
+    pub codec: String,
+    /// How it ended.
+    pub cause: Cause,
+    /// Mean opinion score of what came in, by the E-model, in hundredths; 0 if not measured.
+    pub mos_hundredths: u16,
+    /// Packets lost on the way in, in ten thousandths.
+    pub lost_per_myriad: u16,
+}
+
+/// What happened to a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A call came in.
+    Incoming(Box<Incoming>),
+    /// A called leg rings.
+    Ringing {
+        /// The leg.
+        leg: LegId,
+        /// Whether it sends sound already.
+        has_media: bool,
+    },
+    /// A leg was answered: a called one by its phone, an incoming one by us, and its ACK is there.
+    Answered {
+        /// The leg.
+        leg: LegId,
+    },
+    /// A called leg came to nothing.
+    Failed {
+        /// The leg.
+        leg: LegId,
+        /// Why.
+        cause: Cause,
+        /// Where else to try (3xx).
+        contacts: Vec<String>,
+    },
+    /// A leg is over: the party hung up, or what was asked for is done.
+    Ended {
+        /// The leg.
+        leg: LegId,
+        /// Why.
+        cause: Cause,
+    },
+    /// A key.
+    Digit {
+        /// The leg.
+        leg: LegId,
+        /// Which: `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+    },
+    /// What was played has come to an end.
+    Played {
+        /// The leg.
+        leg: LegId,
+        /// What.
+        play: PlayId,
+        /// Whether to its end.
+        completed: bool,
+    },
+    /// A recording has ended and all of it is in the media store (or is not).
+    Recorded {
+        /// The leg.
+        leg: LegId,
+        /// Which.
+        recording: RecordingId,
+        /// How long it is, in milliseconds.
+        length_ms: u32,
+        /// Whether it is safe.
+        is_saved: bool,
+    },
+    /// A leg asks to send its other party elsewhere (REFER).
+    TransferTo {
+        /// The leg that asks.
+        leg: LegId,
+        /// User or `user@host`.
+        target: String,
+        /// The leg that the new call takes the place of: an attended transfer.
+        replaces: Option<LegId>,
+    },
+    /// A leg put its other party on hold, or took it back.
+    Hold {
+        /// The leg.
+        leg: LegId,
+        /// Which.
+        on: bool,
+    },
+    /// The world's answer.
+    Told {
+        /// To which question.
+        question: QuestionId,
+        /// What it is.
+        answer: Answer,
+    },
+    /// The figures of a leg's media, before it ends.
+    Quality {
+        /// The leg.
+        leg: LegId,
+        /// The codec.
+        codec: String,
+        /// Mean opinion score in hundredths.
+        mos_hundredths: u16,
+        /// Packets lost on the way in, in ten thousandths.
+        lost_per_myriad: u16,
+    },
+}

@@ -1,0 +1,12 @@
+//! The PBX: calls with a voice.
+//!
+//! The problem: a caller wants more than a line to somebody: a menu, a queue, a mailbox, a conference, a
+//! transfer; and whatever node the call is on may die in the middle of it.
+//!
+//! The approach: two machines with a seam between them ([`control`]). Applications say what is to happen to
+//! the legs of a call and know no SIP; calls know SIP and media and no purpose. What both know of a call is
+//! written down as records after each input, so that another node goes on.
+//!
+//! Not attempted: sockets, media packets (`voice`), files and databases.
+
+pub mod control;
