@@ -1,6 +1,7 @@
 //! What can go wrong in this crate.
 
 use crate::settings::{FALLBACKS_MAX, POOLS_MAX, Source, TARGETS_MAX, WEIGHT_MAX};
+use crate::words::WORDS_MAX;
 use core::fmt;
 
 /// An error of this crate: always the operator's or the caller's, never a peer's.
@@ -56,6 +57,8 @@ pub enum Error {
     },
     /// A target that is not, or not any more.
     NoSuchTarget,
+    /// The operator has said something about [`WORDS_MAX`] targets.
+    TooManyWords,
 }
 
 impl fmt::Display for Error {
@@ -83,6 +86,7 @@ impl fmt::Display for Error {
             ),
             Error::Zero { pool, name } => write!(f, "{name} of pool {pool:?} is 0"),
             Error::NoSuchTarget => write!(f, "there is no such target"),
+            Error::TooManyWords => write!(f, "{WORDS_MAX} targets are drained or disabled already"),
         }
     }
 }

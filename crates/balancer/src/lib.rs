@@ -59,6 +59,7 @@ mod target;
 mod time;
 mod turns;
 mod window;
+mod words;
 
 pub use error::Error;
 pub use event::{
@@ -73,3 +74,4 @@ pub use settings::{
 pub use snapshot::{PoolStatus, TargetStatus};
 pub use target::{Endpoint, Wanted};
 pub use time::Time;
+pub use words::WORDS_MAX;

@@ -55,6 +55,8 @@ pub struct Pools {
     pub(crate) generations: Vec<u32>,
     pub(crate) keys: BTreeMap<Key, u16>,
     pub(crate) named: Vec<Named>,
+    /// The operator's, by the names of targets.
+    pub(crate) words: BTreeMap<String, Wanted>,
     /// When to look at which target; an entry that is not the target's `timer` is passed over.
     pub(crate) timers: BinaryHeap<Reverse<(Time, u16)>>,
     events: Vec<Event>,
@@ -76,6 +78,7 @@ impl Pools {
             generations: Vec::new(),
             keys: BTreeMap::new(),
             named: Vec::new(),
+            words: BTreeMap::new(),
             timers: BinaryHeap::new(),
             events: Vec::new(),
             counters: Counters::default(),
@@ -321,24 +324,6 @@ impl Pools {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.counters.calls == 0 && self.targets.iter().flatten().all(|one| one.active == 0)
-    }
-
-    /// Says what the operator wants of a target.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTarget`] once it is gone.
-    pub fn set_wanted(&mut self, now: Time, target: TargetId, wanted: Wanted) -> Result<(), Error> {
-        let one = self.target_mut(target).ok_or(Error::NoSuchTarget)?;
-        let was = one.wanted;
-        one.wanted = wanted;
-        if was == Wanted::Disabled && wanted != Wanted::Disabled {
-            one.health.start_over(now);
-        }
-        if wanted == Wanted::Open && was != Wanted::Open {
-            one.warm(now);
-        }
-        self.publish(target.index, now, Reason::Operator);
-        Ok(())
     }
 
     /// Lets what is due at one target happen.

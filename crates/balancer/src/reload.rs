@@ -7,7 +7,7 @@ use crate::health::Health;
 use crate::pool::{Pool, Wish};
 use crate::pools::Pools;
 use crate::settings::{Policy, PoolSettings, Settings, Source, TARGETS_MAX, TargetSettings};
-use crate::target::{Endpoint, Key, Target, Wanted};
+use crate::target::{Endpoint, Key, Target};
 use crate::time::Time;
 use crate::turns::WHOLE;
 use core::hash::Hasher;
@@ -440,7 +440,7 @@ impl Pools {
             },
             key: key.clone(),
             endpoint,
-            wanted: Wanted::Open,
+            wanted: self.word_about(&key),
             leaving: false,
             ownerless: false,
             health: Health::new(settings.health, now, &mut self.random),

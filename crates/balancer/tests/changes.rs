@@ -607,3 +607,63 @@ fn settings_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(bench.calls(), [0, 0]);
     bench.end_all();
 }
+
+#[test]
+fn the_operators_word_is_about_a_name_whoever_comes_and_goes() {
+    let mut bench = Bench::new(Policy::RoundRobin, uris(2));
+    let now = bench.now();
+    let pools = &mut bench.pools;
+    pools
+        .set_wanted_of(now, "sip:t2", Wanted::Disabled)
+        .expect("few words");
+    let one = pools.find_target("sip:t1").expect("there");
+    pools.set_wanted(now, one, Wanted::Drained).expect("there");
+    bench.reload(Policy::RoundRobin, uris(1));
+    bench.reload(Policy::RoundRobin, uris(3));
+    let one = bench.target("sip:t1");
+    assert_eq!(bench.state(one), State::Draining);
+    let two = bench.target("sip:t2");
+    assert_eq!(bench.state(two), State::Disabled);
+    let words = |bench: &Bench| {
+        bench
+            .pools
+            .words()
+            .map(|(name, _)| name.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(words(&bench), ["sip:t1", "sip:t2"]);
+    let now = bench.now();
+    bench
+        .pools
+        .set_wanted_of(now, "sip:t1", Wanted::Open)
+        .expect("fewer words");
+    assert!(bench.state(one).takes_calls());
+    bench
+        .pools
+        .set_wanted(now, two, Wanted::Open)
+        .expect("there");
+    assert!(words(&bench).is_empty());
+    bench.end_all();
+}
+
+#[test]
+fn words_about_more_names_than_there_may_be_targets_are_refused() {
+    let mut bench = Bench::new(Policy::RoundRobin, uris(1));
+    let now = bench.now();
+    let say = |bench: &mut Bench, name: &str, wanted| bench.pools.set_wanted_of(now, name, wanted);
+    for n in 0..balancer::WORDS_MAX {
+        assert_eq!(
+            say(&mut bench, &format!("sip:gone{n}"), Wanted::Drained),
+            Ok(())
+        );
+    }
+    let target = bench.target("sip:t0");
+    let refused = Err(Error::TooManyWords);
+    assert_eq!(say(&mut bench, "sip:t0", Wanted::Drained), refused);
+    assert!(bench.state(target).takes_calls());
+    // What was said may be changed and taken back.
+    assert_eq!(say(&mut bench, "sip:gone0", Wanted::Disabled), Ok(()));
+    assert_eq!(say(&mut bench, "sip:gone0", Wanted::Open), Ok(()));
+    assert_eq!(say(&mut bench, "sip:t0", Wanted::Drained), Ok(()));
+    bench.end_all();
+}

@@ -13,7 +13,7 @@ mod view;
 
 pub use settings::{FarmSettings, RouteSettings};
 pub(crate) use task::attend;
-pub use view::{FarmView, PoolView, TargetView, UnknownTarget};
+pub use view::{FarmView, NotSaid, PoolView, TargetView, UnknownTarget};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -69,7 +69,11 @@ impl Farm {
         (seed, mark): (u64, u64),
     ) -> Result<Farm, balancer::Error> {
         let hash_key = settings::hash_key(cookie_secret);
-        let pools = Pools::new(settings.of_balancer(hash_key), Time::from_ms(1), seed)?;
+        let now = Time::from_ms(1);
+        let mut pools = Pools::new(settings.of_balancer(hash_key), now, seed)?;
+        for (name, wanted) in &settings.words {
+            pools.set_wanted_of(now, name, *wanted)?;
+        }
         Ok(Farm {
             inner: Mutex::new(Inner {
                 pools,

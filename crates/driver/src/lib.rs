@@ -33,7 +33,9 @@ mod worker;
 pub use edge::overload::OverloadLimits;
 pub use edge::sources::{Ban, Offence, SourceLimits};
 pub use event::Event;
-pub use farm::{FarmSettings, FarmView, PoolView, RouteSettings, TargetView, UnknownTarget};
+pub use farm::{
+    FarmSettings, FarmView, NotSaid, PoolView, RouteSettings, TargetView, UnknownTarget,
+};
 pub use inspect::{CallRow, Registration, RegistrationPage, Snapshot};
 pub use media::{
     MEDIA_ADDRESSES_MAX, MOS_BOUNDS, MediaError, MosHistogram, RelaySettings, RelaySnapshot,

@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 use transaction::Transport;
 
 use crate::event::{Event, printable};
-use crate::farm::{Farm, FarmView, UnknownTarget, attend};
+use crate::farm::{Farm, FarmView, NotSaid, UnknownTarget, attend};
 use crate::inbox::{Inbox, Item};
 use crate::inspect::{Registration, RegistrationPage, Snapshot};
 use crate::media::{self, MediaError, Opened, RelayThread, Relays};
@@ -513,14 +513,19 @@ impl Node {
     /// Says what the operator wants of the media servers of this name, in one pool or in all; gives their names.
     ///
     /// # Errors
-    /// When there are none.
+    /// When there are none, or words about too many others.
     pub fn set_wanted(
         &self,
         name: &str,
         pool: Option<&str>,
         wanted: balancer::Wanted,
-    ) -> Result<Vec<String>, UnknownTarget> {
+    ) -> Result<Vec<String>, NotSaid> {
         self.shared.set_wanted(name, pool, wanted)
+    }
+
+    /// What the operator wants of which media servers, by name, those included that are not there now.
+    pub fn words(&self) -> Vec<(String, balancer::Wanted)> {
+        self.shared.words()
     }
 
     /// Takes in the load of a host, as its agent reports it, for all targets of this name; gives how many.

@@ -19,6 +19,7 @@ mod settings;
 mod sources;
 mod supervisor;
 mod wiring;
+mod words;
 
 pub use lifecycle::StartError;
 pub use private::{Private, show_private};

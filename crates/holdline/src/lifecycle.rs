@@ -20,6 +20,7 @@ use crate::logging::Logging;
 use crate::settings::cookie_secret;
 use crate::supervisor::{Told, tell};
 use crate::wiring::{Order, Wired};
+use crate::words::WordsFile;
 
 /// How often a draining node looks whether everything has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
@@ -199,8 +200,12 @@ impl Running {
         };
         let name = config.node.name.clone();
         let data = config.node.data.clone();
-        let secret =
-            cookie_secret(&data).map_err(|error| StartError::Data { path: data, error })?;
+        let data_error = |error| StartError::Data {
+            path: data.clone(),
+            error,
+        };
+        let secret = cookie_secret(&data).map_err(data_error)?;
+        let words = WordsFile::of(&data).read().map_err(data_error)?;
         let (wired, orders) = Wired::new(config, source, store, secret, logging);
         // Answered from here on: probes learn that the node starts.
         let (stop_api, stopped) = oneshot::channel::<()>();
@@ -209,7 +214,7 @@ impl Running {
             let _ = stopped.await;
         }));
         wired
-            .start_node(descriptors())
+            .start_node(descriptors(), words)
             .await
             .map_err(StartError::Node)?;
         tracing::info!(node = name, listen = wired.listeners().join(", "), %admin, "ready");

@@ -5,7 +5,7 @@ use admin::{
     TargetVerb, TargetsChanged,
 };
 use balancer::{AgentLoad, State, Wanted};
-use driver::{FarmView, Node, PoolView, Snapshot, TargetView};
+use driver::{FarmView, Node, NotSaid, PoolView, Snapshot, TargetView};
 
 use crate::metrics::Row;
 
@@ -67,14 +67,18 @@ pub(crate) fn order(node: &Node, order: &TargetOrder) -> Result<TargetsChanged, 
             tracing::info!(targets = names, %verb, "the operator's word about media servers");
             Ok(TargetsChanged { targets })
         }
-        Err(unknown) => Err(Refusal::Invalid {
+        Err(NotSaid::TooMany(error)) => Err(Refusal::Invalid {
+            what: error.to_string(),
+            want: "take back those that hold no more: undrain, enable".to_owned(),
+        }),
+        Err(NotSaid::Unknown { known }) => Err(Refusal::Invalid {
             what: match &order.pool {
                 None => format!("no pool has a target {}", order.target),
                 Some(pool) => format!("no pool {pool} has a target {}", order.target),
             },
-            want: match unknown.known.is_empty() {
+            want: match known.is_empty() {
                 true => "`holdline status` shows the pools there are".to_owned(),
-                false => format!("there are {}", unknown.known.join(", ")),
+                false => format!("there are {}", known.join(", ")),
             },
         }),
     }

@@ -13,6 +13,7 @@ use admin::{
     MetricFamily, MetricKind, NewUser, Page, Platform, PoolStatus, Query, Refusal, Reloaded,
     Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
 };
+use balancer::Wanted;
 use driver::{CallRow, Node, Registration, Snapshot, StartError};
 use proxy::{CallNote, Stage};
 use store::Store;
@@ -27,6 +28,7 @@ use crate::pools;
 use crate::private::Private;
 use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, left_by_media, settings};
 use crate::sources;
+use crate::words::WordsFile;
 
 /// What the outside asks of the node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(crate) struct Wired {
     changes: AtomicU64,
     /// Up to which of them the node knows.
     known: Mutex<u64>,
+    /// Where the operator's words about media servers are kept; locked while one is carried out.
+    words: Mutex<WordsFile>,
     started: Instant,
 }
 
@@ -82,6 +86,7 @@ impl Wired {
     ) -> (Arc<Wired>, mpsc::Receiver<Order>) {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let at_start = Arc::new(config);
+        let words = WordsFile::of(&at_start.node.data);
         let wired = Wired {
             node: OnceLock::new(),
             directory: Directory::new(store.clone()),
@@ -97,16 +102,22 @@ impl Wired {
             is_passing: Arc::new(AtomicBool::new(false)),
             changes: AtomicU64::new(0),
             known: Mutex::new(0),
+            words: Mutex::new(words),
             started: Instant::now(),
         };
         (Arc::new(wired), taken)
     }
 
     /// Opens the sockets and takes messages from then on. `descriptors` are as many as the process may
-    /// have.
-    pub(crate) async fn start_node(self: &Arc<Self>, descriptors: u64) -> Result<(), StartError> {
+    /// have, `words` what the operator said of media servers before.
+    pub(crate) async fn start_node(
+        self: &Arc<Self>,
+        descriptors: u64,
+        words: Vec<(String, Wanted)>,
+    ) -> Result<(), StartError> {
         let stored = self.directory.domains().await.unwrap_or_default();
         let mut settings = settings(&self.config(), &stored, self.cookie_secret);
+        settings.farm.words = words;
         let left = left_by_media(&settings, descriptors)?;
         if let Some(wanted) = fit_streams(&mut settings.streams, left) {
             tracing::warn!(
@@ -383,7 +394,19 @@ impl Platform for Wired {
     }
 
     fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged> {
-        Box::pin(async move { pools::order(&*self.node()?, &order) })
+        Box::pin(async move {
+            let node = self.node()?;
+            let file = self.words.lock().await;
+            let changed = pools::order(&node, &order)?;
+            let (words, to) = (node.words(), file.clone());
+            let written = tokio::task::spawn_blocking(move || to.write(&words)).await;
+            let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            let not_kept = |error| Refusal::Failed {
+                what: format!("done, but it will not hold over a restart: {error}"),
+            };
+            written.map_err(not_kept)?;
+            Ok(changed)
+        })
     }
 
     fn report_load(&self, report: agent::Report) -> Answer<'_, ()> {

@@ -395,6 +395,38 @@ fn a_disabled_server_loses_what_it_has_not_answered_to_the_next() {
 }
 
 #[test]
+fn the_operators_word_about_a_server_holds_over_a_restart() {
+    let (mut node, mut alice, [mut one, mut two]) = with_servers("", unprobed);
+    let state = |node: &Node, at: usize| states(node)[at].1.clone();
+    target(&node, "drain", &one);
+    target(&node, "disable", &two);
+    node.kill();
+    node.restart();
+    assert_eq!([state(&node, 0), state(&node, 1)], ["draining", "disabled"]);
+    let call = alice.calls("8000");
+    alice.refused(&call, 503);
+    target(&node, "enable", &two);
+    node.signal("-TERM");
+    node.wait_for(|node| node.http("GET /healthz").0 == 0);
+    node.restart();
+    let mut call = alice.calls("8001");
+    is_served(&mut alice, &mut call, &mut two);
+    assert_eq!(state(&node, 0), "draining");
+    target(&node, "undrain", &one);
+    let mut call = alice.calls("8002");
+    is_served(&mut alice, &mut call, &mut one);
+    node.kill();
+    // Nobody guesses at what cannot be read.
+    std::fs::write(node.path().join("data/targets"), "drained\n").expect("written");
+    let output = ask(node.path(), &["run"]);
+    let told = text(&output.stderr);
+    assert!(
+        !output.status.success() && told.contains("remove it"),
+        "{told}"
+    );
+}
+
+#[test]
 fn when_all_are_out_the_fallback_answers() {
     let dead = free_port();
     let (node, mut alice, [mut mailbox, _]) = with_servers("", |ports| {

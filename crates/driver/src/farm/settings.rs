@@ -2,7 +2,7 @@
 
 use core::hash::Hasher;
 
-use balancer::{PoolId, PoolSettings};
+use balancer::{PoolId, PoolSettings, Wanted};
 use sip::Method;
 use siphasher::sip::SipHasher13;
 
@@ -17,6 +17,8 @@ pub struct FarmSettings {
     pub media: Vec<(String, proxy::media::Policy)>,
     /// When a call moves on to the next target.
     pub failover: proxy::pool::Settings,
+    /// What the operator said of targets, by name, before the node started; a reload does not look at it.
+    pub words: Vec<(String, Wanted)>,
 }
 
 /// Requests that go to a pool.

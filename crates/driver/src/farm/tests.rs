@@ -147,7 +147,7 @@ async fn a_reload_keeps_what_is_known_of_targets_that_stay() {
     let address = two.socket.local_addr().expect("bound");
     assert!(node.shared.is_target(&flow(address)));
     let unknown = node.set_wanted("sip:nobody", None, Wanted::Open);
-    assert_eq!(unknown.expect_err("nobody").known.len(), 2);
+    assert!(matches!(unknown, Err(NotSaid::Unknown { known }) if known.len() == 2));
     node.stop().await;
 }
 
@@ -209,5 +209,28 @@ async fn an_agents_report_reaches_the_target_that_it_names_and_no_other() {
         .map(|target| target.status.agent.map(|(load, _)| load))
         .collect();
     assert_eq!(agents, [Some(load), None]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operators_words_hold_from_the_start_and_for_those_that_come_later() {
+    let (one, two) = (Server::new(), Server::new());
+    let mut with_pool = settings();
+    with_pool.farm = pool(&[&one.uri]);
+    let word = |server: &Server, wanted| (server.uri.clone(), wanted);
+    with_pool.farm.words = vec![word(&one, Wanted::Drained), word(&two, Wanted::Disabled)];
+    let (node, _folder) = start(with_pool.clone()).await;
+    assert_eq!(state(&node, &one.uri), Some(State::Draining));
+    with_pool.farm = pool(&[&two.uri]);
+    node.reload(with_pool.clone());
+    assert_eq!(state(&node, &two.uri), Some(State::Disabled));
+    // The first is not there, and its word can be taken back all the same.
+    assert_eq!(node.words().len(), 2);
+    let freed = node.set_wanted(&one.uri, None, Wanted::Open);
+    assert_eq!(freed, Ok(vec![one.uri.clone()]));
+    assert_eq!(node.words(), [word(&two, Wanted::Disabled)]);
+    with_pool.farm = pool(&[&one.uri, &two.uri]);
+    node.reload(with_pool);
+    assert!(state(&node, &one.uri).is_some_and(State::takes_calls));
     node.stop().await;
 }

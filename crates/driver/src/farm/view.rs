@@ -53,6 +53,24 @@ pub struct UnknownTarget {
     pub known: Vec<String>,
 }
 
+/// Why the operator's word about targets does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotSaid {
+    /// No target has this name.
+    Unknown {
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// There are [`balancer::WORDS_MAX`] words about others.
+    TooMany(balancer::Error),
+}
+
+impl From<balancer::Error> for NotSaid {
+    fn from(error: balancer::Error) -> NotSaid {
+        NotSaid::TooMany(error)
+    }
+}
+
 fn word(policy: balancer::Policy) -> &'static str {
     use balancer::{HashBy, Policy};
     match policy {
@@ -105,7 +123,7 @@ impl Shared {
         name: &str,
         pool: Option<&str>,
         wanted: Wanted,
-    ) -> Result<Vec<String>, UnknownTarget> {
+    ) -> Result<Vec<String>, NotSaid> {
         self.with_farm(|inner, now| {
             let pools = inner.pools.snapshot(now);
             let of_pool = pools
@@ -123,13 +141,28 @@ impl Shared {
                 }
             }
             if meant.is_empty() {
-                return Err(UnknownTarget { known });
+                // A word may be taken back of one that is not there at present.
+                let words = inner.pools.words().map(|(name, _)| name.to_owned());
+                let gone: Vec<String> = words.filter(|word| is_meant(name, word)).collect();
+                if pool.is_some() || gone.is_empty() {
+                    return Err(NotSaid::Unknown { known });
+                }
+                for name in &gone {
+                    inner.pools.set_wanted_of(now, name, wanted)?;
+                }
+                return Ok(gone);
             }
             for (target, _) in &meant {
-                // It was there a moment ago, and the lock is held.
-                let _ = inner.pools.set_wanted(now, *target, wanted);
+                inner.pools.set_wanted(now, *target, wanted)?;
             }
             Ok(meant.into_iter().map(|(_, name)| name.to_owned()).collect())
         })
+    }
+
+    /// What the operator wants of whom, by name.
+    pub(crate) fn words(&self) -> Vec<(String, Wanted)> {
+        let inner = self.farm.lock();
+        let words = inner.pools.words();
+        words.map(|(name, word)| (name.to_owned(), word)).collect()
     }
 }

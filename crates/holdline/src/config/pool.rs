@@ -108,6 +108,7 @@ pub(super) fn farm(edge: &mut Section<'_>, has_relay: bool) -> FarmSettings {
         pools: pools.into_iter().map(|pool| pool.settings).collect(),
         routes,
         failover,
+        words: Vec::new(),
     }
 }
 
