@@ -7,6 +7,9 @@
 //! to give: there it is made by letting packets gather for a moment ([`media`]). Streams, which are
 //! few and need no batching of their own, run on tokio behind a hub that is called without waiting.
 //!
+//! The address of a service moves between machines and is dumb without a lease that the kernel keeps
+//! ([`address`]).
+//!
 //! This is the only crate that contains `unsafe`, all of it in the module `sys`: the system
 //! calls for which the standard library has no function. Linux only.
 //!
@@ -14,6 +17,8 @@
 //! offload for UDP (SIP messages to one destination are rarely of one size), and other operating
 //! systems.
 
+pub mod address;
+pub mod clock;
 pub mod descriptors;
 pub mod media;
 pub mod poll;

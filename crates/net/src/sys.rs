@@ -8,11 +8,17 @@ mod address;
 mod datagram;
 mod epoll;
 mod media;
+mod netlink;
+mod packet;
+mod process;
 mod socket;
 
 pub(crate) use datagram::{ErrorSlot, Outgoing, ReceiveSlots, SendSlots};
 pub(crate) use epoll::{Epoll, EventFd, Events, Interests, TimerFd};
 pub(crate) use media::{receive_from, send_to};
+pub(crate) use netlink::{Netlink, Protocol};
+pub(crate) use packet::PacketSocket;
+pub(crate) use process::{boottime_ns, kill_group, set_nonblocking};
 pub(crate) use socket::{Kind, Socket};
 
 use std::io;

@@ -1,0 +1,39 @@
+//! The clock of the machine's whole life, and what a program that was started needs.
+
+use super::checked;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Nanoseconds since the machine started, its sleep included (`CLOCK_BOOTTIME`).
+pub(crate) fn boottime_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live time. The call fails only for a clock that the kernel lacks, and it has
+    // this one since 2.6.39; the time is then the start.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds * 1_000_000_000 + nanoseconds
+}
+
+/// Kills a group of processes.
+pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
+    let Some(leader) = i32::try_from(leader).ok().filter(|leader| *leader > 1) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    // SAFETY: kill(2) takes no pointers.
+    checked(unsafe { libc::kill(-leader, libc::SIGKILL) })?;
+    Ok(())
+}
+
+/// Makes reads of an empty pipe fail with `WouldBlock`.
+pub(crate) fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let raw = descriptor.as_raw_fd();
+    // SAFETY: fcntl(2) with these commands takes no pointers.
+    let flags = checked(unsafe { libc::fcntl(raw, libc::F_GETFL) })?;
+    // SAFETY: as above.
+    checked(unsafe { libc::fcntl(raw, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    Ok(())
+}

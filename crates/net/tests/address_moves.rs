@@ -1,0 +1,132 @@
+//! An address moves between two hosts, and a third one follows.
+
+mod hosts;
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hosts::{Link, Responder, SERVICES, asks_until};
+use net::address::{
+    ANNOUNCE_AFTER_MS, AddressError, Interface, Mac, Mover, NetlinkMover, Progress, probe,
+};
+use net::clock::Boottime;
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn services() -> impl Iterator<Item = IpAddr> {
+    SERVICES
+        .iter()
+        .map(|text| text.parse().expect("an address"))
+}
+
+fn movers(link: &Link, service: IpAddr) -> [Mover; 2] {
+    [0, 1].map(|at: usize| {
+        link.members[at].within(|| {
+            Mover::Netlink(NetlinkMover::new(service, None, "eth0").expect("it is there"))
+        })
+    })
+}
+
+#[test]
+fn a_third_host_follows_an_address_that_moves() {
+    let Some(link) = Link::build() else { return };
+    for service in services() {
+        let mut movers = movers(&link, service);
+        let _responders =
+            [0, 1].map(|at: usize| Responder::start(&link.members[at], service, at as u8));
+        let mut slowest = [Duration::ZERO; 3];
+        for round in 0..20 {
+            let (to, from) = (round % 2, (round + 1) % 2);
+            let now = Boottime::now();
+            let began = Instant::now();
+            movers[from].remove(now).expect("it is removed");
+            let removed = began.elapsed();
+            let began = Instant::now();
+            let progress = movers[to].add(now).expect("it is added");
+            movers[to].announce().expect("it is announced");
+            let added = began.elapsed();
+            assert_eq!(progress, Progress::Done);
+            let followed = thread::scope(|scope| {
+                let followed = scope.spawn(|| asks_until(&link.third, service, to as u8, LONG));
+                for after in &ANNOUNCE_AFTER_MS[1..] {
+                    let due = began + Duration::from_millis(*after);
+                    while Instant::now() < due && !followed.is_finished() {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    if followed.is_finished() {
+                        break;
+                    }
+                    movers[to].announce().expect("it is announced");
+                }
+                followed.join().expect("it does not panic")
+            });
+            let followed = followed.unwrap_or_else(|| panic!("{service}: round {round}"));
+            for (slow, took) in slowest.iter_mut().zip([removed, added, followed]) {
+                *slow = took.max(*slow);
+            }
+        }
+        println!("{service}: removed, added, followed within {slowest:?}");
+        // Far more than it takes, for the machine may be busy.
+        assert!(slowest[2] < Duration::from_millis(500), "{slowest:?}");
+        movers[1].remove(Boottime::now()).expect("it is removed");
+    }
+}
+
+#[test]
+fn adding_and_removing_twice_is_no_error() {
+    let Some(link) = Link::build() else { return };
+    for service in services() {
+        let [mut mover, _] = movers(&link, service);
+        let now = Boottime::now();
+        for _ in 0..2 {
+            assert_eq!(mover.add(now).expect("added"), Progress::Done);
+        }
+        for _ in 0..2 {
+            assert_eq!(mover.remove(now).expect("removed"), Progress::Done);
+        }
+    }
+}
+
+#[test]
+fn an_address_that_somebody_has_is_told() {
+    let Some(link) = Link::build() else { return };
+    for service in services() {
+        let [mut mover, _] = movers(&link, service);
+        let asks = || {
+            link.members[1].within(|| {
+                let interface = Interface::named("eth0").expect("it is there");
+                let holder = probe::who_uses(service, &interface).expect("it asks");
+                let probe = probe::Probe::open(service, &interface).expect("it opens");
+                holder.map(|mac| probe.in_use(mac).to_string())
+            })
+        };
+        assert_eq!(asks(), None);
+        mover.add(Boottime::now()).expect("added");
+        let said = asks().expect("somebody has it");
+        let expected = format!("{service} is already used by 02:00:00:00:00:01 on eth0");
+        assert_eq!(said, expected);
+        mover.remove(Boottime::now()).expect("removed");
+        assert_eq!(asks(), None);
+    }
+}
+
+#[test]
+fn an_interface_is_found_by_its_name_or_told() {
+    let Some(link) = Link::build() else { return };
+    link.members[0].within(|| {
+        let interface = Interface::named("eth0").expect("it is there");
+        assert_eq!(interface.mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+        assert!(!interface.loopback);
+        let lo = Interface::named("lo").expect("it is there");
+        assert!(lo.loopback && lo.mac.is_none());
+        for name in ["eth1", "", "a-name-that-is-too-long-for-linux"] {
+            let error = NetlinkMover::new([10, 7, 0, 100].into(), None, name).expect_err(name);
+            assert!(matches!(error, AddressError::NoInterface { .. }), "{error}");
+        }
+        let mut mover = NetlinkMover::new([127, 7, 0, 1].into(), None, "lo").map(Mover::Netlink);
+        let mover = mover.as_mut().expect("it is there");
+        mover.add(Boottime::now()).expect("added");
+        mover.announce().expect("nobody to tell, and no error");
+    });
+}
