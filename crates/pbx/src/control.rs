@@ -4,6 +4,49 @@
 //! All numbers are given out by [`Ids`], so that a call that has moved to another node keeps its own and
 //! new ones collide with none.
 
+use records::{Changes, Op};
+use transaction::Time;
+
+/// The time of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// On the monotonic clock.
+    pub time: Time,
+    /// Milliseconds since 1970, for what outlives the process and for media, whose streams are counted by it.
+    pub unix_ms: u64,
+}
+
+/// What runs calls: is told what happened to legs and says what is to be done with them. It knows no SIP.
+pub trait Applications {
+    /// Takes what happened, and adds what is to be done. Actions are carried out in order, before the next
+    /// happening is told.
+    fn happened(
+        &mut self,
+        now: Now,
+        ids: &mut Ids,
+        happening: &Happening,
+        actions: &mut Vec<Action>,
+    );
+
+    /// Does what is due at `now`.
+    fn poll(&mut self, now: Now, ids: &mut Ids, actions: &mut Vec<Action>);
+
+    /// When [`Applications::poll`] has something to do.
+    fn next(&self, now: Time) -> Option<Time>;
+
+    /// Adds the records of what changed since it was asked last (kinds from [`APPLICATION_KIND`] on).
+    fn changes(&mut self, changes: &mut Changes);
+
+    /// Takes in a record of another node, or the end of one. Nothing is done with it yet.
+    fn restore(&mut self, op: Op<'_>);
+
+    /// Goes on with what was restored: legs are there again and what they hear is playing.
+    fn take_office(&mut self, now: Now, ids: &mut Ids, actions: &mut Vec<Action>);
+}
+
+/// Records of this kind and above are the applications'; those of calls lie below.
+pub const APPLICATION_KIND: u16 = 64;
+
 /// One party's half of a call: one dialog, or what is to become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LegId(pub u64);
