@@ -10,3 +10,13 @@
 //! Not attempted: sockets, media packets (`voice`), files and databases.
 
 pub mod control;
+mod output;
+mod pbx;
+mod settings;
+mod surroundings;
+
+pub use control::{Applications, Now};
+pub use output::{Event, Feed, Output, Recording, Voiced};
+pub use pbx::{CallView, Counts, Pbx, Tables, Turn};
+pub use settings::Settings;
+pub use surroundings::{MediaPort, Surroundings};
