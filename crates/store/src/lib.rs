@@ -1,4 +1,4 @@
-//! The SQL store: users, domains, credentials, bindings.
+//! The store: users, domains, credentials, bindings and records of calls in SQL; recordings as files.
 //!
 //! SQL holds what an operator edits and what must be there after a power cut; calls and lookups
 //! never wait for it. So this crate is made for two uses:
@@ -8,6 +8,9 @@
 //!   cheaply that users or domains have changed.
 //! - **Registrations** ([`BindingWriter`]): changes of bindings are handed over by threads that never
 //!   block, committed in groups shared by whoever came meanwhile, and answered when durable.
+//!
+//! Beside them lie the records of calls ([`CdrRow`]), and, not in SQL, what is said and played
+//! ([`Objects`]): files in a folder or a bucket.
 //!
 //! SQLite is embedded and the default; PostgreSQL and MySQL or MariaDB are a connection string
 //! away. The schema and every statement are one text with a few substitutions per dialect; values
@@ -19,9 +22,11 @@
 
 mod backend;
 mod binding;
+mod cdr;
 mod error;
 mod group;
 mod health;
+mod objects;
 mod schema;
 mod store;
 mod text;
@@ -32,8 +37,12 @@ pub use backend::Dialect;
 pub use binding::{
     BindingChange, BindingId, BindingRefresh, BindingRow, DeferredChange, ROW_BYTES_MAX,
 };
+pub use cdr::{CDRS_PER_STATEMENT_MAX, CdrRow, DIALPLAN_BYTES_MAX};
 pub use error::StoreError;
 pub use health::StoreHealth;
+pub use objects::{
+    LISTED_MAX, Listed, OBJECT_BYTES_MAX, OBJECT_NAME_BYTES_MAX, ObjectError, Objects, Place,
+};
 pub use schema::SCHEMA_VERSION;
 pub use store::{Store, StoreOptions};
 pub use users::{Credentials, NewSubscriber, Subscriber, USERS_ADDED_MAX, UsersAdded};

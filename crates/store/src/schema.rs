@@ -18,7 +18,9 @@ struct Step {
 /// The newest schema version this program knows.
 pub const SCHEMA_VERSION: i64 = STEPS[STEPS.len() - 1].version;
 
-const STEPS: &[Step] = &[Step {
+const STEPS: &[Step] = &[FIRST, CALLS];
+
+const FIRST: Step = Step {
     version: 1,
     statements: &[
         "CREATE TABLE IF NOT EXISTS domain (
@@ -63,7 +65,30 @@ const STEPS: &[Step] = &[Step {
             params {text} NOT NULL
         ){rows}",
     ],
-}];
+};
+
+const CALLS: Step = Step {
+    version: 2,
+    statements: &[
+        // Records of calls. Their names rise with time for the most part, so new rows are neighbours.
+        "CREATE TABLE IF NOT EXISTS cdr (
+            id VARCHAR(64) NOT NULL PRIMARY KEY,
+            began_ms BIGINT NOT NULL,
+            answered_ms BIGINT NOT NULL,
+            ended_ms BIGINT NOT NULL,
+            caller {text} NOT NULL,
+            called {text} NOT NULL,
+            status BIGINT NOT NULL,
+            q850 BIGINT NOT NULL,
+            detail {long} NOT NULL
+        ){heap}",
+        "CREATE TABLE IF NOT EXISTS dialplan (
+            name {name} NOT NULL PRIMARY KEY,
+            content {long} NOT NULL,
+            changed_at BIGINT NOT NULL
+        ){keyed}",
+    ],
+};
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (
     version {id},
@@ -95,7 +120,12 @@ fn build(dialect: Dialect, text: &str) -> Sql {
             MYSQL_TABLE,
         ),
     };
+    let long = match dialect {
+        Dialect::MySql => "MEDIUMTEXT",
+        Dialect::Sqlite | Dialect::Postgres => "TEXT",
+    };
     let text = text
+        .replace("{long}", long)
         .replace("{id}", id)
         .replace("{text}", string)
         .replace("{name}", &format!("VARCHAR({NAME_CHARS_MAX})"))

@@ -212,6 +212,24 @@ impl Store {
         done
     }
 
+    /// Runs one statement; the revision stays as it is. Returns how many rows it changed.
+    pub(crate) async fn execute(
+        &self,
+        operation: &'static str,
+        text: &str,
+        values: &[Value<'_>],
+    ) -> Result<u64, StoreError> {
+        let dialect = self.dialect();
+        let args = bound(dialect, values).map_err(|source| self.failed(operation, source))?;
+        let sql = Sql::new(dialect, text);
+        let mut connection = self.take(operation).await?;
+        let done = self
+            .limited(operation, connection.execute(&sql, args))
+            .await;
+        self.give_back(connection, &done).await;
+        done
+    }
+
     /// Asks for one number.
     pub(crate) async fn number(
         &self,

@@ -39,6 +39,8 @@ macro_rules! claims {
 }
 
 claims!(
+    a_record_of_a_call_is_kept_once,
+    a_dialplan_is_replaced_and_removed,
     a_user_comes_back_with_the_credentials_that_were_given,
     a_user_is_added_once_and_deleted_once,
     many_users_are_added_at_once_and_those_there_are_told,

@@ -634,3 +634,55 @@ pub(crate) async fn a_newer_schema_is_refused_and_left_alone(url: String) {
         other => panic!("{other:?}"),
     }
 }
+
+pub(crate) async fn a_record_of_a_call_is_kept_once(url: String) {
+    let store = open(&url).await;
+    let row = |number: i64| store::CdrRow {
+        id: format!("{number:016x}"),
+        began_unix_ms: number,
+        answered_unix_ms: (number % 2 == 0).then_some(number + 1),
+        ended_unix_ms: number + 2,
+        caller: "\\a\u{0} @b".into(),
+        called: "200@b".into(),
+        status: 200,
+        q850: 16,
+        detail: r#"{"steps":["ring \"x\""]}"#.into(),
+    };
+    let rows: Vec<_> = (0..150).map(row).collect();
+    let before = store.revision().await.expect("it answers");
+    assert_eq!(store.add_cdrs(&rows[..100]).await.expect("kept"), 100);
+    assert_eq!(store.add_cdrs(&rows).await.expect("kept"), 50);
+    assert_eq!(store.add_cdrs(&[]).await.expect("nothing"), 0);
+    assert_eq!(store.revision().await.expect("it answers"), before);
+    let mut found = Vec::new();
+    store
+        .cdrs(100, &mut |row| {
+            found.push(row);
+            match found.len() {
+                30 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        })
+        .await
+        .expect("they are read");
+    let expected: Vec<_> = (70..100).rev().map(row).collect();
+    assert_eq!(found, expected);
+}
+
+pub(crate) async fn a_dialplan_is_replaced_and_removed(url: String) {
+    let store = open(&url).await;
+    let text = "long \u{e4} \\ 'quoted'\n".repeat(10_000);
+    let before = store.revision().await.expect("it answers");
+    assert!(store.dialplan("default").await.expect("read").is_none());
+    for content in ["first", &text] {
+        let put = store.set_dialplan("default", Some(content)).await;
+        put.expect("it is put there");
+        let found = store.dialplan("default").await.expect("read");
+        assert_eq!(found.expect("it is there").0, content);
+    }
+    assert!(store.revision().await.expect("it answers") >= before + 2);
+    store.set_dialplan("default", None).await.expect("removed");
+    assert!(store.dialplan("default").await.expect("read").is_none());
+    let large = "x".repeat(store::DIALPLAN_BYTES_MAX + 1);
+    assert!(store.set_dialplan("default", Some(&large)).await.is_err());
+}
