@@ -24,6 +24,12 @@ pub trait Directory: proxy::Network {
         work: impl FnOnce(&mut Location, &mut dyn FnMut() -> u64) -> R,
     ) -> R;
 
+    /// Takes note of the number of a binding that another member made: [`Directory::location`] gives higher ones from
+    /// then on.
+    fn note_binding(&mut self, id: u64) {
+        let _ = id;
+    }
+
     /// Remembers the use of a nonce.
     fn admit_nonce(&mut self, nonce: &FreshNonce, count: Option<u32>) -> Replay;
 

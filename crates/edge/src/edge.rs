@@ -9,6 +9,7 @@ use sip::{
 use transaction::{Flow, Layer, Outbox, Request, Slab, Time};
 
 use crate::directory::Directory;
+use crate::office::Office;
 use crate::output::{Counted, Now, Output};
 use crate::overload::{Load, Throttle};
 use crate::pools::Probes;
@@ -37,6 +38,7 @@ pub struct Edge {
     pub(crate) probes: Probes,
     pub(crate) throttle: Throttle,
     pub(crate) is_draining: bool,
+    pub(crate) office: Office,
     index: Index,
 }
 
@@ -84,6 +86,7 @@ impl Edge {
             probes: Probes::default(),
             throttle: Throttle::default(),
             is_draining: false,
+            office: Office::Alone,
             index: Index::new(),
         }
     }

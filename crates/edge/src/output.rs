@@ -1,6 +1,7 @@
 //! What the core wants done.
 
 use proxy::Resolve;
+use records::Changes;
 use registrar::Change;
 use transaction::{Outbox, Time};
 
@@ -46,6 +47,22 @@ pub struct Output {
     pub bans: Vec<Ban>,
     /// Whether anybody listens to events.
     pub is_watched: bool,
+    /// What a standby has to know before the messages of this turn may leave; filled by
+    /// [`Edge::note`](crate::Edge::note) of an owner, otherwise empty. The driver puts it into a batch and clears it.
+    ///
+    /// **The order of messages** (output commit, design section 2.3): if there are changes, all messages of the turn
+    /// wait until the batch with them is committed. While any batch of this thread is not committed, the messages of
+    /// later turns wait behind the last such batch, whether or not they brought changes of their own: what one thread
+    /// sends leaves in the order in which it was made, so that nothing overtakes within a Call-ID, at the price that
+    /// what depends on nothing (a challenge, an answer sent again) waits for a commit that others wait for anyway. Where
+    /// no batch is on its way, a turn without changes sends at once. What a node discards since it lost its authority,
+    /// the next owner sends again or is asked for again.
+    ///
+    /// Commands to the relay, look-ups and what goes to the store do not wait: a peer does not notice them.
+    pub changes: Changes,
+    /// Whether a standby is in sync, so that a registration is safe when the standby has it; the store follows
+    /// within a second. If not, phones wait for the store, as without a cluster. Set by the driver before a turn.
+    pub has_standby: bool,
 }
 
 /// Most bans that are told in a turn; the rest are in force all the same.

@@ -24,6 +24,7 @@ pub mod media;
 mod negotiate;
 pub mod pool;
 mod proxy;
+pub mod record;
 mod respond;
 pub mod route;
 pub mod settings;

@@ -85,6 +85,16 @@ pub trait MediaPorts {
         Err(NoPorts::Absent)
     }
 
+    /// Takes the pair of ports that another member has taken for a party of a call: the one with this address, as
+    /// [`MediaPort::address`] has it, which is the same on all members. All of a call have to lie on one relay thread
+    /// here too, so members need the same ports and the same number of relay threads. `None` if it is not there,
+    /// or taken. It is marked as taken from then on, so that it is given to nobody else; it is opened, or given back by
+    /// [`MediaPorts::give_back`], like any other.
+    fn claim(&mut self, address: SocketAddr) -> Option<MediaPort> {
+        let _ = address;
+        None
+    }
+
     /// Gives ports back that were taken and never opened. What was opened comes back by the relay.
     fn give_back(&mut self, port: MediaPort) {
         let _ = port;

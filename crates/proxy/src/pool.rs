@@ -74,6 +74,18 @@ pub trait Farm {
         })
     }
 
+    /// The target of a pool at an address, whose record another member made: with `is_call` the call is counted there, even
+    /// beyond the target's limit. `None` if there is no such target here.
+    fn adopt(
+        &mut self,
+        pool: PoolId,
+        (transport, remote): (Transport, SocketAddr),
+        is_call: bool,
+    ) -> Option<Chosen> {
+        let (_, _, _, _) = (pool, transport, remote, is_call);
+        None
+    }
+
     /// Ends a call's counting.
     fn release(&mut self, slot: CallSlot) {
         let _ = slot;

@@ -119,6 +119,14 @@ impl Location {
         record::bindings(self.record(aor)).filter(move |binding| binding.is_live(now_unix_s))
     }
 
+    /// Removes all bindings, as one that is to be told of them anew.
+    pub fn clear(&mut self) {
+        self.table.clear();
+        self.segments.clear();
+        self.free.clear();
+        (self.slots, self.aors, self.bindings) = (0, 0, 0);
+    }
+
     /// Takes a binding over from the store. One of the same number is replaced; an address or a
     /// contact beyond its limit is refused with `false`.
     pub fn restore(&mut self, row: &BindingRow) -> bool {

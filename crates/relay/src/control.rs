@@ -1,5 +1,7 @@
 //! What the controller wants, done.
 
+use std::net::SocketAddr;
+
 use crate::leg::{Leg, NONE};
 use crate::relay::{Relay, SIDES_MAX, STREAMS_MAX};
 use crate::report::Report;
@@ -52,6 +54,19 @@ impl Relay {
                     side,
                 };
                 self.describe(place, &remote, relearn)
+            }
+            Command::Source {
+                session,
+                stream,
+                side,
+                source,
+            } => {
+                let place = Place {
+                    session,
+                    stream,
+                    side,
+                };
+                self.restore_source(now, place, source)
             }
             Command::Select { session, side } => self.select(now, session, side),
             Command::CloseSide { session, side } => {
@@ -140,6 +155,20 @@ impl Relay {
         let leg = session.find(&self.legs, place.stream, place.side);
         session.describe(&mut self.legs, leg.ok_or(Unknown)?, remote, relearn);
         session.link(&mut self.legs);
+        Ok(())
+    }
+
+    fn restore_source(
+        &mut self,
+        now: Time,
+        place: Place,
+        source: SocketAddr,
+    ) -> Result<(), Unknown> {
+        let session = self.index_of(place.session)?;
+        let session = self.sessions.get(session).ok_or(Unknown)?;
+        let leg = session.find(&self.legs, place.stream, place.side);
+        let leg = self.legs.get_mut(leg.ok_or(Unknown)?).ok_or(Unknown)?;
+        leg.restore_source(now, source);
         Ok(())
     }
 

@@ -171,6 +171,15 @@ impl Guard {
         self.rank = Rank::Any;
     }
 
+    /// The source that was learned elsewhere is the source here, for good as it was there.
+    pub(crate) fn restore(&mut self, now: Time, source: SocketAddr, rank: Rank) {
+        self.address = Some(source);
+        self.is_learned = true;
+        self.rank = rank;
+        self.has_ssrc = false;
+        self.learning_until = now;
+    }
+
     /// The caller and a branch begin to talk: what was learned up to now may be displaced by something better.
     pub(crate) fn reopen(&mut self, now: Time) {
         self.learning_until = now.plus_micros(LEARNING_US);

@@ -142,6 +142,16 @@ impl Leg {
         self.payload_type = 128;
     }
 
+    /// Another node has learned where the peer's packets come from.
+    pub(crate) fn restore_source(&mut self, now: Time, source: SocketAddr) {
+        if usable(Some(source)).is_none() {
+            return;
+        }
+        let rank = self.remote.as_ref().and_then(|remote| rank(remote, source));
+        self.guard.restore(now, source, rank.unwrap_or(Rank::Any));
+        self.note_source(true);
+    }
+
     /// Judges and counts a packet.
     #[inline]
     pub(crate) fn receive(

@@ -175,6 +175,19 @@ pub enum Command {
         /// It comes of a new offer or its answer: the peer may send from elsewhere from now on.
         relearn: bool,
     },
+    /// Where the packets of a side come from, as another node has learned it ([`Event::Learned`]): packets for it go
+    /// there, and no other source displaces it than one that goes on with its stream, or after a new offer. It follows
+    /// the side's [`Command::Remote`] and the session's [`Command::Select`].
+    Source {
+        /// The call.
+        session: SessionId,
+        /// The m-line.
+        stream: u8,
+        /// The side.
+        side: u8,
+        /// Where its packets come from.
+        source: SocketAddr,
+    },
     /// The branch that the caller talks with from now on.
     Select {
         /// The call.
@@ -209,6 +222,7 @@ impl Command {
         match *self {
             Command::Open { session, .. }
             | Command::Remote { session, .. }
+            | Command::Source { session, .. }
             | Command::Select { session, .. }
             | Command::CloseSide { session, .. }
             | Command::CloseStream { session, .. }
