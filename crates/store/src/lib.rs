@@ -26,7 +26,9 @@ mod cdr;
 mod error;
 mod group;
 mod health;
+mod mailbox;
 mod objects;
+pub mod recording;
 mod schema;
 mod store;
 mod text;
@@ -40,6 +42,7 @@ pub use binding::{
 pub use cdr::{CDRS_PER_STATEMENT_MAX, CdrRow, DIALPLAN_BYTES_MAX};
 pub use error::StoreError;
 pub use health::StoreHealth;
+pub use mailbox::{MESSAGES_MAX, Mailboxes, Message};
 pub use objects::{
     LISTED_MAX, Listed, OBJECT_BYTES_MAX, OBJECT_NAME_BYTES_MAX, ObjectError, Objects, Place,
 };
