@@ -1,232 +1,21 @@
-//! Calls to media servers that die, freeze, refuse and are taken out: what the caller sees.
+//! Calls to media servers that refuse, are late and are taken out: what the caller sees. Those that die are in
+//! `system_pools_steps`.
 #![allow(clippy::panic, reason = "this is how a test fails")]
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use support::dns::Dns;
 use support::phone::Dialog;
-use support::sipp::{Over, Sipp};
-use support::{Message, Node, Phone, ask, free_port, text, wait_until};
-
-/// What the design promises from a death to a sign of life from the next media server.
-const PROMISED: Duration = Duration::from_secs(1);
-
-/// Attempts until one is within [`PROMISED`]: a machine that is busy with other tests may be late, a call may never be
-/// lost.
-const ATTEMPTS: usize = 4;
-
-/// A pool of the media servers at these addresses, the first one preferred.
-fn pool(name: &str, ports: &[u16], more: &str) -> String {
-    pool_over(name, (Over::Udp, ports), more)
-}
-
-fn pool_over(name: &str, (over, ports): (Over, &[u16]), more: &str) -> String {
-    let over = over.parameter();
-    let target = |port: &u16| format!("{{ uri = \"sip:127.0.0.1:{port}{over}\" }}");
-    let targets: Vec<String> = ports.iter().map(target).collect();
-    format!(
-        "[[edge.pool]]\nname = \"{name}\"\npolicy = \"priority\"\nslow_start_s = 0\n\
-         targets = [{}]\n{more}\n",
-        targets.join(", ")
-    )
-}
-
-const ROUTE: &str = "[[edge.route]]\nuser = \"8*\"\npool = \"pbx\"\n";
+use support::pools::{ROUTE, is_over, pool_of, states};
+use support::{Node, Phone, ask, free_port, text};
 
 /// No probes: for phones that stand for media servers and do only what the test says.
 const UNPROBED: &str = "probe = { interval_ms = 0 }";
 
-/// The state of each target of a pool.
-fn states(node: &Node) -> Vec<(String, String)> {
-    let status = node.verb("status");
-    let pools = status["pools"].as_array().expect("pools");
-    let targets = pools
-        .iter()
-        .flat_map(|pool| pool["targets"].as_array().expect("targets"));
-    let word = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
-    targets
-        .map(|target| (word(&target["target"]), word(&target["state"])))
-        .collect()
-}
-
-/// Waits for the 200 whatever comes before it, and acknowledges it.
-fn is_answered(phone: &mut Phone, call: &mut Dialog) -> Message {
-    loop {
-        let message = phone.receive();
-        match message.status() {
-            100 | 180 => {}
-            200 => {
-                call.learn(&message);
-                phone.acknowledges(call);
-                return message;
-            }
-            status => panic!("{status}: {message:?}"),
-        }
-    }
-}
-
-/// Waits for a sign of life from a media server.
-fn sign_of_life(phone: &mut Phone) -> Message {
-    loop {
-        let message = phone.receive();
-        if message.status() != 100 {
-            return message;
-        }
-    }
-}
-
-fn hangs_up(phone: &mut Phone, call: &mut Dialog) {
-    let bye = phone.within(call, "BYE", "", "");
-    phone.send(&bye);
-    phone.response(200);
-}
-
-/// Nothing is counted any more, and it was one call.
-fn is_over(node: &Node, calls: f64) {
-    node.wait_for(|node| node.metric("holdline_calls") == 0.0);
-    assert_eq!(node.metric("holdline_calls_started_total"), calls);
-    let (_, metrics) = node.http("GET /metrics");
-    let counted = metrics
-        .lines()
-        .filter(|line| line.starts_with("holdline_target_calls{"));
-    for line in counted {
-        assert!(line.ends_with(" 0"), "{line}");
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    BeforeInvite,
-    AfterInvite,
-    AfterTrying,
-    AfterRinging,
-}
-
-impl Step {
-    /// The pauses that keep a media server at this step.
-    fn pauses_ms(self) -> [u32; 3] {
-        const LONG_MS: u32 = 14_000;
-        match self {
-            Step::BeforeInvite => [0, 0, 0],
-            Step::AfterInvite => [LONG_MS, 0, 0],
-            Step::AfterTrying => [0, LONG_MS, 0],
-            Step::AfterRinging => [0, 0, LONG_MS],
-        }
-    }
-}
-
-/// A call during which its media server dies by `signal`; gives the time from the death to the sign of life.
-fn survives(signal: &str, step: Step, over: Over) -> Duration {
-    let folder = tempfile::tempdir().expect("a folder");
-    let ports = [free_port(), free_port()];
-    let dying = Sipp::serves(folder.path(), (over, ports[0]), step.pauses_ms());
-    let other = Sipp::serves(folder.path(), (over, ports[1]), [0, 20, 50]);
-    let edge = format!("{}{ROUTE}", pool_over("pbx", (over, &ports), ""));
-    let node = Node::with_users(&edge, "", &["alice"]);
-    // Both have been probed by now, and are not to be out when it begins.
-    node.wait_for(|node| states(node).iter().all(|(_, state)| state == "up"));
-    let mut alice = Phone::udp(&node, "alice");
-    let (mut call, died) = match step {
-        Step::BeforeInvite => {
-            dying.signal(signal);
-            let died = Instant::now();
-            (alice.calls("8000"), died)
-        }
-        _ => {
-            let call = alice.calls("8000");
-            match step {
-                Step::AfterInvite => has(&dying, "INVITE sip:8000@"),
-                Step::AfterTrying => has(&dying, "SIP/2.0 100 "),
-                _ => drop(alice.response(180)),
-            }
-            dying.signal(signal);
-            (call, Instant::now())
-        }
-    };
-    let first = sign_of_life(&mut alice);
-    let took = died.elapsed();
-    let answer = match first.status() {
-        200 => {
-            call.learn(&first);
-            alice.acknowledges(&mut call);
-            first
-        }
-        180 => is_answered(&mut alice, &mut call),
-        _ => panic!("{first:?}"),
-    };
-    assert!(
-        answer.contact().contains(&ports[1].to_string()),
-        "{answer:?}"
-    );
-    hangs_up(&mut alice, &mut call);
-    alice.hears_nothing(200);
-    has(&other, "BYE sip:ivr@");
-    assert!(node.metric("holdline_calls_moved_on_total") >= 1.0);
-    assert_eq!(node.metric("holdline_calls_failed_total"), 0.0);
-    is_over(&node, 1.0);
-    took
-}
-
-fn has(server: &Sipp, what: &str) {
-    wait_until(what, || server.messages().contains(what).then_some(()));
-}
-
-fn survives_in_time(signal: &str, step: Step) {
-    let mut tries = Vec::new();
-    for _ in 0..ATTEMPTS {
-        tries.push(survives(signal, step, Over::Udp));
-        if tries.last().is_some_and(|took| *took < PROMISED) {
-            return;
-        }
-    }
-    panic!("{signal} {step:?}: never within {PROMISED:?}: {tries:?}");
-}
-
-#[test]
-fn a_call_to_a_server_that_was_just_killed_is_answered_by_the_next() {
-    survives_in_time("-KILL", Step::BeforeInvite);
-}
-
-#[test]
-fn a_call_to_a_server_that_was_just_frozen_is_answered_by_the_next() {
-    survives_in_time("-STOP", Step::BeforeInvite);
-}
-
-#[test]
-fn a_server_killed_after_the_invite_loses_no_call() {
-    survives_in_time("-KILL", Step::AfterInvite);
-}
-
-#[test]
-fn a_server_frozen_after_the_invite_loses_no_call() {
-    survives_in_time("-STOP", Step::AfterInvite);
-}
-
-#[test]
-fn a_server_killed_after_its_100_loses_no_call() {
-    survives_in_time("-KILL", Step::AfterTrying);
-}
-
-#[test]
-fn a_server_frozen_after_its_100_loses_no_call() {
-    survives_in_time("-STOP", Step::AfterTrying);
-}
-
-#[test]
-fn a_server_killed_while_it_rings_loses_no_call() {
-    survives_in_time("-KILL", Step::AfterRinging);
-}
-
-#[test]
-fn a_server_frozen_while_it_rings_loses_no_call() {
-    survives_in_time("-STOP", Step::AfterRinging);
-}
-
-#[test]
-fn a_server_whose_connection_breaks_loses_no_call() {
-    survives("-KILL", Step::AfterTrying, Over::Tcp);
+/// A pool of the media servers at these ports, the first one preferred.
+fn pool(name: &str, ports: &[u16], more: &str) -> String {
+    let uris = ports.iter().map(|port| format!("sip:127.0.0.1:{port}"));
+    pool_of(name, &uris.collect::<Vec<_>>(), more)
 }
 
 #[test]
@@ -287,7 +76,7 @@ fn unprobed(ports: &[u16]) -> String {
 fn is_served(alice: &mut Phone, call: &mut Dialog, server: &mut Phone) {
     let invite = server.rings();
     server.answers(&invite);
-    is_answered(alice, call);
+    alice.is_connected(call);
     server.is_acknowledged(&invite);
     hangs_up_at(alice, call, server);
 }
@@ -332,7 +121,7 @@ fn a_server_that_answers_too_late_is_hung_up_and_the_caller_does_not_notice() {
     let late = slow.request("INVITE");
     let invite = two.rings();
     two.answers(&invite);
-    is_answered(&mut alice, &mut call);
+    alice.is_connected(&mut call);
     two.is_acknowledged(&invite);
     slow.answers(&late);
     slow.request("ACK");
@@ -359,7 +148,7 @@ fn a_drained_server_keeps_its_calls_and_gets_no_new_ones() {
     let mut first = alice.calls("8000");
     let invite = one.rings();
     one.answers(&invite);
-    is_answered(&mut alice, &mut first);
+    alice.is_connected(&mut first);
     one.is_acknowledged(&invite);
     target(&node, "drain", &one);
     assert_eq!(states(&node)[0].1, "draining");
@@ -458,7 +247,7 @@ fn a_server_calls_users_without_credentials_and_a_reload_keeps_its_calls() {
     one.send(&invite);
     let heard = alice.rings();
     alice.answers(&heard);
-    is_answered(&mut one, &mut leg);
+    one.is_connected(&mut leg);
     alice.is_acknowledged(&heard);
     let bye = one.within(&mut leg, "BYE", "", "");
     one.send(&bye);
@@ -467,7 +256,7 @@ fn a_server_calls_users_without_credentials_and_a_reload_keeps_its_calls() {
     let mut call = alice.calls("8000");
     let invite = one.rings();
     one.answers(&invite);
-    is_answered(&mut alice, &mut call);
+    alice.is_connected(&mut call);
     one.is_acknowledged(&invite);
     let reload = ask(node.path(), &["reload"]);
     assert!(reload.status.success(), "{}", text(&reload.stderr));

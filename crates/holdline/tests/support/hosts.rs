@@ -208,6 +208,54 @@ impl Town {
     }
 }
 
+/// A media server's host at the far end of a line, and the node at this end.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) node: Host,
+    pub(crate) far: Host,
+}
+
+impl Line {
+    /// Where the far host is.
+    pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 21);
+
+    /// Builds it; where the machine does not let that happen, says so and gives none: the test is then
+    /// not made.
+    pub(crate) fn build() -> Option<Line> {
+        Line::try_build().map_err(|reason| not_tested(&reason)).ok()
+    }
+
+    fn try_build() -> Result<Line, String> {
+        let line = Line {
+            node: Host::new()?,
+            far: Host::new()?,
+        };
+        let far = Line::FAR;
+        line.node.ip(&format!(
+            "link add line type veth peer name line netns {}\n\
+             addr add {NODE}/32 peer {far}/32 dev line\nlink set line up\n",
+            line.far.path()
+        ))?;
+        line.far.ip(&format!(
+            "addr add {far}/32 peer {NODE}/32 dev line\nlink set line up\n"
+        ))?;
+        // A host where this cannot be done later is no host for the test.
+        line.far.run("nft", &["list", "ruleset"])?;
+        Ok(line)
+    }
+
+    /// Drops from now on whatever comes by the line, at both ends: nobody is told.
+    pub(crate) fn cut(&self) {
+        let rules = "add table ip cut\n\
+             add chain ip cut in { type filter hook prerouting priority -300 ; }\n\
+             add rule ip cut in iifname \"line\" drop\n";
+        for host in [&self.node, &self.far] {
+            let done = host.feed("nft", &["-f", "-"], rules);
+            done.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
 fn not_tested(reason: &str) {
     eprintln!("\n**** NOT TESTED: no hosts of its own for this test: {reason} ****\n");
 }

@@ -12,6 +12,7 @@ pub(crate) mod hosts;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod phone;
+pub(crate) mod pools;
 pub(crate) mod sipp;
 pub(crate) mod sound;
 

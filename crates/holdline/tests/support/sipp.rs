@@ -53,11 +53,11 @@ impl Sipp {
         words: &[(&str, &str)],
         count: usize,
     ) -> Sipp {
-        let port = super::free_port();
+        let local = loopback(super::free_port());
         Sipp::start(
             node.path(),
             scenario,
-            (over, port),
+            (over, local),
             words,
             Some(node.address()),
             count,
@@ -72,7 +72,8 @@ impl Sipp {
         words: &[(&str, &str)],
         count: usize,
     ) -> Sipp {
-        let sipp = Sipp::start(node.path(), scenario, (over, port), words, None, count);
+        let local = (over, loopback(port));
+        let sipp = Sipp::start(node.path(), scenario, local, words, None, count);
         super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
         sipp
     }
@@ -80,18 +81,31 @@ impl Sipp {
     /// Starts a media server at `port`, before any node: it answers probes and takes calls, with pauses (ms) before
     /// its 100, its 180 and its 200.
     pub(crate) fn serves(folder: &Path, (over, port): (Over, u16), pauses_ms: [u32; 3]) -> Sipp {
+        let [before, trying, ringing] = pauses_ms;
+        Sipp::serves_at(folder, (over, loopback(port)), [0, before, trying, ringing])
+    }
+
+    /// The same at any address, with a pause before the answer to a probe, too.
+    pub(crate) fn serves_at(
+        folder: &Path,
+        (over, local): (Over, SocketAddr),
+        pauses_ms: [u32; 4],
+    ) -> Sipp {
         let pauses = pauses_ms.map(|pause_ms| pause_ms.to_string());
+        let [probe, before, trying, ringing] = pauses.each_ref().map(String::as_str);
         let words = [
-            ("BEFORE", pauses[0].as_str()),
-            ("TRYING", pauses[1].as_str()),
-            ("RINGING", pauses[2].as_str()),
+            ("PROBE", probe),
+            ("BEFORE", before),
+            ("TRYING", trying),
+            ("RINGING", ringing),
         ];
-        let sipp = Sipp::start(folder, "server", (over, port), &words, None, 100_000);
-        super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
+        let sipp = Sipp::start(folder, "server", (over, local), &words, None, 100_000);
+        let listens = || is_bound(over, local.port()).then_some(());
+        super::wait_until("SIPp listens", listens);
         sipp
     }
 
-    /// Sends it a signal, `-KILL` or `-STOP`.
+    /// Sends it a signal, `-KILL`, `-STOP` or `-CONT`.
     pub(crate) fn signal(&self, name: &str) {
         super::signal(&self.process.0, name);
     }
@@ -99,11 +113,12 @@ impl Sipp {
     fn start(
         folder: &Path,
         scenario: &str,
-        (over, port): (Over, u16),
+        (over, local): (Over, SocketAddr),
         words: &[(&str, &str)],
         remote: Option<SocketAddr>,
         count: usize,
     ) -> Sipp {
+        let (ip, port) = (local.ip().to_string(), local.port());
         let folder = folder.join(format!("sipp-{port}"));
         fs::create_dir_all(&folder).expect("a folder");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
@@ -122,14 +137,7 @@ impl Sipp {
         let mut command = Command::new(program("sipp", "sip-tester"));
         command
             .current_dir(&folder)
-            .args([
-                "-sf",
-                "scenario.xml",
-                "-i",
-                "127.0.0.1",
-                "-p",
-                &port.to_string(),
-            ])
+            .args(["-sf", "scenario.xml", "-i", &ip, "-p", &port.to_string()])
             .args(["-t", over.option(), "-max_socket", "1000", "-nostdin"])
             .args(["-m", &count.to_string(), "-r", &count.max(10).to_string()])
             .args([
@@ -183,11 +191,15 @@ impl Sipp {
     }
 }
 
-/// Whether somebody has the port: the system's tables say it.
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Whether somebody has the port at this thread's host: the system's tables say it.
 fn is_bound(over: Over, port: u16) -> bool {
     let (file, state) = match over {
-        Over::Udp | Over::UdpEach => ("/proc/net/udp", " 07 "),
-        Over::Tcp => ("/proc/net/tcp", " 0A "),
+        Over::Udp | Over::UdpEach => ("/proc/thread-self/net/udp", " 07 "),
+        Over::Tcp => ("/proc/thread-self/net/tcp", " 0A "),
     };
     let table = fs::read_to_string(file).expect("Linux");
     let port = format!(":{port:04X} ");
