@@ -9,9 +9,11 @@
 //!
 //! Not attempted: sockets, media packets (`voice`), files and databases.
 
+pub mod app;
 pub mod control;
 mod output;
 mod pbx;
+pub mod plan;
 mod settings;
 mod surroundings;
 

@@ -1,0 +1,1 @@
+//! What runs calls by the dialplan.
