@@ -10,6 +10,8 @@
 //! The address of a service moves between machines and is dumb without a lease that the kernel keeps
 //! ([`address`]).
 //!
+//! The nodes of a cluster are linked with each other, and with nobody else ([`peer`]).
+//!
 //! This is the only crate that contains `unsafe`, all of it in the module `sys`: the system
 //! calls for which the standard library has no function. Linux only.
 //!
@@ -21,6 +23,7 @@ pub mod address;
 pub mod clock;
 pub mod descriptors;
 pub mod media;
+pub mod peer;
 pub mod poll;
 pub mod resolve;
 pub mod route;
