@@ -13,7 +13,7 @@ die() { printf 'install: error: %s\n' "$*" >&2; exit 1; }
 debian_build="cc=build-essential c++=build-essential cmake=cmake make=make git=git"
 debian_test="sipp=sip-tester baresip=baresip-core sipsak=sipsak svwar=sipvicious ip=iproute2 nft=nftables
     conntrack=conntrack valgrind=valgrind
-    /usr/lib/postgresql/*/bin/postgres=postgresql mariadbd=mariadb-server"
+    /usr/lib/postgresql/*/bin/postgres=postgresql mariadbd=mariadb-server etcd=etcd-server"
 debian_fuzz=""
 debian_bench="sipp=sip-tester kamailio=kamailio rtpengine=rtpengine-daemon"
 
@@ -56,7 +56,7 @@ install_debian() {
         as_root $apt install --no-install-recommends "$@" </dev/null >&2
     fi
     if [ -d /run/systemd/system ]; then
-        for unit in kamailio mariadb postgresql rtpengine-daemon; do
+        for unit in etcd kamailio mariadb postgresql rtpengine-daemon; do
             case " $* " in *" $unit"*) as_root systemctl disable "$unit" >&2 || true ;; esac
         done
     fi
