@@ -228,10 +228,12 @@ impl Player {
     #[must_use]
     pub fn new(tone: Tone, rate: SampleRate, level_db: f32) -> Self {
         let amplitude = 32_767.0 * 10.0_f32.powf(level_db / 20.0);
+        let sines = |part: &Part| part.hz.iter().filter(|hz| **hz > 0).count();
+        let most = tone.parts().iter().map(sines).max().unwrap_or(0).max(1);
         let mut player = Self {
             tone,
             rate,
-            amplitude: amplitude.min(32_767.0 / SINES_MAX as f32),
+            amplitude: amplitude.min(32_767.0 / most as f32),
             part: 0,
             left: 0,
             phases: [0; SINES_MAX],

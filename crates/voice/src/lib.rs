@@ -13,10 +13,24 @@
 //! sound above 8,000 Hz, except where Opus passes through undecoded; video, text and fax.
 
 mod command;
+mod conference;
+mod control;
+mod decoders;
+mod ear;
+mod end;
 mod event;
+mod frame;
+mod guard;
+mod mouth;
+mod player;
+mod recorder;
 mod report;
+mod room;
 mod settings;
+mod slab;
+mod timeline;
 mod types;
+mod voice;
 
 pub use audio::SampleRate;
 pub use audio::dtmf::Digit;
@@ -30,5 +44,3 @@ pub use types::{
     RecordId, Remote, RoomId, Sound, Stream, Time,
 };
 pub use voice::Voice;
-
-mod voice;
