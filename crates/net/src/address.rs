@@ -22,10 +22,9 @@ mod announce;
 mod error;
 mod exec;
 mod frame;
-#[allow(dead_code)] // The lease will use the rest.
 mod interface;
+pub mod lease;
 mod mover;
-#[allow(dead_code)] // The lease will use the rest.
 mod netlink;
 pub mod probe;
 

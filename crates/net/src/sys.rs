@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod address;
+mod bpf;
 mod datagram;
 mod epoll;
 mod media;
@@ -14,6 +15,7 @@ mod packet;
 mod process;
 mod socket;
 
+pub(crate) use bpf::{Instruction, SharedNumber, load_program};
 pub(crate) use datagram::{ErrorSlot, Outgoing, ReceiveSlots, SendSlots};
 pub(crate) use epoll::{Epoll, EventFd, Events, Interests, TimerFd};
 pub(crate) use media::{receive_from, send_to};

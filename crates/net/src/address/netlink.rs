@@ -103,13 +103,6 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// The value of the first attribute of this kind.
-pub(super) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(bytes)
-        .find(|(kind, _)| *kind == wanted)
-        .map(|(_, value)| value)
-}
-
 /// A text of the kernel's, without the zero at its end.
 pub(super) fn text_of(value: &[u8]) -> &str {
     let end = value.iter().position(|byte| *byte == 0);

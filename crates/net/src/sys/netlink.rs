@@ -12,7 +12,6 @@ pub(crate) enum Protocol {
     /// Interfaces, addresses, queueing disciplines (rtnetlink).
     Route,
     /// Packet filters (nfnetlink).
-    #[allow(dead_code)] // The lease will use it.
     Netfilter,
 }
 

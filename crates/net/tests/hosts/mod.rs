@@ -1,5 +1,8 @@
 //! Hosts of a test's own on one link: network namespaces that no one else sees and that end with the process.
 
+#[allow(dead_code)] // Not every test captures.
+pub(crate) mod capture;
+
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,12 @@
 use super::*;
 
+/// The value of the first attribute of this kind.
+fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes)
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, value)| value)
+}
+
 #[test]
 fn messages_and_nested_attributes_have_their_lengths() {
     let mut messages = Messages::default();
