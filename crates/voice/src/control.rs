@@ -63,6 +63,26 @@ impl Voice {
                 }
                 Ok(())
             }
+            Command::StopRecord { record } => self.stop_record(record),
+            Command::SendDigits {
+                end,
+                digits,
+                ms,
+                pause_ms,
+            } => {
+                let digits_max = self.settings.digits_max;
+                let halves = self.end(end)?.halves.as_mut().ok_or(Unknown)?;
+                let left_out = halves.mouth.dial(&digits, ms, pause_ms, digits_max);
+                self.totals.left_out += left_out as u64;
+                Ok(())
+            }
+            command => self.command_record(command),
+        }
+    }
+
+    /// Those about what conferences hear, and what is recorded.
+    fn command_record(&mut self, command: Command) -> Result<(), Unknown> {
+        match command {
             Command::RoomPlay {
                 room,
                 play,
@@ -107,19 +127,6 @@ impl Voice {
                     beep: false,
                 };
                 self.record_room(room, plan)
-            }
-            Command::StopRecord { record } => self.stop_record(record),
-            Command::SendDigits {
-                end,
-                digits,
-                ms,
-                pause_ms,
-            } => {
-                let digits_max = self.settings.digits_max;
-                let halves = self.end(end)?.halves.as_mut().ok_or(Unknown)?;
-                let left_out = halves.mouth.dial(&digits, ms, pause_ms, digits_max);
-                self.totals.left_out += left_out as u64;
-                Ok(())
             }
             _ => Err(Unknown),
         }

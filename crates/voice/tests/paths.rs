@@ -1,10 +1,10 @@
 //! What is played, said and connected is heard at the other end.
 
-mod common;
+mod phones;
 
 use audio::SampleRate;
 use audio::g711::Law;
-use common::{EVENTS, FORMATS, Net, OPUS, find, sine, tone_clip, tone_db};
+use phones::{EVENTS, FORMATS, Net, OPUS, find, sine, tone_clip, tone_db};
 use voice::{Codec, Command, Direction, EndId, Event, Format, How, PlayId, Sound, Tone};
 
 fn play(net: &mut Net, end: EndId, sounds: Vec<Sound>) {
@@ -50,7 +50,7 @@ fn what_is_played_is_heard_in_each_codec() {
         let mut net = Net::default();
         let end = net.phone(1, format);
         net.run(100);
-        play(&mut net, end, vec![Sound::Clip(common::clip(chirp))]);
+        play(&mut net, end, vec![Sound::Clip(phones::clip(chirp))]);
         net.run(1_200);
         let rate = format.codec.rate();
         let heard = net.of(end).heard.clone();
@@ -312,7 +312,7 @@ fn digits_are_sent_as_events_or_as_tones_that_are_found_in_band() {
         let mut net = Net::default();
         let (a, b) = (net.phone(1, Format::PCMA), net.phone(2, Format::PCMA));
         if !has_events {
-            let mut remote = common::remote(1, Format::PCMA);
+            let mut remote = phones::remote(1, Format::PCMA);
             remote.negotiated.send_events = None;
             net.describe(a, remote);
         }
@@ -325,7 +325,7 @@ fn digits_are_sent_as_events_or_as_tones_that_are_found_in_band() {
         net.run(1_200);
         // What one phone heard, the other says.
         let came = net.of(a).came.clone();
-        let is_event = |came: &common::Came| came.header.payload_type.number() == EVENTS;
+        let is_event = |came: &phones::Came| came.header.payload_type.number() == EVENTS;
         assert_eq!(came.iter().any(is_event), has_events);
         if has_events {
             let keys: Vec<u8> = came
@@ -381,7 +381,7 @@ fn on_hold_nothing_is_sent_and_nothing_taken() {
         (Direction::Inactive, false, false),
         (Direction::SendRecv, true, true),
     ] {
-        let mut remote = common::remote(1, Format::PCMU);
+        let mut remote = phones::remote(1, Format::PCMU);
         remote.direction = direction;
         net.describe(end, remote);
         let before = (net.of(end).came.len(), net.voice.totals().packets_received);
@@ -410,7 +410,7 @@ fn the_codec_may_change_under_way() {
     let end = net.phone(1, Format::PCMU);
     play(&mut net, end, vec![Sound::Clip(tone_clip(1_000.0, 3_000))]);
     net.run(500);
-    net.describe(end, common::remote(1, Format::G722));
+    net.describe(end, phones::remote(1, Format::G722));
     net.of(end).format = Format::G722;
     net.of(end).heard.clear();
     net.run(1_000);
