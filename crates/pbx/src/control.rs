@@ -48,23 +48,23 @@ pub trait Applications {
 pub const APPLICATION_KIND: u16 = 64;
 
 /// One party's half of a call: one dialog, or what is to become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LegId(pub u64);
 
 /// Something that is played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlayId(pub u64);
 
 /// Something that is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordingId(pub u64);
 
 /// A conference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(pub u64);
 
 /// A question to the world outside (mailboxes, files, a webhook).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QuestionId(pub u64);
 
 /// Gives out numbers.
@@ -120,6 +120,9 @@ pub struct Incoming {
     pub leg: LegId,
     /// Who calls: the asserted identity where the source is trusted to assert one (RFC 3325), else From.
     pub caller: Party,
+    /// Whether that is proven: by credentials, or by a source that is trusted to say so. Who may dial what
+    /// depends on it.
+    pub is_trusted: bool,
     /// Whether the caller asked for privacy of the identity (RFC 3323).
     pub is_private: bool,
     /// Whom the Request-URI names.
@@ -135,7 +138,7 @@ pub struct Incoming {
 }
 
 /// Why a leg ended or is to end: a SIP status and a Q.850 cause (RFC 3326).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
     /// The SIP status; 200 for a normal end.
     pub status: u16,
@@ -488,7 +491,7 @@ pub struct Cdr {
 }
 
 /// A leg in the record of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LegRecord {
     /// Call-ID.
     pub call_id: String,
@@ -591,7 +594,9 @@ pub enum Happening {
     Quality {
         /// The leg.
         leg: LegId,
-        /// The codec.
+        /// Call-ID.
+        call_id: String,
+        /// The codec; empty if the sound did not pass here.
         codec: String,
         /// Mean opinion score in hundredths.
         mos_hundredths: u16,
