@@ -2,15 +2,23 @@
 
 mod hosts;
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hosts::{Link, Responder, SERVICES, asks_until};
+use hosts::{Link, PORT, Responder, SERVICES, asks_until};
 use net::address::{
     ANNOUNCE_AFTER_MS, AddressError, Interface, Mac, Mover, NetlinkMover, Progress, probe,
 };
 use net::clock::Boottime;
+use net::media::{Media, MediaOptions};
+use net::tcp::{
+    CloseReason, ConnectionId, Flow, ListenOptions, StreamOptions, StreamSink, Streams,
+};
+use sip::frame::FrameError;
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -129,4 +137,86 @@ fn an_interface_is_found_by_its_name_or_told() {
         mover.add(Boottime::now()).expect("added");
         mover.announce().expect("nobody to tell, and no error");
     });
+}
+
+/// Counts what is opened.
+#[derive(Default)]
+struct Opened(AtomicUsize);
+
+impl StreamSink for Opened {
+    fn opened(&self, _: Flow) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+    fn message(&self, _: Flow, _: Vec<u8>) {}
+    fn framing_error(&self, _: Flow, _: FrameError, _: Vec<u8>) {}
+    fn closed(&self, _: Flow, _: CloseReason) {}
+    fn connect_failed(&self, _: ConnectionId, _: SocketAddr, _: io::ErrorKind) {}
+}
+
+/// A media socket at the address that sends packets back, until stopped.
+fn echoes(at: SocketAddr, stop: &AtomicBool) {
+    let options = MediaOptions {
+        freebind: true,
+        ..MediaOptions::default()
+    };
+    let mut media = Media::new(options).expect("descriptors");
+    let socket = media.bind(at).expect("it is free");
+    while !stop.load(Ordering::Relaxed) {
+        let wait = Duration::from_millis(20);
+        media
+            .turn(wait, |_, source, _| Some((socket, source)))
+            .expect("it waits");
+    }
+}
+
+#[test]
+fn listeners_and_media_bound_before_the_address_work_when_it_is_there_and_survive_its_going() {
+    let Some(link) = Link::build() else { return };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let sink = Arc::new(Opened::default());
+    let options = StreamOptions::default();
+    let hub = Streams::new(runtime.handle().clone(), options, sink.clone());
+    for service in services() {
+        let [mut mover, _] = movers(&link, service);
+        let (signalling, stop) = (SocketAddr::new(service, 5_070), AtomicBool::new(false));
+        let options = ListenOptions {
+            freebind: true,
+            ..ListenOptions::default()
+        };
+        link.members[0].within(|| hub.listen(signalling, options).expect("it listens"));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                link.members[0].enter();
+                echoes(SocketAddr::new(service, PORT), &stop);
+            });
+            for round in 0..3 {
+                let before = sink.0.load(Ordering::SeqCst);
+                mover.add(Boottime::now()).expect("it is added");
+                mover.announce().expect("it is announced");
+                let heard = asks_until(&link.third, service, b'?', LONG);
+                assert!(heard.is_some(), "{service}: media in round {round}");
+                let connected = link
+                    .third
+                    .within(|| TcpStream::connect_timeout(&signalling, LONG));
+                let _connection = connected.expect("it accepts");
+                while sink.0.load(Ordering::SeqCst) == before {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                mover.remove(Boottime::now()).expect("it is removed");
+                let short = Duration::from_millis(50);
+                assert_eq!(
+                    asks_until(&link.third, service, b'?', short),
+                    None,
+                    "{service}"
+                );
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+    runtime.shutdown_background();
 }

@@ -1,7 +1,6 @@
 //! The kernel keeps the lease: a service's address is usable only until a deadline, whatever this process does.
 //!
-//! Two means, both in the kernel and both there when the process has died (decision
-//! 0017):
+//! Two means, both in the kernel and both there when the process has died (decision 0017):
 //!
 //! - a **program** (BPF, at `clsact` of each interface) that compares the time since boot with the deadline for each
 //!   packet: absolute, and for all that leaves the interface, ARP and neighbour discovery included, whoever sends it;
@@ -237,14 +236,11 @@ impl Lease {
 
     /// Leftovers of a means that is not used now would keep the address dumb for ever.
     fn remove_what_is_not_used(&mut self, means: Means) {
-        if self.table.is_none()
-            && let Err(error) = Table::remove(self.address)
-            && means.filter
-        {
-            self.falls_short(Step::RemoveLease, error);
+        // Where one cannot be removed, it could not be made either.
+        if !means.filter {
+            let _ = Table::remove(self.address);
         }
         if self.program.is_none() {
-            // Where nothing can be attached, nothing is left.
             let _ = self.detach_all();
         }
     }
