@@ -8,6 +8,7 @@
 mod address;
 mod media;
 mod mistake;
+mod pbx;
 mod pool;
 mod read;
 mod reader;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use address::{Domain, Listener, Transport};
 pub use ipnet::IpNet;
 pub use mistake::{ConfigError, Fault, Mistake};
+pub use pbx::{Codec, MediaStore, Pbx, S3};
 
 /// The largest configuration file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -30,6 +32,8 @@ pub struct Config {
     pub node: Node,
     /// `[edge]`
     pub edge: Edge,
+    /// `[pbx]`, if this node has one.
+    pub pbx: Option<Pbx>,
     /// `[store]`
     pub store: Store,
     /// `[admin]`
@@ -307,6 +311,11 @@ pub struct Admin {
 pub struct Token(String);
 
 impl Token {
+    /// A secret as the file has it.
+    pub(super) fn of(text: &str) -> Token {
+        Token(text.to_owned())
+    }
+
     /// The token itself.
     #[must_use]
     pub fn reveal(&self) -> &str {

@@ -109,7 +109,7 @@ fn has_no_ports(
 }
 
 /// `rtp_ports = [first, last]`: whole pairs of an even port and the next one (RFC 3550 section 11).
-fn ports(edge: &mut Section<'_>) -> Option<Placed<PortRange>> {
+pub(super) fn ports(edge: &mut Section<'_>) -> Option<Placed<PortRange>> {
     let (items, span) = edge.bare_values("rtp_ports", PORTS_WANTED)?;
     let mut numbers = Vec::new();
     for item in items {

@@ -11,6 +11,7 @@ use super::address::{
 };
 use super::media::media;
 use super::mistake::{Fault, Mistake};
+use super::pbx::pbx;
 use super::pool::farm;
 use super::reader::{Findings, KnownKey, Placed, Section};
 use super::{
@@ -56,7 +57,9 @@ pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake
     let findings = Findings::default();
     let mut root = Section::root(&document, &findings);
     let node = node(root.section("node"), folder);
-    let edge = edge(root.section("edge"));
+    let edge_is_there = root.has("edge") || !root.has("pbx");
+    let edge = edge(root.section("edge"), edge_is_there);
+    let pbx = pbx(&mut root, &edge, edge_is_there, (&node.data, folder));
     let store = store(root.section("store"), &node.data, folder);
     let admin = admin(root.section("admin"));
     let log = log(root.section("log"));
@@ -66,6 +69,7 @@ pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake
     let config = Config {
         node,
         edge,
+        pbx,
         store,
         admin,
         log,
@@ -130,9 +134,13 @@ fn some_text(wanted: &'static str) -> impl Fn(&str) -> Result<String, String> {
     }
 }
 
-fn edge(mut section: Section<'_>) -> Edge {
+/// Reads `[edge]`; a node that is a PBX only has none and listens for nothing there.
+fn edge(mut section: Section<'_>, is_there: bool) -> Edge {
     let domains = values(section.list("domains", &[], DOMAIN_WANTED, Domain::parse));
-    let listen = listeners(&mut section);
+    let mut listen = listeners(&mut section);
+    if !is_there {
+        listen.clear();
+    }
     let advertise = section.text("advertise", "", ADVERTISED_WANTED, advertised);
     let trusted = values(section.list("trusted", &[], PREFIX_WANTED, prefix));
     // 0 stands for "by the machine": half the cores.

@@ -417,6 +417,11 @@ impl<'d> Section<'d> {
         sections
     }
 
+    /// Leaves keys to another reader of the same file.
+    pub(crate) fn pass_over(&mut self, keys: &[&'static str]) {
+        self.asked.extend_from_slice(keys);
+    }
+
     /// Whether the file names the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))

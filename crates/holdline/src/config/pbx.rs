@@ -1,0 +1,309 @@
+//! `[pbx]`: calls with a voice. Its dialplan is read by `pbx::plan`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::address::Domain;
+use super::media;
+use super::reader::Section;
+use super::{Edge, PortRange, Token, Transport};
+
+/// The tables and keys of `[pbx]` that are the dialplan's.
+const DIALPLAN: &[&str] = &[
+    "class",
+    "extension",
+    "features",
+    "hours",
+    "mailbox",
+    "menu",
+    "music",
+    "parking",
+    "pin",
+    "queue",
+    "recording_max_s",
+    "room",
+    "route",
+    "zone",
+];
+
+const ADDRESS_WANTED: &str = "an address of this machine and a port: \"192.0.2.1:5070\"";
+const EDGE_WANTED: &str = "the edge's address and port: \"192.0.2.1:5060\"";
+const CODECS: &[(&str, Codec)] = &[
+    ("PCMA", Codec::Pcma),
+    ("PCMU", Codec::Pcmu),
+    ("G722", Codec::G722),
+    ("opus", Codec::Opus),
+];
+const CODEC_WANTED: &str = "\"PCMA\", \"PCMU\", \"G722\" or \"opus\"";
+const COUNTRY_WANTED: &str = "one of au, br, de, es, fr, gb, it, jp, us";
+const STORE_WANTED: &str =
+    "a folder (\"/var/lib/holdline/media\") or a bucket (\"s3://bucket/prefix\")";
+const URL_WANTED: &str = "\"http://host/path\"";
+
+/// How sound is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// G.711 A-law.
+    Pcma,
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.722.
+    G722,
+    /// Opus.
+    Opus,
+}
+
+/// Where recordings and messages are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaStore {
+    /// A folder.
+    Folder(PathBuf),
+    /// A bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What all names begin with.
+        prefix: String,
+    },
+}
+
+/// `[pbx.s3]`: how a bucket is reached.
+#[derive(Debug, Clone, PartialEq)]
+pub struct S3 {
+    /// Where it is, if not at the region's own address.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: String,
+    /// The key's name; without it that of the environment or of the machine's role.
+    pub access_key: Option<String>,
+    /// The key.
+    pub secret_key: Option<Token>,
+}
+
+/// `[pbx]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pbx {
+    /// Where it listens for SIP over UDP.
+    pub listen: SocketAddr,
+    /// The edge that its calls go through.
+    pub edge: SocketAddr,
+    /// What messages and descriptions name in place of `listen`'s address.
+    pub advertise: Option<IpAddr>,
+    /// Domains whose users are called by a bare name.
+    pub domains: Vec<Domain>,
+    /// Who may assert a caller's identity, beside the edge.
+    pub trusted: Vec<IpAddr>,
+    /// The ports for sound.
+    pub rtp_ports: PortRange,
+    /// Media threads.
+    pub media_threads: usize,
+    /// Codecs, the preferred one first.
+    pub codecs: Vec<Codec>,
+    /// Whose tones are played.
+    pub country: audio::tone::Country,
+    /// Most calls at one time.
+    pub calls_max: usize,
+    /// How long sessions last without a refresh; 0: no session timers.
+    pub session_expires_s: u32,
+    /// Whether sound leaves the PBX where nothing is to be heard.
+    pub media_by_need: bool,
+    /// Where recordings and messages are kept.
+    pub media_store: MediaStore,
+    /// `[pbx.s3]`
+    pub s3: S3,
+    /// The operator's own prompts and music.
+    pub prompts: Option<PathBuf>,
+    /// Records of calls as JSON lines.
+    pub cdr_file: Option<PathBuf>,
+    /// A URL that is told of new voice messages.
+    pub message_webhook: Option<String>,
+    /// A program that new voice messages are mailed by.
+    pub message_command: Option<Vec<String>>,
+    /// The dialplan of this name in the store is read beside the file's.
+    pub stored_dialplan: Option<String>,
+}
+
+/// Reads `[pbx]`, if there is one. `data` is the node's folder, `folder` that of the file.
+pub(super) fn pbx(
+    root: &mut Section<'_>,
+    edge: &Edge,
+    edge_is_there: bool,
+    (data, folder): (&Path, &Path),
+) -> Option<Pbx> {
+    let is_there = root.has("pbx");
+    let mut section = root.section("pbx");
+    section.pass_over(DIALPLAN);
+    let listen = section.text("listen", "", ADDRESS_WANTED, socket);
+    let beside = edge_is_there.then(|| edge_beside(edge)).flatten();
+    let through = section.text("edge", "", EDGE_WANTED, socket);
+    let advertise = section.text("advertise", "", "an address", address);
+    let domains = section.list("domains", &[], "domains", Domain::parse);
+    let trusted = section.list("trusted", &[], "addresses", address);
+    let ports = media::ports(&mut section);
+    let threads = section.integer("media_threads", 0, 0..=64).value;
+    let codecs = section.list(
+        "codecs",
+        &["PCMA", "PCMU", "G722", "opus"],
+        CODEC_WANTED,
+        codec,
+    );
+    let country = section.text("country", "us", COUNTRY_WANTED, country);
+    let calls_max = section.integer("calls_max", 10_000, 1..=1_000_000).value;
+    let session = section.integer("session_expires_s", 1_800, 0..=86_400);
+    if (1..90).contains(&session.value) {
+        let want = "write 0 for none, or at least 90 (RFC 4028 section 4)";
+        section.contradiction("session_expires_s", session.span, "too short", want);
+    }
+    let media_by_need = section.flag("media_by_need", true);
+    let place = |text: &str| media_store(text, folder);
+    let store = section.text("media_store", "", STORE_WANTED, place);
+    let s3 = s3(section.section("s3"));
+    let path = |text: &str| Ok(folder.join(text));
+    let prompts = section.text("prompts", "", "a folder", path);
+    let cdr_file = section.text("cdr_file", "", "a file", path);
+    let webhook = section.text("message_webhook", "", URL_WANTED, url);
+    let command = section.list("message_command", &[], "a program and its arguments", plain);
+    let stored_dialplan = section.text("stored_dialplan", "", "a name", plain);
+    if is_there {
+        let required = [
+            (
+                "listen",
+                listen.is_some() || section.has("listen"),
+                ADDRESS_WANTED,
+            ),
+            (
+                "edge",
+                through.is_some() || beside.is_some() || section.has("edge"),
+                EDGE_WANTED,
+            ),
+            (
+                "rtp_ports",
+                ports.is_some() || section.has("rtp_ports"),
+                "[30000, 39999]",
+            ),
+        ];
+        for (key, is_written, wanted) in required {
+            if !is_written {
+                let want = format!("write `{key} = ` with {wanted}");
+                section.contradiction(key, section.span(), "missing", want);
+            }
+        }
+    }
+    section.finish();
+    if !is_there {
+        return None;
+    }
+    Some(Pbx {
+        listen: listen?.value,
+        edge: through.map(|placed| placed.value).or(beside)?,
+        advertise: advertise.map(|placed| placed.value),
+        domains: match domains.is_empty() {
+            true => edge.domains.clone(),
+            false => domains.into_iter().map(|placed| placed.value).collect(),
+        },
+        trusted: trusted.into_iter().map(|placed| placed.value).collect(),
+        rtp_ports: ports?.value,
+        media_threads: match threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1)),
+            threads => threads as usize,
+        },
+        codecs: codecs.into_iter().map(|placed| placed.value).collect(),
+        country: country.map_or(audio::tone::Country::Us, |placed| placed.value),
+        calls_max: calls_max as usize,
+        session_expires_s: session.value as u32,
+        media_by_need,
+        media_store: store.map_or_else(
+            || MediaStore::Folder(data.join("media")),
+            |placed| placed.value,
+        ),
+        s3,
+        prompts: prompts.map(|placed| placed.value),
+        cdr_file: cdr_file.map(|placed| placed.value),
+        message_webhook: webhook.map(|placed| placed.value),
+        message_command: (!command.is_empty())
+            .then(|| command.into_iter().map(|placed| placed.value).collect()),
+        stored_dialplan: stored_dialplan.map(|placed| placed.value),
+    })
+}
+
+fn s3(mut section: Section<'_>) -> S3 {
+    let endpoint = section.text("endpoint", "", URL_WANTED, url);
+    let region = section.text("region", "us-east-1", "a region", plain);
+    let access_key = section.text("access_key", "", "the key's name", plain);
+    let secret_key = section.text("secret_key", "", "the key", |text| Ok(Token::of(text)));
+    section.finish();
+    S3 {
+        endpoint: endpoint.map(|placed| placed.value),
+        region: region.map_or_else(|| "us-east-1".to_owned(), |placed| placed.value),
+        access_key: access_key.map(|placed| placed.value),
+        secret_key: secret_key.map(|placed| placed.value),
+    }
+}
+
+/// The edge in the same process: its first listener over UDP. One on all addresses is reached over loopback.
+fn edge_beside(edge: &Edge) -> Option<SocketAddr> {
+    let udp = |listener: &&super::Listener| listener.transport == Transport::Udp;
+    let listener = edge.listen.iter().find(udp)?;
+    let ip = match listener.address {
+        Some(ip) if !ip.is_unspecified() => ip,
+        _ => IpAddr::from([127, 0, 0, 1]),
+    };
+    Some(SocketAddr::new(ip, listener.port))
+}
+
+fn plain(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("text".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("udp:").unwrap_or(text);
+    match text.parse::<SocketAddr>() {
+        Ok(socket) if !socket.ip().is_unspecified() && socket.port() > 0 => Ok(socket),
+        _ => Err("an address and a port: \"192.0.2.1:5070\", \"[2001:db8::1]:5070\"".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "an address".to_owned())
+}
+
+fn codec(text: &str) -> Result<Codec, String> {
+    let found = CODECS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text));
+    found
+        .map(|(_, codec)| *codec)
+        .ok_or_else(|| CODEC_WANTED.to_owned())
+}
+
+fn country(text: &str) -> Result<audio::tone::Country, String> {
+    audio::tone::Country::of_code(text).ok_or_else(|| COUNTRY_WANTED.to_owned())
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    match is_url {
+        true => Ok(text.to_owned()),
+        false => Err(URL_WANTED.to_owned()),
+    }
+}
+
+fn media_store(text: &str, folder: &Path) -> Result<MediaStore, String> {
+    match text.strip_prefix("s3://") {
+        Some(rest) => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            match bucket.is_empty() {
+                true => Err(STORE_WANTED.to_owned()),
+                false => Ok(MediaStore::S3 {
+                    bucket: bucket.to_owned(),
+                    prefix: prefix.trim_matches('/').to_owned(),
+                }),
+            }
+        }
+        None if text.contains("://") => Err(STORE_WANTED.to_owned()),
+        None => Ok(MediaStore::Folder(folder.join(text))),
+    }
+}
