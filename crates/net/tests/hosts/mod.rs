@@ -80,6 +80,21 @@ impl Host {
         })
     }
 
+    /// Runs a program of the system, and says whether it succeeded.
+    #[allow(dead_code)] // Not every test does.
+    pub(crate) fn runs(&self, program: &str, arguments: &[&str]) -> bool {
+        self.within(|| {
+            let mut command = Command::new(program);
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+            command
+                .args(arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        })
+    }
+
     /// What a program opens to reach this host's namespace.
     fn path(&self) -> String {
         let file = self.namespace.as_raw_fd();

@@ -1,7 +1,7 @@
 //! Putting a program in the way of an interface's packets: a queueing discipline that queues nothing (`clsact`), with
 //! the program as a filter. It stays when this process ends, as it must; the next life replaces it.
 
-use super::super::netlink::{Channel, Messages};
+use super::super::netlink::{Channel, Messages, attributes, text_of};
 use super::program::Direction;
 use std::io;
 use std::net::IpAddr;
@@ -20,6 +20,7 @@ const TCA_BPF_FLAGS_GEN: u16 = 9;
 const ACT_DIRECT: u32 = 1;
 /// Not in the device, which has not our clock.
 const SKIP_HARDWARE: u32 = 1;
+const CLSACT: &str = "clsact";
 /// The discipline's handle and parent (`TC_H_CLSACT`), and its two sides.
 const CLSACT_HANDLE: u32 = 0xFFFF_0000;
 const CLSACT_PARENT: u32 = 0xFFFF_FFF1;
@@ -40,17 +41,8 @@ pub(super) fn attach(
     address: IpAddr,
     program: BorrowedFd<'_>,
 ) -> io::Result<()> {
+    make_discipline(channel, interface)?;
     let mut request = Messages::default();
-    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
-    let body = traffic(interface, CLSACT_HANDLE, CLSACT_PARENT, 0);
-    request
-        .message(libc::RTM_NEWQDISC, flags, &body)
-        .text(TCA_KIND, "clsact");
-    match channel.request(&request) {
-        Err(error) if error.raw_os_error() != Some(libc::EEXIST) => return Err(error),
-        _ => {}
-    }
-    request.clear();
     let flags = libc::NLM_F_CREATE | libc::NLM_F_ACK;
     request
         .message(
@@ -66,6 +58,36 @@ pub(super) fn attach(
             options.attribute(TCA_BPF_FLAGS_GEN, &SKIP_HARDWARE.to_ne_bytes());
         });
     channel.request(&request)
+}
+
+/// Makes the discipline, if it is not there. An `ingress` one in its place would take the filter for what leaves as one for
+/// what comes, without a word.
+fn make_discipline(channel: &mut Channel, interface: u32) -> io::Result<()> {
+    let body = traffic(interface, CLSACT_HANDLE, CLSACT_PARENT, 0);
+    let mut request = Messages::default();
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
+    request
+        .message(libc::RTM_NEWQDISC, flags, &body)
+        .text(TCA_KIND, CLSACT);
+    match channel.request(&request) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        done => return done,
+    }
+    let mut is_ours = false;
+    request.clear();
+    // Without asking for an echo, only those hear the answer who listen to all changes.
+    request.message(libc::RTM_GETQDISC, libc::NLM_F_ECHO, &body);
+    channel.ask(&request, |_, answer| {
+        let known = attributes(answer.get(TRAFFIC_BYTES..).unwrap_or(&[]));
+        is_ours |= known
+            .into_iter()
+            .any(|(kind, value)| kind == TCA_KIND && text_of(value) == CLSACT);
+    })?;
+    if is_ours {
+        return Ok(());
+    }
+    let said = "the interface has an `ingress` discipline, which excludes `clsact`";
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, said))
 }
 
 /// Removes what [`attach`] put there, if it is there.

@@ -246,3 +246,6 @@ impl Assembler {
 fn protocol(number: u16) -> i32 {
     i32::from(number.to_be())
 }
+
+#[cfg(test)]
+mod tests;
