@@ -35,6 +35,39 @@ impl Over {
     }
 }
 
+/// What a SIPp is to do.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    scenario: &'a str,
+    over: Over,
+    local: SocketAddr,
+    /// In place of those in the scenario.
+    words: &'a [(&'a str, &'a str)],
+    /// Whom to call; none waits for calls.
+    remote: Option<SocketAddr>,
+    calls: usize,
+    calls_per_s: usize,
+    timeout_s: u64,
+    /// Whether messages are written down.
+    is_traced: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a str, (over, local): (Over, SocketAddr)) -> Run<'a> {
+        Run {
+            scenario,
+            over,
+            local,
+            words: &[],
+            remote: None,
+            calls: 1,
+            calls_per_s: 10,
+            timeout_s: 15,
+            is_traced: true,
+        }
+    }
+}
+
 /// A running SIPp.
 #[derive(Debug)]
 pub(crate) struct Sipp {
@@ -53,15 +86,34 @@ impl Sipp {
         words: &[(&str, &str)],
         count: usize,
     ) -> Sipp {
-        let local = loopback(super::free_port());
-        Sipp::start(
-            node.path(),
-            scenario,
-            (over, local),
+        let run = Run {
             words,
-            Some(node.address()),
-            count,
-        )
+            remote: Some(node.address()),
+            calls: count,
+            calls_per_s: count.max(10),
+            ..Run::new(scenario, (over, loopback(super::free_port())))
+        };
+        Sipp::start(node.path(), run)
+    }
+
+    /// Begins `calls_per_s` calls a second by a scenario for so many seconds, from `local` over UDP.
+    pub(crate) fn loads(
+        node: &Node,
+        scenario: &str,
+        local: SocketAddr,
+        words: &[(&str, &str)],
+        (calls_per_s, seconds): (usize, usize),
+    ) -> Sipp {
+        let run = Run {
+            words,
+            remote: Some(node.address()),
+            calls: calls_per_s * seconds,
+            calls_per_s,
+            timeout_s: seconds as u64 + 15,
+            is_traced: false,
+            ..Run::new(scenario, (Over::Udp, local))
+        };
+        Sipp::start(node.path(), run)
     }
 
     /// Starts a scenario that waits for `count` calls at `port`.
@@ -72,8 +124,13 @@ impl Sipp {
         words: &[(&str, &str)],
         count: usize,
     ) -> Sipp {
-        let local = (over, loopback(port));
-        let sipp = Sipp::start(node.path(), scenario, local, words, None, count);
+        let run = Run {
+            words,
+            calls: count,
+            calls_per_s: count.max(10),
+            ..Run::new(scenario, (over, loopback(port)))
+        };
+        let sipp = Sipp::start(node.path(), run);
         super::wait_until("SIPp listens", || is_bound(over, port).then_some(()));
         sipp
     }
@@ -99,8 +156,31 @@ impl Sipp {
             ("TRYING", trying),
             ("RINGING", ringing),
         ];
-        let sipp = Sipp::start(folder, "server", (over, local), &words, None, 100_000);
+        let run = Run {
+            words: &words,
+            calls: 1_000_000,
+            // It stays for a whole test.
+            timeout_s: 120,
+            ..Run::new("server", (over, local))
+        };
+        let sipp = Sipp::start(folder, run);
         let listens = || is_bound(over, local.port()).then_some(());
+        super::wait_until("SIPp listens", listens);
+        sipp
+    }
+
+    /// A media server that answers at once and writes nothing down, for many calls.
+    pub(crate) fn answers(folder: &Path, local: SocketAddr) -> Sipp {
+        let words = ["PROBE", "BEFORE", "TRYING", "RINGING"].map(|word| (word, "0"));
+        let run = Run {
+            words: &words,
+            calls: 1_000_000,
+            timeout_s: 120,
+            is_traced: false,
+            ..Run::new("server", (Over::Udp, local))
+        };
+        let sipp = Sipp::start(folder, run);
+        let listens = || is_bound(Over::Udp, local.port()).then_some(());
         super::wait_until("SIPp listens", listens);
         sipp
     }
@@ -110,53 +190,45 @@ impl Sipp {
         super::signal(&self.process.0, name);
     }
 
-    fn start(
-        folder: &Path,
-        scenario: &str,
-        (over, local): (Over, SocketAddr),
-        words: &[(&str, &str)],
-        remote: Option<SocketAddr>,
-        count: usize,
-    ) -> Sipp {
-        let (ip, port) = (local.ip().to_string(), local.port());
+    fn start(folder: &Path, run: Run<'_>) -> Sipp {
+        let (ip, port) = (run.local.ip().to_string(), run.local.port());
         let folder = folder.join(format!("sipp-{port}"));
         fs::create_dir_all(&folder).expect("a folder");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-        let mut text = fs::read_to_string(source.join(format!("{scenario}.xml"))).expect(scenario);
-        for (word, value) in words {
+        let mut text =
+            fs::read_to_string(source.join(format!("{}.xml", run.scenario))).expect(run.scenario);
+        for (word, value) in run.words {
             text = text.replace(&format!("@{word}@"), value);
         }
         let file = folder.join("scenario.xml");
         fs::write(&file, text).expect("written");
         let out = fs::File::create(folder.join("out")).expect("made");
-        // A media server stays for a whole test.
-        let timeout = match scenario {
-            "server" => "60s",
-            _ => "15s",
-        };
         let mut command = Command::new(program("sipp", "sip-tester"));
         command
             .current_dir(&folder)
             .args(["-sf", "scenario.xml", "-i", &ip, "-p", &port.to_string()])
-            .args(["-t", over.option(), "-max_socket", "1000", "-nostdin"])
-            .args(["-m", &count.to_string(), "-r", &count.max(10).to_string()])
+            .args(["-t", run.over.option(), "-max_socket", "1000", "-nostdin"])
+            .args(["-m", &run.calls.to_string()])
+            .args(["-r", &run.calls_per_s.to_string()])
             .args([
                 "-timeout",
-                timeout,
+                &format!("{}s", run.timeout_s),
                 "-timeout_error",
                 "-recv_timeout",
                 "9000",
             ])
             .args(["-trace_err", "-error_file", "errors"])
-            .args(["-trace_msg", "-message_file", "messages"])
-            .args(remote.map(|remote| remote.to_string()))
+            .args(run.remote.map(|remote| remote.to_string()))
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a handle"))
             .stderr(out);
+        if run.is_traced {
+            command.args(["-trace_msg", "-message_file", "messages"]);
+        }
         let process = Ending(command.spawn().expect("it is there"));
         Sipp {
             process,
-            scenario: scenario.to_owned(),
+            scenario: run.scenario.to_owned(),
             folder,
         }
     }
@@ -169,8 +241,13 @@ impl Sipp {
 
     /// Waits for the end. Gives its messages, and first what went wrong if the scenario did not go
     /// through.
-    pub(crate) fn end(mut self) -> Result<String, String> {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) fn end(self) -> Result<String, String> {
+        self.end_within(PATIENCE)
+    }
+
+    /// The same with another patience.
+    pub(crate) fn end_within(mut self, patience: Duration) -> Result<String, String> {
+        let deadline = Instant::now() + patience;
         let status = loop {
             match self.process.0.try_wait().expect("a child") {
                 Some(status) => break status.code(),
