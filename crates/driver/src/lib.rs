@@ -28,6 +28,7 @@ mod sources;
 mod streams;
 mod tasks;
 mod users;
+pub mod voice;
 mod worker;
 
 pub use edge::overload::OverloadLimits;

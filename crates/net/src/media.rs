@@ -67,6 +67,17 @@ impl Default for MediaOptions {
     }
 }
 
+/// What became of a packet that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// The kernel took it.
+    Taken,
+    /// The kernel or the device has no room.
+    Congested,
+    /// No route, a packet filter, a socket that does not exist, an address of the other family.
+    Refused,
+}
+
 /// What one [`Media::turn`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -224,6 +235,11 @@ impl Media {
         Ok(turn)
     }
 
+    /// Sends a packet of one's own from socket `index`, without waiting.
+    pub fn send(&self, index: u32, packet: &[u8], destination: SocketAddr) -> Sent {
+        send(&self.ports, index, packet, destination)
+    }
+
     /// Sleeps while packets gather, if there are many; returns for how long. A packet that just missed
     /// the last turn waits for the start of this one and then, at worst, for all others: so turns
     /// begin the delay less the work of a turn apart.
@@ -280,15 +296,22 @@ fn relay_one(
     let Some((from, destination)) = each(index, source, packet) else {
         return;
     };
+    match send(ports, from, packet, destination) {
+        Sent::Taken => turn.sent += 1,
+        Sent::Congested => turn.congested += 1,
+        Sent::Refused => turn.unsent += 1,
+    }
+}
+
+fn send(ports: &[Port], from: u32, packet: &[u8], destination: SocketAddr) -> Sent {
     let Some(port) = ports.get(from as usize) else {
-        turn.unsent += 1;
-        return;
+        return Sent::Refused;
     };
     match sys::send_to(port.socket.as_fd(), packet, destination) {
-        Ok(()) => turn.sent += 1,
+        Ok(()) => Sent::Taken,
         Err(error) => match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => turn.congested += 1,
-            _ => turn.unsent += 1,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Sent::Congested,
+            _ => Sent::Refused,
         },
     }
 }

@@ -152,18 +152,19 @@ impl Voice {
         let slot = end.speak_slot;
         let index = self.ends.insert(end);
         self.by_id.insert(id, index);
-        self.by_port[port.0 as usize / 2] = index;
+        self.own(port, index);
         self.hear[slot].push(index);
         self.speak[slot].push(index);
         self.totals.opened += 1;
     }
 
     fn may_open(&self, id: EndId, port: PortId) -> Result<(), Refusal> {
-        match self.by_port.get(port.0 as usize / 2) {
-            None => return Err(Refusal::NoSuchPort),
-            Some(_) if !port.0.is_multiple_of(2) => return Err(Refusal::NoSuchPort),
-            Some(&owner) if owner != NONE => return Err(Refusal::PortInUse),
-            Some(_) => {}
+        let first = port.0 as usize;
+        let Some(pair) = self.by_socket.get(first..first.saturating_add(2)) else {
+            return Err(Refusal::NoSuchPort);
+        };
+        if pair.iter().any(|owner| *owner != NONE) {
+            return Err(Refusal::PortInUse);
         }
         if self.by_id.contains_key(&id) {
             return Err(Refusal::AlreadyOpen);
@@ -174,6 +175,14 @@ impl Voice {
         }
     }
 
+    /// A pair of sockets is this end's, or nobody's.
+    fn own(&mut self, port: PortId, index: u32) {
+        let first = port.0 as usize;
+        if let Some(pair) = self.by_socket.get_mut(first..first.saturating_add(2)) {
+            pair.fill(index);
+        }
+    }
+
     fn close(&mut self, now: Time, id: EndId) -> Result<(), Unknown> {
         let index = self.of(id)?;
         self.detach(index);
@@ -181,7 +190,7 @@ impl Voice {
         self.end_recording(index, Ending::Closed);
         let mut end = self.ends.remove(index).ok_or(Unknown)?;
         self.by_id.remove(&id);
-        self.by_port[end.port.0 as usize / 2] = NONE;
+        self.own(end.port, NONE);
         self.hear[end.hear_slot].retain(|heard| *heard != index);
         self.speak[end.speak_slot].retain(|speaks| *speaks != index);
         let mut packet = Vec::new();

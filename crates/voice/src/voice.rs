@@ -63,8 +63,8 @@ pub struct Voice {
     pub(crate) settings: Settings,
     pub(crate) ends: Slab<Box<End>>,
     pub(crate) by_id: BTreeMap<EndId, u32>,
-    /// The end of each pair of sockets.
-    pub(crate) by_port: Vec<u32>,
+    /// The end of each socket.
+    pub(crate) by_socket: Vec<u32>,
     pub(crate) rooms: Slab<Box<Room>>,
     pub(crate) rooms_by_id: BTreeMap<RoomId, u32>,
     pub(crate) records: BTreeMap<RecordId, Recorded>,
@@ -82,13 +82,13 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// No ends, on so many sockets: pairs, RTP's before RTCP's.
+    /// No ends, on so many sockets.
     pub fn new(settings: Settings, sockets: u32) -> Voice {
         Voice {
             settings,
             ends: Slab::with_capacity(sockets as usize / 2),
             by_id: BTreeMap::new(),
-            by_port: vec![NONE; sockets as usize / 2],
+            by_socket: vec![NONE; sockets as usize],
             rooms: Slab::with_capacity(0),
             rooms_by_id: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -110,7 +110,7 @@ impl Voice {
 
     /// Takes a packet that came to one of the sockets.
     pub fn receive(&mut self, now: Time, socket: u32, source: SocketAddr, packet: &[u8]) {
-        let index = self.by_port.get(socket as usize / 2).copied();
+        let index = self.by_socket.get(socket as usize).copied();
         let index = index.unwrap_or(NONE);
         if let Err(reason) = self.receive_at(now, index, socket, source, packet) {
             self.totals.dropped[reason as usize] += 1;
@@ -231,7 +231,7 @@ impl Voice {
             && self.rooms_by_id.is_empty()
             && self.records.is_empty()
             && self.farewells.is_empty()
-            && self.by_port.iter().all(|end| *end == NONE)
+            && self.by_socket.iter().all(|end| *end == NONE)
             && lists.into_iter().all(Vec::is_empty)
     }
 

@@ -249,7 +249,8 @@ fn what_cannot_be_opened_is_refused_and_only_own_ports_are_freed() {
     assert_eq!(open(1, 0), (None, 0));
     assert_eq!(open(2, 0), (Some(Refusal::PortInUse), 0));
     assert_eq!(open(2, 8), (Some(Refusal::NoSuchPort), 0));
-    assert_eq!(open(2, 1), (Some(Refusal::NoSuchPort), 0));
+    assert_eq!(open(2, 1), (Some(Refusal::PortInUse), 0));
+    assert_eq!(open(2, 7), (Some(Refusal::NoSuchPort), 0));
     assert_eq!(open(1, 2), (Some(Refusal::AlreadyOpen), 1));
     assert_eq!(open(2, 2), (None, 0));
     assert_eq!(open(3, 4), (Some(Refusal::TooManyEnds), 1));
