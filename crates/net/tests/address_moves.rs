@@ -3,7 +3,7 @@
 mod hosts;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -93,6 +93,25 @@ fn adding_and_removing_twice_is_no_error() {
         for _ in 0..2 {
             assert_eq!(mover.remove(now).expect("removed"), Progress::Done);
         }
+    }
+}
+
+#[test]
+fn an_address_that_was_configured_with_another_prefix_is_removed_too() {
+    let Some(link) = Link::build() else { return };
+    let host = &link.members[0];
+    for (service, prefix) in services().zip([24, 64]) {
+        let [mut mover, _] = movers(&link, service);
+        let is_there = || host.within(|| UdpSocket::bind((service, 0)).is_ok());
+        host.ip(&format!("addr add {service}/{prefix} dev eth0\n"))
+            .expect("it is added");
+        mover.add(Boottime::now()).expect("it is added");
+        mover.remove(Boottime::now()).expect("it is removed");
+        assert!(!is_there(), "{service}");
+        assert!(
+            host.within(|| UdpSocket::bind(("10.7.0.1", 0)).is_ok()),
+            "the host's own"
+        );
     }
 }
 

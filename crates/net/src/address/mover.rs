@@ -1,7 +1,7 @@
 //! Ways of moving an address.
 
 use super::interface::route_channel;
-use super::netlink::{Channel, Messages};
+use super::netlink::{Channel, Messages, attributes};
 use super::{AddressError, Announcer, ExecMover, Interface, Step};
 use crate::clock::Boottime;
 use std::io;
@@ -9,6 +9,9 @@ use std::net::IpAddr;
 
 /// It is not asked of the neighbours whether they have it: the coordinator has said who has.
 const NO_DUPLICATE_DETECTION: u32 = libc::IFA_F_NODAD;
+
+/// Bytes of `struct ifaddrmsg`.
+const ADDRESS_BYTES: usize = 8;
 
 /// Whether a move is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +142,15 @@ impl NetlinkMover {
         let interface = self.look_up()?;
         let mut request = Messages::default();
         let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE | libc::NLM_F_ACK;
-        self.describe(&mut request, libc::RTM_NEWADDR, flags, &interface);
+        let prefix_bits = self.prefix_bits;
+        self.describe(
+            &mut request,
+            libc::RTM_NEWADDR,
+            flags,
+            &interface,
+            prefix_bits,
+        );
+        request.attribute(libc::IFA_ADDRESS, &octets(self.address));
         request.attribute(libc::IFA_FLAGS, &NO_DUPLICATE_DETECTION.to_ne_bytes());
         if self.address.is_ipv6() {
             // Preferred for no time, valid for ever; the kernel fills in the rest (`struct ifa_cacheinfo`).
@@ -162,14 +173,52 @@ impl NetlinkMover {
             Err(AddressError::NoInterface { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut request = Messages::default();
-        self.describe(&mut request, libc::RTM_DELADDR, libc::NLM_F_ACK, &interface);
-        match self.channel.request(&request) {
-            Err(error) if error.raw_os_error() != Some(libc::EADDRNOTAVAIL) => {
-                Err(self.failed(Step::RemoveAddress, error))
+        for prefix_bits in self.prefixes_on(&interface)? {
+            let mut request = Messages::default();
+            let flags = libc::NLM_F_ACK;
+            self.describe(
+                &mut request,
+                libc::RTM_DELADDR,
+                flags,
+                &interface,
+                prefix_bits,
+            );
+            match self.channel.request(&request) {
+                Err(error) if error.raw_os_error() != Some(libc::EADDRNOTAVAIL) => {
+                    return Err(self.failed(Step::RemoveAddress, error));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// The lengths of the prefixes with which the interface has the address: also another than ours, which somebody has
+    /// configured, and with which it would have stayed.
+    fn prefixes_on(&mut self, interface: &Interface) -> Result<Vec<u8>, AddressError> {
+        let mut request = Messages::default();
+        let mut body = [0; ADDRESS_BYTES];
+        body[0] = self.family();
+        request.message(libc::RTM_GETADDR, libc::NLM_F_DUMP, &body);
+        let octets = octets(self.address);
+        let mut prefixes = Vec::new();
+        let asked = self.channel.ask(&request, |kind, body| {
+            let Some((head, rest)) = body.split_first_chunk::<ADDRESS_BYTES>() else {
+                return;
+            };
+            let is_there = kind == libc::RTM_NEWADDR
+                && head[4..] == interface.index.to_ne_bytes()
+                // A point-to-point link has the peer's in the other.
+                && attributes(rest)
+                    .find(|(kind, _)| *kind == libc::IFA_LOCAL)
+                    .or_else(|| attributes(rest).find(|(kind, _)| *kind == libc::IFA_ADDRESS))
+                    .is_some_and(|(_, value)| value == octets);
+            if is_there {
+                prefixes.push(head[1]);
+            }
+        });
+        asked.map_err(|error| self.failed(Step::RemoveAddress, error))?;
+        Ok(prefixes)
     }
 
     fn announce(&self) -> Result<(), AddressError> {
@@ -180,26 +229,35 @@ impl NetlinkMover {
     }
 
     /// The message that names the address and the interface (`struct ifaddrmsg`).
-    fn describe(&self, request: &mut Messages, kind: u16, flags: i32, interface: &Interface) {
-        let family = if self.address.is_ipv4() {
-            libc::AF_INET
-        } else {
-            libc::AF_INET6
-        };
+    fn describe(
+        &self,
+        request: &mut Messages,
+        kind: u16,
+        flags: i32,
+        interface: &Interface,
+        prefix_bits: u8,
+    ) {
         let scope = if interface.loopback {
             libc::RT_SCOPE_HOST
         } else {
             libc::RT_SCOPE_UNIVERSE
         };
-        let mut body = [family as u8, self.prefix_bits, 0, scope, 0, 0, 0, 0];
+        let mut body = [0; ADDRESS_BYTES];
+        body[..4].copy_from_slice(&[self.family(), prefix_bits, 0, scope]);
         body[4..].copy_from_slice(&interface.index.to_ne_bytes());
-        request.message(kind, flags, &body);
-        for attribute in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
-            match self.address {
-                IpAddr::V4(ip) => request.attribute(attribute, &ip.octets()),
-                IpAddr::V6(ip) => request.attribute(attribute, &ip.octets()),
-            };
-        }
+        let octets = octets(self.address);
+        request
+            .message(kind, flags, &body)
+            .attribute(libc::IFA_LOCAL, &octets);
+    }
+
+    fn family(&self) -> u8 {
+        let family = if self.address.is_ipv4() {
+            libc::AF_INET
+        } else {
+            libc::AF_INET6
+        };
+        family as u8
     }
 
     fn failed(&self, step: Step, error: io::Error) -> AddressError {
@@ -208,5 +266,12 @@ impl NetlinkMover {
             format!("{} on {}", self.address, self.interface),
             error,
         )
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }
