@@ -17,7 +17,7 @@ mod pools;
 mod private;
 mod settings;
 mod sources;
-mod supervisor;
+pub mod supervisor;
 mod wiring;
 mod words;
 

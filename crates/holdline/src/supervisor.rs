@@ -1,8 +1,24 @@
-//! What systemd is told (sd_notify, the protocol of `man 3 sd_notify`).
+//! The process that watches the node's process, and what both tell each other and systemd.
+//!
+//! `holdline run` of a node in a cluster is two processes. The parent ([`supervise`]) starts the node and hears its beats. When
+//! the node dies or stops beating, the parent kills it, withdraws its addresses and releases its records, in this order
+//! (rule R6 of `docs/ownership.md`), so that a standby takes over at once; then it starts the node again, as a member. The
+//! node's side is [`attach`] and [`Pulse`].
+//!
+//! The two are joined by a pair of sockets, of which the node has its end as standard input: no name that somebody else
+//! could use, and no descriptor that has to be taken on trust.
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+mod estate;
+mod parent;
+mod pulse;
+mod systemd;
+mod word;
+
+pub use estate::{Estate, Withdraw};
+pub use parent::{SuperviseError, Supervision, supervise};
+pub use pulse::{Pulse, attach, pulse};
+
+use word::Word;
 
 /// What there is to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,23 +29,11 @@ pub(crate) enum Told {
     Stopping,
 }
 
-/// Tells the supervisor that started this process, if there is one that
-/// listens. It is a courtesy: failures change nothing.
+/// Tells the supervisor that started this process, if there is one that listens: our own, which passes it on, or systemd.
+/// It is a courtesy: failures change nothing.
 pub(crate) fn tell(told: Told) {
-    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let place = place.as_bytes();
-    let address = match place.split_first() {
-        Some((b'@', name)) => SocketAddr::from_abstract_name(name),
-        Some((b'/', _)) => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(place)),
-        _ => return,
-    };
-    let text: &[u8] = match told {
-        Told::Ready => b"READY=1",
-        Told::Stopping => b"STOPPING=1",
-    };
-    if let (Ok(address), Ok(socket)) = (address, UnixDatagram::unbound()) {
-        let _ = socket.send_to_addr(text, &address);
+    match pulse() {
+        Some(pulse) => pulse.say(Word::Told(told)),
+        None => systemd::tell(told),
     }
 }

@@ -5,14 +5,18 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigFile, EXIT_FAILED, Failure};
-use crate::lifecycle::{End, Running, block_on};
+use crate::lifecycle::{End, Running, StartError, block_on};
 use crate::logging::Logging;
+use crate::supervisor;
 
 /// Arguments of `holdline run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     file: ConfigFile,
+    /// This process is watched by the one that started it, which has given it a socket as standard input
+    #[arg(long, hide = true)]
+    supervised: bool,
 }
 
 impl Run {
@@ -20,6 +24,9 @@ impl Run {
     /// once, SIGHUP reads the file again.
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let (path, config) = self.file.load()?;
+        if self.supervised {
+            supervisor::attach().map_err(|error| StartError::Process { error })?;
+        }
         let logging = Logging::start(&config.log);
         let source = Some(super::absolute(&path));
         let end = block_on(async {
