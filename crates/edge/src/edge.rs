@@ -13,7 +13,7 @@ use crate::office::Office;
 use crate::output::{Counted, Now, Output};
 use crate::overload::{Load, Throttle};
 use crate::pools::Probes;
-use crate::register::Held;
+use crate::register::{BindingsNoted, Held};
 use crate::settings::Settings;
 use crate::sources::Offence;
 
@@ -39,6 +39,7 @@ pub struct Edge {
     pub(crate) throttle: Throttle,
     pub(crate) is_draining: bool,
     pub(crate) office: Office,
+    pub(crate) bindings_noted: BindingsNoted,
     index: Index,
 }
 
@@ -87,6 +88,7 @@ impl Edge {
             throttle: Throttle::default(),
             is_draining: false,
             office: Office::Alone,
+            bindings_noted: BindingsNoted::default(),
             index: Index::new(),
         }
     }
@@ -101,6 +103,9 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
+        if !self.is_acting() {
+            return self.counted.add("not-in-office");
+        }
         let mut index = std::mem::take(&mut self.index);
         match index.parse(bytes, &settings.limits) {
             Err(error) => {
@@ -113,16 +118,16 @@ impl Edge {
             Ok(message) if message.is_request() => {
                 self.request(settings, now, &message, flow, directory, output)
             }
-            Ok(message) => self.response(settings, now, &message, directory, output),
+            Ok(message) => self.response((settings, now), &message, flow, directory, output),
         }
         self.index = index;
     }
 
     fn response<D: Directory>(
         &mut self,
-        settings: &Settings,
-        now: Now,
+        (settings, now): (&Settings, Now),
         response: &Message<'_>,
+        flow: Flow,
         directory: &mut D,
         output: &mut Output,
     ) {
@@ -134,6 +139,10 @@ impl Edge {
             .branch()
             .and_then(proxy::loops::read_branch)
             .map(|(number, _)| number);
+        let is_in_cluster = self.office != Office::Alone;
+        if let Some(number) = number.filter(|_| is_in_cluster) {
+            self.take_up_response((settings, now), number, directory, output);
+        }
         // RFC 6026 section 7.2: what belongs to no transaction of ours is not forwarded.
         let Some((client, user)) =
             number.and_then(|number| self.layer.find_client(number, cseq.method))
@@ -145,6 +154,9 @@ impl Edge {
             }
             return self.counted.add("stray-response");
         };
+        if is_in_cluster {
+            self.follow_server(client, flow, directory);
+        }
         if self
             .layer
             .receive_response(now.time, client, response, &mut output.outbox)
@@ -183,6 +195,10 @@ impl Edge {
             flow,
             back: back(via, flow),
         };
+        if self.office != Office::Alone {
+            let of = (request, via, flow);
+            self.take_up_request((settings, now), of, directory, output);
+        }
         match self
             .layer
             .receive_request(now.time, request, via, &mut output.outbox)
@@ -222,6 +238,9 @@ impl Edge {
         output: &mut Output,
     ) {
         self.counted.add(error);
+        if !self.is_acting() {
+            return;
+        }
         let mut index = std::mem::take(&mut self.index);
         if let Ok(message) = index.parse(head, &settings.limits)
             && message.is_request()

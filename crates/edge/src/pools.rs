@@ -84,6 +84,13 @@ pub(crate) struct Probes {
     sent: VecDeque<Sent>,
 }
 
+impl Probes {
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.sent.clear();
+    }
+}
+
 /// A target that is to be probed.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe<'a> {
@@ -207,6 +214,7 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
+        self.take_up_all((settings, now), directory, output);
         let mut surroundings = surroundings(&mut self.layer, settings, now, directory, output);
         self.proxy.target_lost(&mut surroundings, target);
     }

@@ -133,7 +133,7 @@ mod tests {
         keys.write(&mut value);
         assert_eq!(Keys::read(&value), Ok(keys));
         assert_eq!(
-            Keys::read(&value[..2]),
+            Keys::read(&value[..3]),
             Err(records::Error::Missing { tag: 2 })
         );
     }

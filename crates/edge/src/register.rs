@@ -7,14 +7,37 @@ use transaction::layer::{Id, ServerKey};
 use crate::auth;
 use crate::directory::Directory;
 use crate::edge::{Edge, Input};
+use crate::office::Office;
 use crate::output::{BindingNote, Now, Output};
+use crate::record::{self, BINDING};
 use crate::settings::Settings;
 use crate::sources::Offence;
+
+/// Bindings that changed in this turn: their numbers, and where their addresses of record end.
+#[derive(Debug, Default)]
+pub(crate) struct BindingsNoted {
+    aors: Vec<u8>,
+    entries: Vec<(usize, u64)>,
+    key: Vec<u8>,
+}
+
+impl BindingsNoted {
+    fn push(&mut self, aor: &[u8], id: u64) {
+        self.aors.extend_from_slice(aor);
+        self.entries.push((self.aors.len(), id));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.aors.clear();
+        self.entries.clear();
+    }
+}
 
 /// An answer that waits until what it says is durable.
 #[derive(Debug)]
 pub(crate) struct Held {
-    server: Id,
+    /// `None` for one that has left, since a standby has what it says.
+    server: Option<Id>,
     status: u16,
     headers: Vec<u8>,
     aor: Box<[u8]>,
@@ -87,6 +110,10 @@ impl Edge {
         let server =
             self.layer
                 .begin_server(key, input.request, &self.splices, input.back, u64::MAX);
+        if matches!(self.office, Office::Owner { .. }) {
+            let ids = reply.changes.iter().map(id_of);
+            ids.for_each(|id| self.bindings_noted.push(aor, id));
+        }
         if output.is_watched {
             output
                 .bindings
@@ -96,12 +123,17 @@ impl Edge {
                     contact: reply.contact(event).into(),
                 }));
         }
+        let waits = outcome.durable && !(self.office != Office::Alone && output.has_standby);
         if outcome.durable {
             let written = reply.changes.iter().filter_map(end_of).collect();
             let held = Held {
-                server,
+                server: waits.then_some(server),
                 status: outcome.status,
-                headers: reply.headers.clone(),
+                headers: if waits {
+                    reply.headers.clone()
+                } else {
+                    Vec::new()
+                },
                 aor: aor.into(),
                 written,
             };
@@ -112,6 +144,8 @@ impl Edge {
                 output.renewals.push(aor, id, expires_at_unix_s);
             }
             output.deferred.append(&mut reply.changes);
+        }
+        if !waits {
             self.layer.respond(
                 input.now.time,
                 server,
@@ -143,28 +177,67 @@ impl Edge {
                 }
             });
             let reason = status::reason(held.status);
-            self.layer.respond(
-                now.time,
-                held.server,
-                held.status,
-                reason,
-                &held.headers,
-                &mut output.outbox,
-            );
+            if let Some(server) = held.server {
+                self.layer.respond(
+                    now.time,
+                    server,
+                    held.status,
+                    reason,
+                    &held.headers,
+                    &mut output.outbox,
+                );
+            }
             return;
         }
         self.counted.add("store-away");
+        let Some(server) = held.server else { return };
         let mut extra = b"Retry-After: ".to_vec();
         sip::lex::push_number(&mut extra, u64::from(settings.retry_after_s));
         extra.extend_from_slice(b"\r\n");
         self.layer.respond(
             now.time,
-            held.server,
+            server,
             503,
             status::reason(503),
             &extra,
             &mut output.outbox,
         );
+    }
+}
+
+impl Edge {
+    /// Notes the bindings that changed as they are now.
+    pub(crate) fn note_bindings<D: Directory>(
+        &mut self,
+        directory: &mut D,
+        changes: &mut records::Changes,
+    ) {
+        let noted = &mut self.bindings_noted;
+        let mut start = 0;
+        for &(end, id) in &noted.entries {
+            let aor = &noted.aors[start..end];
+            start = end;
+            let key = &mut noted.key;
+            key.clear();
+            record::binding_key(aor, id, key);
+            // Keys and values of bindings are shorter than a record may be.
+            let _ = directory.location(aor, |location, _| {
+                let mut bindings = location.lookup(aor, 0);
+                match bindings.find(|binding| binding.id() == id) {
+                    Some(binding) => changes.put(BINDING, key, |out| binding.fields().write(out)),
+                    None => changes.remove(BINDING, key),
+                }
+            });
+        }
+        noted.clear();
+    }
+}
+
+/// The number of the binding that a change is about.
+fn id_of(change: &Change) -> u64 {
+    match change {
+        Change::Put(row) => row.id,
+        Change::Refresh { id, .. } | Change::Delete { id } => *id,
     }
 }
 

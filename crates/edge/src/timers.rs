@@ -23,6 +23,9 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
+        if !self.is_acting() {
+            return;
+        }
         while let Some(fired) = self.layer.poll(now.time, &mut output.outbox) {
             if let transaction::Fired::ServerGone { user: NOBODY, .. } = fired {
                 continue;
@@ -36,6 +39,9 @@ impl Edge {
 
     /// When [`Edge::poll`] has something to do.
     pub fn next(&self, now: Time) -> Option<Time> {
+        if !self.is_acting() {
+            return None;
+        }
         match (self.layer.next(now), self.proxy.next(now)) {
             (Some(one), Some(two)) => Some(one.min(two)),
             (one, two) => one.or(two),
@@ -109,6 +115,7 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) {
+        self.take_up_all((settings, now), directory, output);
         self.probes_failed(&failed, directory);
         let mut clients = Vec::new();
         self.layer.clients_of(failed, &mut clients);

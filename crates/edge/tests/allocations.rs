@@ -183,3 +183,52 @@ fn what_is_refused_allocates_nothing() {
     counts.are_none();
     rig.forgets();
 }
+
+#[test]
+fn floods_scans_and_bans_allocate_nothing() {
+    const FLOODERS: u32 = 100;
+    let mut rig = Rig::new();
+    rig.stores = false;
+    rig.output.is_watched = false;
+    rig.settings.sources.requests_per_s = 5;
+    rig.settings.sources.requests_burst = 8;
+    let mut counts = Counts::default();
+    // The phone shares its address with the first flooder.
+    refresh(&mut rig, &mut counts, 1);
+    let (mut over, mut banned, mut bans) = (0, 0, 0);
+    for round in 0..2_000_u32 {
+        counts.is_warm = round >= 1_000;
+        let (host, flooder) = (7 + round % FLOODERS, round / FLOODERS % 10);
+        let address = format!("198.51.100.{host}:{}", 6_000 + flooder);
+        for number in 0..10 {
+            let (flow, now) = (udp(&address), rig.now().time);
+            let mut is_banned = false;
+            let info = measure(|| is_banned = rig.users.sources.is_banned(now, &flow));
+            counts.count("whether one is banned", info.count_total);
+            if is_banned {
+                banned += 1;
+                continue;
+            }
+            let via = format!("{address};branch=z9hG4bK-{round}-{number}");
+            let call_id = format!("Call-ID: {round}-{number}");
+            let text = request("INVITE", "sip:bob@example.org", &via, &[&call_id]);
+            counts.feed(&mut rig, "INVITE of a flood", &address, &text);
+            match rig.to(&address).status() {
+                503 => over += 1,
+                status => assert_eq!(status, 407),
+            }
+            bans += rig.output.bans.len();
+            rig.output.bans.clear();
+        }
+        counts.wait(&mut rig, 1);
+        if round % FLOODERS == 0 {
+            refresh(&mut rig, &mut counts, 2 + round / FLOODERS);
+        }
+    }
+    assert!(
+        over > 1_000 && banned > 1_000 && bans >= FLOODERS as usize,
+        "{over} {banned} {bans}"
+    );
+    counts.are_none();
+    rig.forgets();
+}

@@ -5,26 +5,26 @@
 //! ports of the side it goes to, and tells the relay where its sender wants to be sent to: at once where nothing
 //! was agreed before, else when the answer comes, since an offer that is refused changes nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use relay::{Command, Kind, Remote, SessionId};
 use sdp::Description;
 use transaction::layer::Id;
 
 use crate::media::{MediaPorts, NoPorts};
-use crate::side::{Offer, Side};
+use crate::side::{Offer, Side, told_address};
 
 /// The side of the caller.
 pub(crate) const CALLER: u8 = 0;
 
 /// Most sides of a call at one time; a branch beyond it is not started.
-const SIDES_MAX: usize = relay::SIDES_MAX as usize;
+pub(crate) const SIDES_MAX: usize = relay::SIDES_MAX as usize;
 
 /// Most lines of a description that are relayed: each has a pair of ports on every side.
 const LINES_MAX: usize = 8;
 
 /// Most streams of a call at one time: an offer may put another kind in the place of every line.
-const STREAMS_MAX: usize = 2 * LINES_MAX;
+pub(crate) const STREAMS_MAX: usize = 2 * LINES_MAX;
 
 const _: () = assert!(STREAMS_MAX <= relay::STREAMS_MAX as usize);
 
@@ -38,7 +38,7 @@ pub(crate) struct Anchor {
     pub(crate) relay: Option<u16>,
     /// The call's place in the table of calls.
     pub(crate) call: Id,
-    streams: Vec<Option<Stream>>,
+    pub(crate) streams: Vec<Option<Stream>>,
     pub(crate) sides: Vec<Side>,
     /// The side that the caller talks with, 0 before there is one.
     pub(crate) selected: u8,
@@ -47,7 +47,9 @@ pub(crate) struct Anchor {
     /// Sides and streams that ports were taken for just now.
     fresh: Vec<(u8, u8)>,
     /// How many offers there were.
-    offers: u32,
+    pub(crate) offers: u32,
+    /// Whether the call has a record, which says all that the relay has to know.
+    pub(crate) is_recorded: bool,
 }
 
 /// Why an offer cannot be relayed.
@@ -61,9 +63,9 @@ pub(crate) enum Unoffered {
 
 /// One m-line that is relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stream {
-    line: u8,
-    kind: Kind,
+pub(crate) struct Stream {
+    pub(crate) line: u8,
+    pub(crate) kind: Kind,
 }
 
 /// Who says something, to whom, and from which host as far as that is known.
@@ -89,6 +91,7 @@ impl Anchor {
             lines: Vec::new(),
             fresh: Vec::new(),
             offers: 0,
+            is_recorded: false,
         }
     }
 
@@ -450,9 +453,8 @@ impl Anchor {
         remote: Remote,
         is_answer: bool,
     ) {
-        let address = remote
-            .rtp
-            .unwrap_or_else(|| SocketAddr::new(remote.signalling, 0));
+        let address = told_address(&remote);
+        let is_recorded = self.is_recorded;
         let to = &mut self.sides[usize::from(side)];
         if to.port(stream).is_none() {
             return;
@@ -461,7 +463,7 @@ impl Anchor {
         let before = to.told(stream);
         let relearn =
             before.is_some_and(|before| is_answer && self.selected != 0 || before != address);
-        to.set_told(stream, Some(address));
+        to.set_remote(stream, &remote, is_recorded);
         let session = self.session;
         let command = Command::Remote {
             session,
@@ -510,7 +512,7 @@ impl Anchor {
             let had_ports = self.sides.iter().any(|side| side.port(stream).is_some());
             for side in &mut self.sides {
                 side.set_port(stream, None);
-                side.set_told(stream, None);
+                side.forget_told(stream);
             }
             if had_ports {
                 let session = self.session;

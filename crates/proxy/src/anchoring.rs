@@ -68,9 +68,9 @@ impl Proxy {
             .anchors
             .insert(anchor.unwrap_or_else(|| Anchor::new(call)));
         let anchor = self.anchors.get_mut(id)?;
-        // The place in the table, and enough of its generation that an old one is told from a new one.
-        let session = u64::from(s.network.thread()) << 56 | id.to_bits() & (u64::MAX >> 8);
-        anchor.begin(call, relay::SessionId(session), local, signalling);
+        let session = session_of(s.network.thread(), id);
+        anchor.begin(call, session, local, signalling);
+        anchor.is_recorded = self.journal.is_on;
         if let Some(call) = self.calls.get_mut(call) {
             call.anchor = Some(id);
         }
@@ -110,6 +110,7 @@ impl Proxy {
             call.stage = Stage::Answered;
             call.answered = Some(s.now);
         }
+        self.record_call(s, id, envelope.call_id);
         let key = self.calls.key(envelope.call_id, callee.0);
         self.calls.answered_by(id, key);
         self.counters.calls_started += 1;
@@ -218,6 +219,7 @@ impl Proxy {
         if let Some(slot) = slot {
             s.network.release(slot);
         }
+        self.call_over(call);
         self.calls.end(call);
         if let Some(mut anchor) = anchor.and_then(|anchor| self.anchors.remove(anchor)) {
             anchor.close(s.network);
@@ -256,6 +258,7 @@ impl Proxy {
             call.anchor = None;
             call.media = None;
         }
+        self.touch_call(call);
         // One that still rings has its transactions to end it.
         if is_answered {
             self.counters.calls_silent += 1;
@@ -269,4 +272,10 @@ impl Proxy {
     pub fn anchored(&self) -> usize {
         self.anchors.len()
     }
+}
+
+/// The number of the session of a call: its place in the table, and enough of its generation that an old one is told
+/// from a new one.
+pub(crate) fn session_of(thread: u8, anchor: Id) -> relay::SessionId {
+    relay::SessionId(u64::from(thread) << 56 | anchor.to_bits() & (u64::MAX >> 8))
 }

@@ -8,6 +8,7 @@ use transaction::layer::Id;
 use transaction::{Slab, Time};
 
 use crate::media::Anchored;
+use crate::record::CallRecord;
 
 /// Most calls tracked on one thread; further ones go on untracked and are counted.
 pub const CALLS_MAX: usize = 1_000_000;
@@ -63,6 +64,13 @@ pub struct Call {
     pub(crate) anchor: Option<Id>,
     /// Its place among the calls that are counted at its target.
     pub(crate) slot: Counted,
+    /// Where it is counted.
+    pub(crate) place: Option<(
+        balancer::PoolId,
+        transaction::Transport,
+        std::net::SocketAddr,
+    )>,
+    pub(crate) record: CallRecord,
     /// What its answers began: each callee's tag is a dialog of its own (RFC 3261 section 12.1).
     dialogs: Dialogs,
 }
@@ -72,10 +80,10 @@ pub struct Call {
 struct Dialogs(Vec<Dialog>);
 
 #[derive(Debug, Clone, Copy)]
-struct Dialog {
+pub(crate) struct Dialog {
     /// Stands for the callee's tag.
-    tag: u64,
-    is_over: bool,
+    pub(crate) tag: u64,
+    pub(crate) is_over: bool,
 }
 
 impl Clone for Dialogs {
@@ -128,6 +136,8 @@ impl Call {
             media: None,
             anchor: None,
             slot: Counted::default(),
+            place: None,
+            record: CallRecord::default(),
             dialogs: Dialogs::default(),
         }
     }
@@ -143,7 +153,33 @@ impl Call {
         self.answered = None;
         self.media = None;
         self.anchor = None;
+        self.place = None;
+        self.record = CallRecord::default();
         self.dialogs.0.clear();
+    }
+
+    /// What the call is known by on all members of a cluster, over takeovers too; 0 without a cluster.
+    pub fn number(&self) -> u64 {
+        self.record.number
+    }
+
+    /// Its hash, which is the same on all members.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// All of its dialogs.
+    pub(crate) fn all_dialogs(&self) -> &[Dialog] {
+        &self.dialogs.0
+    }
+
+    /// Sets its dialogs, each with whether it is over.
+    pub(crate) fn set_dialogs(&mut self, dialogs: &[(u64, bool)]) {
+        let dialogs = dialogs.iter().take(DIALOGS_MAX);
+        self.dialogs.0.clear();
+        self.dialogs
+            .0
+            .extend(dialogs.map(|&(tag, is_over)| Dialog { tag, is_over }));
     }
 }
 
@@ -209,6 +245,16 @@ impl Calls {
         to: &[u8],
     ) -> Option<Id> {
         let hash = self.hash(call_id, tag);
+        self.restore(now, hash, (call_id, from, to))
+    }
+
+    /// Notes a call by what its Call-ID and its caller's tag hash to. `None` as of [`Calls::start`].
+    pub(crate) fn restore(
+        &mut self,
+        now: Time,
+        hash: u64,
+        (call_id, from, to): (&[u8], &[u8], &[u8]),
+    ) -> Option<Id> {
         if self.calls.len() >= CALLS_MAX || self.same(hash).count() >= SAME_MAX {
             self.untracked += 1;
             return None;
@@ -323,6 +369,19 @@ impl Calls {
             self.cursor = 0;
         }
         None
+    }
+
+    /// Keys the table with a secret that other members have too; it is empty.
+    pub(crate) fn share_secret(&mut self, shared: (u64, u64)) {
+        debug_assert!(self.is_empty(), "the table is keyed before it is filled");
+        self.secret = shared;
+    }
+
+    /// Takes all calls out, each shown to `visit` before.
+    pub(crate) fn clear(&mut self, mut visit: impl FnMut(&mut Call)) {
+        self.calls.drain().for_each(|mut call| visit(&mut call));
+        self.by_hash.clear();
+        self.cursor = 0;
     }
 
     /// Whether there is a call with this Call-ID and caller's tag.

@@ -7,6 +7,7 @@ use transaction::{ClientId, Flow, ServerId, Time};
 use crate::failover::Try;
 use crate::negotiate::{Exchange, Refusal};
 use crate::pool::Chosen;
+use crate::record::Recorded;
 use crate::target::{Target, Targets};
 
 /// How far one branch is.
@@ -85,6 +86,8 @@ pub(crate) struct Context {
     pub(crate) chosen: Option<Chosen>,
     /// Why we refuse the request ourselves.
     pub(crate) refusal: Option<Refusal>,
+    /// What there is of it in records.
+    pub(crate) recorded: Recorded,
 }
 
 impl Context {
@@ -117,6 +120,7 @@ impl Context {
         self.callee = None;
         self.adopted = None;
         self.refusal = None;
+        self.recorded.clear();
         self.pool = None;
         self.tried.clear();
         debug_assert!(self.tries.iter().all(|one| one.slot.is_none()));

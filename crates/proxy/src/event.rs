@@ -67,6 +67,8 @@ pub struct Counters {
     pub pool_shortages: u64,
     /// Targets that answered after they were given up, and were hung up.
     pub hung_up_late: u64,
+    /// Calls, and ports of calls, of another owner for which there was no room here.
+    pub records_lacking: u64,
     /// Times that there were no ports for a description.
     pub ports_lacking: u64,
 }

@@ -386,6 +386,7 @@ impl Proxy {
             .filter_map(|(id, context)| Some((id, context.tries.iter().position(is_lost)?)))
             .collect();
         for (id, place) in lost {
+            self.touch(id);
             self.leave(s, id, place);
         }
     }
@@ -400,12 +401,16 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
-        let call = context.call;
+        let (call, pool) = (context.call, context.pool);
         let Some(slot) = context.try_of(client).and_then(|one| one.slot.take()) else {
             return;
         };
+        let flow = s.layer.client_flow(client);
         match call.and_then(|call| self.calls.get_mut(call)) {
             Some(call) => {
+                call.place = pool
+                    .zip(flow)
+                    .map(|(pool, flow)| (pool, flow.transport, flow.remote));
                 if let Some(former) = call.slot.0.replace(slot) {
                     s.network.release(former);
                 }

@@ -78,11 +78,11 @@ pub(crate) struct Exchange {
     pub(crate) sender: u8,
     pub(crate) receiver: u8,
     /// What stands for the callee's tag.
-    tag: u64,
+    pub(crate) tag: u64,
     /// Whether the request brought a description.
     pub(crate) has_description: bool,
     /// The number of the offer that it brought.
-    offer: Option<u32>,
+    pub(crate) offer: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +176,7 @@ impl Proxy {
             return Ok(None);
         };
         let (call, is_callers, tag) = (end.call, end.is_callers, end.tag);
+        self.touch_call(call);
         let Some(found) = self.anchors.get_mut(anchor) else {
             return Ok(None);
         };

@@ -74,6 +74,17 @@ pub trait Farm {
         })
     }
 
+    /// Appends the name of a pool, which is the same on all members of a cluster.
+    fn pool_name(&mut self, pool: PoolId, name: &mut Vec<u8>) {
+        let (_, _) = (pool, name);
+    }
+
+    /// The pool of a name.
+    fn find_pool(&mut self, name: &[u8]) -> Option<PoolId> {
+        let _ = name;
+        None
+    }
+
     /// The target of a pool at an address, whose record another member made: with `is_call` the call is counted there, even
     /// beyond the target's limit. `None` if there is no such target here.
     fn adopt(

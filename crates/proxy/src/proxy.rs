@@ -17,6 +17,7 @@ use crate::loops;
 use crate::media::MediaPorts;
 use crate::negotiate::{NO_PORTS, Refusal, Scratch, Within};
 use crate::pool::Farm;
+use crate::record::{Journal, Parked};
 use crate::route::{self, Preprocessed};
 use crate::settings::Settings;
 use crate::target::{NextHop, Target, Targets};
@@ -139,6 +140,8 @@ pub struct Proxy {
     /// The media of calls.
     pub(crate) anchors: Slab<Anchor>,
     pub(crate) scratch: Scratch,
+    pub(crate) journal: Journal,
+    pub(crate) parked: Parked,
     /// Calls in progress.
     pub calls: Calls,
     /// What was counted.
@@ -161,6 +164,8 @@ impl Proxy {
             index: Index::new(),
             anchors: Slab::default(),
             scratch: Scratch::default(),
+            journal: Journal::default(),
+            parked: Parked::default(),
             calls: Calls::new(secret),
             counters: Counters::default(),
         }
@@ -185,7 +190,7 @@ impl Proxy {
 
     /// How many requests are being answered or remembered.
     pub fn len(&self) -> usize {
-        self.contexts.len()
+        self.contexts.len() + self.parked.len()
     }
 
     /// Forwards a request to `targets`, sorted by falling q: all of the highest q at once, the others
@@ -214,6 +219,7 @@ impl Proxy {
         // RFC 5393 section 5.3.3: more than we would allow ourselves is cut down to that.
         let breadth_max = s.settings.max_breadth;
         context.breadth = breadth.map_or(breadth_max, |breadth| breadth_max.min(breadth as u16));
+        self.record_invite(s, &mut context, forward.envelope.call_id);
         let to_tag = forward.envelope.to_tag;
         let forms_dialog = matches!(
             request.method(),
@@ -243,6 +249,7 @@ impl Proxy {
         }
         let id = self.contexts.insert(context);
         s.layer.set_server_user(forward.server, id.to_bits());
+        self.touch(id);
         if group == 0 {
             return self.finish(s, id);
         }
@@ -301,6 +308,7 @@ impl Proxy {
             envelope.to.uri,
         )?;
         self.counters.calls_started += 1;
+        self.record_call(s, id, envelope.call_id);
         self.note_call(s, id, CallNote::Started);
         Some(id)
     }
@@ -393,7 +401,10 @@ impl Proxy {
             return Ok(());
         };
         let target = context.targets.as_slice()[context.branches[at].target];
-        let number = s.layer.new_branch();
+        let number = match self.journal.is_on && !context.is_invite {
+            true => repeatable_branch(s.layer, request, at, &flow),
+            false => s.layer.new_branch(),
+        };
         let branch = forward::Branch {
             branch: number,
             loop_part: context.loop_part,
@@ -426,6 +437,7 @@ impl Proxy {
         context.sides.extend(side.map(|side| (client, side)));
         context.branches[at].client = Some(client);
         context.branches[at].state = BranchState::Pending;
+        context.recorded.sent(client, at);
         self.counters.forwarded += 1;
         Ok(())
     }
@@ -451,6 +463,7 @@ impl Proxy {
             Some(Lookup::Ack(ack)) => return self.ack_resolved(s, &ack, addresses),
             None => return,
         };
+        self.touch(id);
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
@@ -515,6 +528,28 @@ impl Proxy {
             // A full wheel leaves the group ringing until it answers, as a single target would.
             let _ = self.wheel.insert(context.rings_until, id.to_bits());
         }
+    }
+}
+
+/// A branch of a request other than INVITE in a cluster. Its client sends it again until it is answered, to the next owner
+/// if need be, which sends it on with the same branch: who has answered it already knows it again, and gives the same
+/// answer (RFC 3261 section 17.2.3). So such requests need no records.
+fn repeatable_branch(layer: &mut Layer, request: &Message<'_>, at: usize, flow: &Flow) -> u64 {
+    let via = request.header(HeaderName::Via).unwrap_or_default();
+    let number = layer.hash(|hasher| {
+        hasher.write(request.method_bytes());
+        hasher.write(via);
+        hasher.write_usize(at);
+        match flow.remote.ip() {
+            std::net::IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            std::net::IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.write_u16(flow.remote.port());
+    });
+    let method = request.method().unwrap_or(Method::Options);
+    match layer.find_client(number, method) {
+        None => number,
+        Some(_) => layer.new_branch(),
     }
 }
 

@@ -33,6 +33,7 @@ impl Proxy {
             self.counters.strays += 1;
             return;
         }
+        self.touch(id);
         let status = response.status();
         self.heard(s, id, client, status);
         if status == 100 {
@@ -134,9 +135,10 @@ impl Proxy {
         if context.is_final_sent || !context.is_invite || self.is_given_up(id, client) {
             return;
         }
-        let Some(context) = self.contexts.get(id) else {
+        let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
+        context.recorded.rang(client);
         let (call, server) = (context.call, context.server);
         self.describe_response(s, id, client, response);
         self.pass(s, server, response);
@@ -387,6 +389,7 @@ impl Proxy {
     /// nobody else is asked. The caller has answered the CANCEL.
     pub fn cancel<N: Network>(&mut self, s: &mut Surroundings<'_, N>, user: u64, reason: &[u8]) {
         let id = Id::from_bits(user);
+        self.touch(id);
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
@@ -404,6 +407,10 @@ impl Proxy {
             return;
         };
         let is_invite = context.is_invite;
+        if context.recorded.number != 0 {
+            context.recorded.reason.clear();
+            context.recorded.reason.extend_from_slice(reason);
+        }
         for branch in &mut context.branches {
             match (branch.state, branch.client) {
                 (BranchState::Pending, Some(client)) if is_invite => {
@@ -426,11 +433,13 @@ impl Proxy {
                 self.client_failed(s, client, user, 408);
             }
             // Section 16.8: as if a CANCEL had come for this branch; the 487 or its absence ends it.
-            Fired::TimerC { client, .. } => {
+            Fired::TimerC { client, user } => {
+                self.touch(Id::from_bits(user));
                 s.layer.cancel_client(s.now, client, b"", s.outbox);
             }
             Fired::ClientGone { client, user } => {
                 let id = Id::from_bits(user);
+                self.touch(id);
                 let Some(context) = self.contexts.get_mut(id) else {
                     return;
                 };
@@ -451,6 +460,7 @@ impl Proxy {
             }
             Fired::ServerGone { server, user } => {
                 let id = Id::from_bits(user);
+                self.touch(id);
                 if let Some(context) = self.contexts.get_mut(id)
                     && context.server == Some(server)
                 {
@@ -482,6 +492,7 @@ impl Proxy {
         status: u16,
     ) {
         let id = Id::from_bits(user);
+        self.touch(id);
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
@@ -544,12 +555,14 @@ impl Proxy {
 
     /// Does what is due: rings that last too long, calls that outlived everything.
     pub fn expire<N: Network>(&mut self, s: &mut Surroundings<'_, N>) {
+        self.revive_due(s);
         while let Some((_, key)) = self.wheel.pop(s.now) {
             if key == SWEEP {
                 self.sweep_calls(s);
                 continue;
             }
             let id = Id::from_bits(key);
+            self.touch(id);
             let Some(context) = self.contexts.get(id) else {
                 continue;
             };
@@ -589,7 +602,9 @@ impl Proxy {
 
     /// When [`Proxy::expire`] has something to do.
     pub fn next(&self, now: transaction::Time) -> Option<transaction::Time> {
-        self.wheel.next(now)
+        let due = self.parked.next();
+        let next = self.wheel.next(now);
+        due.map_or(next, |due| Some(next.map_or(due, |next| next.min(due))))
     }
 
     /// The call of the dialog that a BYE is about to end, and what stands for the tag of its callee.
@@ -613,9 +628,12 @@ impl Proxy {
     }
 
     /// Gives a context back when nothing of it is left.
-    fn free(&mut self, id: Id) {
-        if self.contexts.get(id).is_some_and(Context::is_over)
-            && let Some(context) = self.contexts.remove(id)
+    pub(crate) fn free(&mut self, id: Id) {
+        if !self.contexts.get(id).is_some_and(Context::is_over) {
+            return;
+        }
+        self.context_over(id);
+        if let Some(context) = self.contexts.remove(id)
             && self.spare.len() < SPARE_MAX
         {
             self.spare.push(context);

@@ -25,6 +25,9 @@ pub(crate) struct Side {
     pub(crate) ports: Vec<Option<MediaPort>>,
     /// Where it wanted to be sent to lately, by stream.
     pub(crate) told: Vec<Option<SocketAddr>>,
+    /// All that it said of itself lately, by stream, and where its packets come from: for its record, empty without one.
+    pub(crate) remotes: Vec<Option<Remote>>,
+    pub(crate) learned: Vec<Option<SocketAddr>>,
     /// Streams that it refused in its answer, a bit each.
     pub(crate) refused: u32,
     /// What the caller offered to it, and what it offered to the caller.
@@ -66,6 +69,8 @@ impl Side {
             invited: 0,
             ports: Vec::new(),
             told: Vec::new(),
+            remotes: Vec::new(),
+            learned: Vec::new(),
             refused: 0,
             offers: Default::default(),
         }
@@ -85,6 +90,8 @@ impl Side {
         self.invited = 0;
         self.ports.clear();
         self.told.clear();
+        self.remotes.clear();
+        self.learned.clear();
         self.refused = 0;
         for offer in &mut self.offers {
             offer.is_made = false;
@@ -121,24 +128,57 @@ impl Side {
     }
 
     pub(crate) fn set_port(&mut self, stream: u8, port: Option<MediaPort>) {
-        let at = usize::from(stream);
-        if self.ports.len() <= at {
-            self.ports.reserve_exact(at + 1 - self.ports.len());
-            self.ports.resize(at + 1, None);
-        }
-        self.ports[at] = port;
+        put(&mut self.ports, stream, port);
     }
 
     pub(crate) fn told(&self, stream: u8) -> Option<SocketAddr> {
         self.told.get(usize::from(stream)).copied().flatten()
     }
 
-    pub(crate) fn set_told(&mut self, stream: u8, address: Option<SocketAddr>) {
-        let at = usize::from(stream);
-        if self.told.len() <= at {
-            self.told.reserve_exact(at + 1 - self.told.len());
-            self.told.resize(at + 1, None);
+    /// Notes what it said of itself; all of it where it has a record.
+    pub(crate) fn set_remote(&mut self, stream: u8, remote: &Remote, is_recorded: bool) {
+        let address = told_address(remote);
+        if is_recorded {
+            put(&mut self.remotes, stream, Some(*remote));
+            // Where it was heard from says nothing about where it is now.
+            if self.told(stream) != Some(address) {
+                self.set_learned(stream, None);
+            }
         }
-        self.told[at] = address;
+        put(&mut self.told, stream, Some(address));
     }
+
+    pub(crate) fn set_learned(&mut self, stream: u8, source: Option<SocketAddr>) {
+        if source.is_some() || self.learned.len() > usize::from(stream) {
+            put(&mut self.learned, stream, source);
+        }
+    }
+
+    /// Forgets what it said of a stream.
+    pub(crate) fn forget_told(&mut self, stream: u8) {
+        let at = usize::from(stream);
+        for addresses in [&mut self.told, &mut self.learned] {
+            if let Some(address) = addresses.get_mut(at) {
+                *address = None;
+            }
+        }
+        if let Some(remote) = self.remotes.get_mut(at) {
+            *remote = None;
+        }
+    }
+}
+
+/// Where a party wants to be sent to, as it is compared with what it says later.
+pub(crate) fn told_address(remote: &Remote) -> SocketAddr {
+    let nowhere = || SocketAddr::new(remote.signalling, 0);
+    remote.rtp.unwrap_or_else(nowhere)
+}
+
+fn put<T: Copy>(values: &mut Vec<Option<T>>, stream: u8, value: Option<T>) {
+    let at = usize::from(stream);
+    if values.len() <= at {
+        values.reserve_exact(at + 1 - values.len());
+        values.resize(at + 1, None);
+    }
+    values[at] = value;
 }

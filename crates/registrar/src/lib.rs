@@ -19,6 +19,7 @@ mod record;
 mod refusal;
 mod register;
 mod reply;
+mod row;
 mod target;
 
 pub use contact::{

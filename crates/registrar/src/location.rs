@@ -11,7 +11,7 @@ use std::hash::Hasher;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
-use crate::record::{self, BindingRow, BindingView};
+use crate::record::{self, BindingFields, BindingRow, BindingView};
 
 /// Longest address of record, in bytes.
 pub const AOR_BYTES_MAX: usize = 512;
@@ -130,6 +130,11 @@ impl Location {
     /// Takes a binding over from the store. One of the same number is replaced; an address or a
     /// contact beyond its limit is refused with `false`.
     pub fn restore(&mut self, row: &BindingRow) -> bool {
+        self.restore_as(row, row.expires_at_unix_s)
+    }
+
+    /// Takes a binding over from another member, with the end that the store surely holds: 0 for none.
+    pub fn restore_as(&mut self, row: &BindingRow, durable_expires_at_unix_s: u64) -> bool {
         let contact_is_cut = row.contact.len() > crate::contact::CONTACT_BYTES_MAX;
         let others_are_cut = row.path.len() > crate::contact::PATH_BYTES_MAX
             || row.instance.len() > crate::contact::INSTANCE_BYTES_MAX
@@ -137,7 +142,10 @@ impl Location {
         if row.aor.len() > AOR_BYTES_MAX || contact_is_cut || others_are_cut {
             return false;
         }
-        let fields = row.fields();
+        let fields = BindingFields {
+            durable_expires_at_unix_s,
+            ..row.fields()
+        };
         self.rewrite(&row.aor, |old, out| {
             for binding in record::bindings(old).filter(|binding| binding.id() != row.id) {
                 out.extend_from_slice(binding.as_bytes());

@@ -4,6 +4,7 @@
 //! transaction user's own number (`user`) comes back with each event.
 
 mod client;
+mod restore;
 mod server;
 mod slab;
 
@@ -21,6 +22,7 @@ use crate::timer::{Role, Timers, delay_ms};
 use crate::wheel::Wheel;
 
 pub use client::{CancelOutcome, ClientTransaction, NOBODY};
+pub use restore::{ClientRecord, ServerRecord};
 pub use server::{Request, ServerKey, ServerTransaction};
 pub use slab::{Buffers, Id, Slab};
 
@@ -97,6 +99,10 @@ pub struct Layer {
     wheel: Wheel<u64>,
     pub(crate) buffers: Buffers,
     secret: (u64, u64),
+    /// Keys what has to be alike on all members of a cluster: the matching tables and the tags. Without a
+    /// cluster it is `secret`.
+    shared: (u64, u64),
+    epoch: u64,
     branches: u64,
     fired: VecDeque<Fired>,
     index: sip::Index,
@@ -143,6 +149,8 @@ impl Layer {
             ),
             buffers: Buffers::default(),
             secret: seed,
+            shared: seed,
+            epoch: 0,
             branches: 0,
             fired: VecDeque::new(),
             index: sip::Index::new(),
@@ -175,23 +183,26 @@ impl Layer {
         self.timers = timers;
     }
 
-    /// A number for a new branch: unique on this thread and not to be guessed.
+    /// A number for a new branch: unique on this thread, in this epoch too, and not to be guessed.
     pub fn new_branch(&mut self) -> u64 {
         self.branches += 1;
         let mut hasher = SipHasher13::new_with_keys(self.secret.1, self.secret.0);
         hasher.write_u64(self.branches);
+        if self.epoch > 0 {
+            hasher.write_u64(self.epoch);
+        }
         hasher.finish()
     }
 
     /// A keyed hash of what `write` feeds, for tags and loop detection.
     pub fn hash(&self, write: impl FnOnce(&mut dyn Hasher)) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
+        let mut hasher = SipHasher13::new_with_keys(self.shared.0, self.shared.1);
         write(&mut hasher);
         hasher.finish()
     }
 
     fn key(&self, write: impl FnOnce(&mut SipHasher13x128)) -> u128 {
-        let mut hasher = SipHasher13x128::new_with_keys(self.secret.0, self.secret.1);
+        let mut hasher = SipHasher13x128::new_with_keys(self.shared.0, self.shared.1);
         write(&mut hasher);
         hasher.finish128().as_u128()
     }

@@ -107,6 +107,16 @@ impl<K: Copy> Wheel<K> {
         self.entries.reserve(timers.saturating_sub(free));
     }
 
+    /// Takes all timers out and begins anew at `now`; the memory is kept.
+    pub fn clear(&mut self, now: Time) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        *self = Wheel {
+            entries,
+            ..Wheel::new(now, self.timers_max)
+        };
+    }
+
     /// Gives `key` back once `deadline` has come. A deadline in the past comes with the next tick.
     ///
     /// # Errors

@@ -13,22 +13,22 @@ use crate::timer::Role;
 /// One client transaction.
 #[derive(Debug)]
 pub struct ClientTransaction {
-    kind: Kind,
-    state: State,
-    flow: Flow,
+    pub(super) kind: Kind,
+    pub(super) state: State,
+    pub(super) flow: Flow,
     /// The number in the branch, with [`OF_CANCEL`] mixed in for a CANCEL.
-    branch: u64,
+    pub(super) branch: u64,
     /// The request as it was sent; given back when it is of no more use.
-    request: Vec<u8>,
+    pub(super) request: Vec<u8>,
     pub(super) deadlines: Deadlines,
-    cancel: Cancel,
+    pub(super) cancel: Cancel,
     /// Why, while the CANCEL is pending: a Reason value or empty.
-    cancel_reason: Vec<u8>,
-    user: u64,
+    pub(super) cancel_reason: Vec<u8>,
+    pub(super) user: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cancel {
+pub(super) enum Cancel {
     No,
     /// Wanted, but nothing was heard yet (section 9.1).
     Pending,

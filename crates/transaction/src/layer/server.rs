@@ -15,21 +15,28 @@ use crate::timer::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerKey(pub(crate) u128);
 
+impl ServerKey {
+    /// The hash; it is the same on all layers with the same [`Layer::share_secret`].
+    pub fn number(self) -> u128 {
+        self.0
+    }
+}
+
 /// One server transaction.
 #[derive(Debug)]
 pub struct ServerTransaction {
-    kind: Kind,
-    state: State,
+    pub(super) kind: Kind,
+    pub(super) state: State,
     /// Where responses go.
-    flow: Flow,
-    key: u128,
+    pub(super) flow: Flow,
+    pub(super) key: u128,
     /// The headers all responses share.
-    head: Vec<u8>,
-    tag: ToTag,
+    pub(super) head: Vec<u8>,
+    pub(super) tag: ToTag,
     /// The response to send again.
-    stored: Vec<u8>,
+    pub(super) stored: Vec<u8>,
     pub(super) deadlines: Deadlines,
-    user: u64,
+    pub(super) user: u64,
 }
 
 /// What a request is to the transactions that there are.
@@ -67,6 +74,11 @@ impl Layer {
             (true, Some(actions)) if actions.contains(Action::Deliver) => Request::AckOfSuccess,
             (true, _) => Request::AckAbsorbed,
         }
+    }
+
+    /// What a request would be matched by: an ACK and a CANCEL by their INVITE's.
+    pub fn invite_key(&self, message: &Message<'_>, via: &Via<'_>) -> ServerKey {
+        self.server_key(message, via, b"INVITE")
     }
 
     /// The INVITE transaction that a CANCEL means: the same branch and sent-by (section 9.2).
@@ -212,7 +224,7 @@ impl Layer {
         self.forget_server(id);
     }
 
-    fn find_server(&self, key: ServerKey) -> Option<Id> {
+    pub(super) fn find_server(&self, key: ServerKey) -> Option<Id> {
         let servers = &self.servers;
         let slot = self.by_key.find(key.0 as u64, |&slot| {
             servers
@@ -224,7 +236,12 @@ impl Layer {
 
     /// Section 17.2.3: branch and sent-by with the magic cookie; without it the fields of RFC 2543.
     /// The To tag is left out: an ACK has one where its INVITE had none.
-    fn server_key(&self, message: &Message<'_>, via: &Via<'_>, method: &[u8]) -> ServerKey {
+    pub(super) fn server_key(
+        &self,
+        message: &Message<'_>,
+        via: &Via<'_>,
+        method: &[u8],
+    ) -> ServerKey {
         let key = self.key(|hasher| {
             let mut part = |bytes: &[u8]| {
                 hasher.write_usize(bytes.len());

@@ -82,6 +82,18 @@ impl<T> Slab<T> {
         Some(taken)
     }
 
+    /// Takes all values out, each as [`Slab::remove`] does: their numbers are stale from then on.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        let free = &mut self.free;
+        let entries = self.entries.iter_mut().enumerate();
+        entries.filter_map(|(slot, (generation, value))| {
+            let taken = value.take()?;
+            *generation = (*generation + 1) & GENERATION_MASK;
+            free.push(slot as u32);
+            Some(taken)
+        })
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()
