@@ -191,15 +191,14 @@ fn floods_scans_and_bans_allocate_nothing() {
     rig.stores = false;
     rig.output.is_watched = false;
     rig.settings.sources.requests_per_s = 5;
-    rig.settings.sources.requests_burst = 8;
+    rig.settings.sources.requests_burst = 10;
     let mut counts = Counts::default();
     // The phone shares its address with the first flooder.
     refresh(&mut rig, &mut counts, 1);
     let (mut over, mut banned, mut bans) = (0, 0, 0);
     for round in 0..2_000_u32 {
         counts.is_warm = round >= 1_000;
-        let (host, flooder) = (7 + round % FLOODERS, round / FLOODERS % 10);
-        let address = format!("198.51.100.{host}:{}", 6_000 + flooder);
+        let address = format!("198.51.100.{}:6000", 7 + round % FLOODERS);
         for number in 0..10 {
             let (flow, now) = (udp(&address), rig.now().time);
             let mut is_banned = false;
@@ -225,10 +224,9 @@ fn floods_scans_and_bans_allocate_nothing() {
             refresh(&mut rig, &mut counts, 2 + round / FLOODERS);
         }
     }
-    assert!(
-        over > 1_000 && banned > 1_000 && bans >= FLOODERS as usize,
-        "{over} {banned} {bans}"
-    );
+    // The phone makes up for its neighbour.
+    assert_eq!(bans, FLOODERS as usize - 1);
+    assert!(over > 1_000 && banned > 1_000, "{over} {banned}");
     counts.are_none();
     rig.forgets();
 }
