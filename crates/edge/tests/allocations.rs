@@ -194,10 +194,12 @@ fn floods_scans_and_bans_allocate_nothing() {
     rig.settings.sources.requests_burst = 10;
     let mut counts = Counts::default();
     // The phone shares its address with the first flooder.
-    refresh(&mut rig, &mut counts, 1);
+    for number in 1..300 {
+        refresh(&mut rig, &mut counts, number);
+    }
     let (mut over, mut banned, mut bans) = (0, 0, 0);
     for round in 0..2_000_u32 {
-        counts.is_warm = round >= 1_000;
+        counts.is_warm = bans > 10;
         let address = format!("198.51.100.{}:6000", 7 + round % FLOODERS);
         for number in 0..10 {
             let (flow, now) = (udp(&address), rig.now().time);
@@ -221,7 +223,7 @@ fn floods_scans_and_bans_allocate_nothing() {
         }
         counts.wait(&mut rig, 1);
         if round % FLOODERS == 0 {
-            refresh(&mut rig, &mut counts, 2 + round / FLOODERS);
+            refresh(&mut rig, &mut counts, 300 + round / FLOODERS);
         }
     }
     // The phone makes up for its neighbour.
