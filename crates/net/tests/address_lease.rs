@@ -466,6 +466,57 @@ fn an_interface_that_came_later_is_covered_by_a_survey() {
 }
 
 #[test]
+fn what_somebody_removed_is_put_back() {
+    let Some(link) = leased_link() else { return };
+    let host = &link.members[0];
+    let long = Duration::from_secs(10);
+    for service in services() {
+        let _responder = Responder::start(host, service, 7);
+        let mut held = lease(host, service, PROGRAM);
+        extend(&mut held, Duration::ZERO);
+        if !host.runs("tc", &["qdisc", "del", "dev", "eth0", "clsact"]) {
+            eprintln!("\n**** NOT TESTED: there is no tc ****\n");
+            return;
+        }
+        assert!(
+            asks_until(&link.third, service, 7, long).is_some(),
+            "{service}"
+        );
+        host.within(|| held.survey().expect("it is told"));
+        assert_eq!(
+            asks_until(&link.third, service, 7, Duration::from_millis(200)),
+            None
+        );
+        assert_eq!(held.strength(), Strength::Absolute);
+        host.within(|| held.remove().expect("it is removed"));
+
+        let mut held = lease(host, service, FILTER);
+        if !host.runs("nft", &["flush", "ruleset"]) {
+            eprintln!("\n**** NOT TESTED: there is no nft ****\n");
+            return;
+        }
+        assert!(
+            asks_until(&link.third, service, 7, long).is_some(),
+            "{service}"
+        );
+        let began = Instant::now();
+        host.within(|| extend(&mut held, Duration::ZERO));
+        println!("{service}: made anew in {:?}", began.elapsed());
+        assert_eq!(
+            asks_until(&link.third, service, 7, Duration::from_millis(200)),
+            None
+        );
+        host.within(|| extend(&mut held, long));
+        assert!(
+            asks_until(&link.third, service, 7, long).is_some(),
+            "{service}"
+        );
+        host.within(|| held.remove().expect("it is removed"));
+        remove_address(host, service);
+    }
+}
+
+#[test]
 fn an_interface_that_takes_no_program_is_told_and_guarded_by_the_filter() {
     let Some(link) = leased_link() else { return };
     let host = &link.members[0];

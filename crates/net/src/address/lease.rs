@@ -26,6 +26,9 @@ use table::Table;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
 
+/// Most reasons kept for why a lease is not stronger; interfaces that take no program may come and go.
+pub const SHORTFALLS_MAX: usize = 64;
+
 /// How far the kernel keeps the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strength {
@@ -153,8 +156,8 @@ impl Lease {
         &self.shortfalls
     }
 
-    /// Puts the program in the way of interfaces that are new. To be called every few seconds; until then, the filter
-    /// alone is in their way.
+    /// Puts the program in the way of interfaces that are new, and anew in that of the lease's own, from which somebody may have
+    /// taken it. To be called every few seconds; until then, the filter alone is in their way.
     ///
     /// # Errors
     /// The kernel does not tell its interfaces.
@@ -165,6 +168,16 @@ impl Lease {
         let interfaces = Interface::all(&mut self.channel)?;
         let there = |index: &u32| interfaces.iter().any(|interface| interface.index == *index);
         program.interfaces.retain(there);
+        // It may have come anew with another number.
+        if let Some(named) = interfaces
+            .iter()
+            .find(|one| one.name == self.interface.name)
+        {
+            self.interface = named.clone();
+        }
+        program
+            .interfaces
+            .retain(|index| *index != self.interface.index);
         for interface in interfaces.iter().filter(|interface| !interface.loopback) {
             if program.interfaces.contains(&interface.index) {
                 continue;
@@ -174,24 +187,9 @@ impl Lease {
                 Err(error) => {
                     let subject = format!("{} on {}", self.address, interface.name);
                     let error = AddressError::kernel(Step::AttachProgram, subject, error);
-                    let said = error.to_string();
-                    // Each is told once.
-                    if !self
-                        .shortfalls
-                        .iter()
-                        .any(|known| known.to_string() == said)
-                    {
-                        self.shortfalls.push(error);
-                    }
+                    tell_once(&mut self.shortfalls, error);
                 }
             }
-        }
-        // It may have come anew with another number.
-        if let Some(named) = interfaces
-            .into_iter()
-            .find(|one| one.name == self.interface.name)
-        {
-            self.interface = named;
         }
         Ok(())
     }
@@ -205,10 +203,17 @@ impl Lease {
         if let Some(program) = &self.program {
             program.deadline.set(until.as_ns());
         }
+        let span = until.since(now);
+        let failed = |error| AddressError::kernel(Step::ExtendLease, self.address, error);
         match &mut self.table {
-            Some(table) => table
-                .extend(until.since(now))
-                .map_err(|error| AddressError::kernel(Step::ExtendLease, self.address, error)),
+            Some(table) => match table.extend(span) {
+                // Somebody has flushed all rules, as firewalls do when they are loaded anew.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    *table = Table::make(self.address).map_err(failed)?;
+                    table.extend(span).map_err(failed)
+                }
+                done => done.map_err(failed),
+            },
             None => Ok(()),
         }
     }
@@ -268,6 +273,15 @@ impl Lease {
             }
         }
         outcome
+    }
+}
+
+/// Adds a shortfall that is not among them, as long as there is room.
+fn tell_once(shortfalls: &mut Vec<AddressError>, error: AddressError) {
+    let said = error.to_string();
+    let is_known = shortfalls.iter().any(|known| known.to_string() == said);
+    if !is_known && shortfalls.len() < SHORTFALLS_MAX {
+        shortfalls.push(error);
     }
 }
 
