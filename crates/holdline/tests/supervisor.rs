@@ -212,6 +212,53 @@ async fn a_bad_configuration_is_not_tried_again_and_an_end_by_intention_is_the_e
     }
 }
 
+/// A node without a cluster does not beat, and is not given up for that: but for this its life is that of any node.
+#[tokio::test]
+async fn the_program_itself_runs_under_supervision_and_drains_when_it_is_told() {
+    if std::env::var_os("NEXTEST").is_none() {
+        return;
+    }
+    let scene = Scene::new().await;
+    let port = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().port()
+    };
+    let (sip, admin) = (port(), port());
+    let config = scene.file("holdline.toml");
+    let text = format!(
+        "[node]\nname = \"test\"\ndata = {:?}\n[edge]\ndomains = [\"example.org\"]\nlisten = [\"udp:127.0.0.1:{sip}\"]\n\
+         [admin]\nlisten = \"127.0.0.1:{admin}\"\n",
+        scene.file("data")
+    );
+    std::fs::write(&config, text).unwrap();
+    let estate = Estate {
+        coordinator: scene.coordinator.clone(),
+        services: vec!["edge".to_owned()],
+        withdraw: Box::new(|| Ok(())),
+    };
+    let supervisor = tokio::spawn(supervise(Supervision {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_holdline")),
+        arguments: ["run", "--supervised", "--config"]
+            .map(OsString::from)
+            .into_iter()
+            .chain([config.into_os_string()])
+            .collect(),
+        lease: LEASE,
+        estate,
+    }));
+    let begun = Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", admin))
+        .await
+        .is_err()
+    {
+        assert!(begun.elapsed() < SOON * 4, "it does not start");
+        sleep(Duration::from_millis(20)).await;
+    }
+    sleep(LEASE * 2).await;
+    kill(Pid::this(), Signal::SIGTERM).unwrap();
+    assert_eq!(supervisor.await.unwrap().unwrap(), 0);
+}
+
 /// It sends signals to its own process, so nothing may run beside it there: nextest gives each test one.
 #[tokio::test]
 async fn signals_are_passed_on_and_the_end_is_waited_for() {
