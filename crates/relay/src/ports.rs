@@ -71,6 +71,23 @@ impl PortTable {
         Some(port)
     }
 
+    /// Takes this port, as somebody else has it who may be succeeded here. False, and nothing changes, if it is not
+    /// free in this group.
+    pub fn claim(&mut self, group: usize, port: Port) -> bool {
+        let Some(group) = self.groups.get_mut(group) else {
+            return false;
+        };
+        let Some(place) = group.free.iter().position(|free| *free == port) else {
+            return false;
+        };
+        group.free.remove(place);
+        if let Some(state) = group.state(port) {
+            *state = State::Taken;
+        }
+        self.in_use += 1;
+        true
+    }
+
     /// Gives a port back. False, and nothing changes, if it was not taken from this group: a port that is
     /// given back twice is free once.
     pub fn give_back(&mut self, group: usize, port: Port) -> bool {
@@ -138,6 +155,17 @@ mod tests {
         assert!(table.give_back(1, Port(0)));
         assert!(!table.give_back(1, Port(0)));
         assert_eq!((table.in_use(), table.free(1)), (0, 2));
+    }
+
+    #[test]
+    fn a_port_that_was_claimed_is_given_to_nobody_else() {
+        let mut table = table(3);
+        assert!(table.claim(1, Port(2)));
+        assert!(!table.claim(1, Port(2)) && !table.claim(1, Port(9)) && !table.claim(0, Port(0)));
+        let taken: Vec<_> = std::iter::from_fn(|| table.take(1)).collect();
+        assert_eq!(taken, [Port(0), Port(4)]);
+        assert!(table.give_back(1, Port(2)));
+        assert_eq!((table.take(1), table.in_use()), (Some(Port(2)), 3));
     }
 
     #[test]

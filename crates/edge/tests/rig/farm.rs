@@ -11,6 +11,7 @@ use transaction::{Flow, Transport};
 
 pub struct Farm {
     pub pools: Option<Pools>,
+    pub name: String,
     targets: Vec<TargetId>,
     pub now_ms: u64,
 }
@@ -19,6 +20,7 @@ impl Farm {
     pub fn new() -> Farm {
         Farm {
             pools: None,
+            name: String::new(),
             targets: Vec::new(),
             now_ms: 0,
         }
@@ -27,6 +29,7 @@ impl Farm {
     /// Begins with one pool; its targets are URIs with addresses.
     pub fn begin(&mut self, pool: PoolSettings) -> PoolId {
         let name = pool.name.clone();
+        self.name = name.to_string();
         let settings = Settings {
             pools: vec![pool],
             hash_key: [1, 2],
@@ -98,6 +101,21 @@ impl Farm {
         let remote = self.address(pick.target).expect("an address");
         Ok(Chosen {
             target: pick.target,
+            slot,
+            transport: Transport::Udp,
+            remote,
+        })
+    }
+
+    /// Counts a call of another owner at the target at an address.
+    pub fn adopt(&mut self, remote: SocketAddr, is_call: bool) -> Option<Chosen> {
+        let now = self.now();
+        let mut targets = self.targets.iter();
+        let target = *targets.find(|target| self.address(**target) == Some(remote))?;
+        let pools = self.pools.as_mut()?;
+        let slot = is_call.then(|| pools.begin(now, target).expect("a target"));
+        Some(Chosen {
+            target,
             slot,
             transport: Transport::Udp,
             remote,

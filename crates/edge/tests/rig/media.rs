@@ -1,7 +1,7 @@
 //! A relay without sockets, and descriptions to send through it.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proxy::{MediaPort, NoPorts};
 use relay::{Command, Kind, Port, PortTable, Relay, SessionId, Settings, Time};
@@ -48,6 +48,27 @@ impl Media {
             port,
             address: (local, number).into(),
         })
+    }
+
+    pub fn claim(&mut self, address: SocketAddr) -> Option<MediaPort> {
+        let port = Port(u32::from(address.port().checked_sub(FIRST_PORT)?));
+        if !self.table.claim(0, port) {
+            return None;
+        }
+        assert!(self.taken.insert(port));
+        Some(MediaPort {
+            relay: 3,
+            port,
+            address,
+        })
+    }
+
+    /// Whether the relay has these ports open.
+    pub fn are_open(&self, numbers: &[u16]) -> bool {
+        let port = |number: &u16| Port(u32::from(number - FIRST_PORT));
+        numbers
+            .iter()
+            .all(|number| self.open.contains(&port(number)))
     }
 
     pub fn give_back(&mut self, port: MediaPort) {

@@ -74,6 +74,10 @@ impl proxy::MediaPorts for Users {
         self.media.take_ports(local, relay)
     }
 
+    fn claim(&mut self, address: SocketAddr) -> Option<MediaPort> {
+        self.media.claim(address)
+    }
+
     fn give_back(&mut self, port: MediaPort) {
         self.media.give_back(port);
     }
@@ -96,6 +100,24 @@ impl proxy::Farm for Users {
         tried: &[balancer::TargetId],
     ) -> Result<proxy::Chosen, balancer::NoTarget> {
         self.farm.choose(pool, call, is_call, tried)
+    }
+
+    fn pool_name(&mut self, _: balancer::PoolId, name: &mut Vec<u8>) {
+        name.extend_from_slice(self.farm.name.as_bytes());
+    }
+
+    fn find_pool(&mut self, name: &[u8]) -> Option<balancer::PoolId> {
+        let pools = self.farm.pools.as_ref()?;
+        pools.find(std::str::from_utf8(name).ok()?)
+    }
+
+    fn adopt(
+        &mut self,
+        _: balancer::PoolId,
+        (_, remote): (Transport, SocketAddr),
+        is_call: bool,
+    ) -> Option<proxy::Chosen> {
+        self.farm.adopt(remote, is_call)
     }
 
     fn release(&mut self, slot: balancer::CallSlot) {
@@ -152,6 +174,10 @@ impl Directory for Users {
             *ids += 1;
             *ids
         })
+    }
+
+    fn note_binding(&mut self, id: u64) {
+        self.ids = self.ids.max(id);
     }
 
     fn admit_nonce(&mut self, nonce: &FreshNonce, count: Option<u32>) -> Replay {

@@ -1,0 +1,298 @@
+//! An owner, its standby, and phones around them, with a death at any step.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::panic,
+    reason = "each test file uses its part"
+)]
+
+mod phone;
+
+use std::collections::BTreeMap;
+
+use edge::{Office, Settings};
+use records::{Batch, Changes, Ops};
+use transaction::Flow;
+
+pub use phone::{Phone, Plan};
+
+use crate::rig::{Rig, Sip, tcp, udp};
+
+/// One way through the network.
+const LATENCY_MS: u64 = 5;
+/// How long there is no owner.
+const GAP_MS: u64 = 300;
+/// After this everything is forgotten.
+const FORGETS_MS: u64 = 500_000;
+
+/// What the owner had done of its last step when it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Died {
+    /// It had not committed.
+    BeforeCommit,
+    /// It had committed, and sent nothing.
+    BeforeSending,
+    /// It was done.
+    After,
+}
+
+enum Wire {
+    ToEdge(Flow, String),
+    ToPhone(Sip),
+}
+
+pub struct Pair {
+    pub nodes: [Rig; 2],
+    pub acting: Option<usize>,
+    pub now_ms: u64,
+    pub phones: Vec<Phone>,
+    wire: BTreeMap<(u64, u64), Wire>,
+    sequence: u64,
+    pub steps: usize,
+    dies: Option<(usize, Died)>,
+    takes_over_at: Option<u64>,
+    reconnects_at: Option<u64>,
+    pub has_died: bool,
+    /// Bytes and number of changes that were streamed.
+    pub streamed: (usize, usize),
+}
+
+impl Pair {
+    pub fn new(settings: &Settings, phones: Vec<Phone>, dies: Option<(usize, Died)>) -> Pair {
+        let node = || {
+            let mut rig = Rig::with(settings.clone());
+            rig.edge.join(settings);
+            rig.output.has_standby = true;
+            rig
+        };
+        let mut pair = Pair {
+            nodes: [node(), node()],
+            acting: None,
+            now_ms: 1_000,
+            phones,
+            wire: BTreeMap::new(),
+            sequence: 0,
+            steps: 0,
+            dies: None,
+            takes_over_at: None,
+            reconnects_at: None,
+            has_died: false,
+            streamed: (0, 0),
+        };
+        pair.take_office(0);
+        pair.dies = dies;
+        pair
+    }
+
+    /// Does the same to both nodes, as the configuration and the store would.
+    pub fn both(&mut self, mut work: impl FnMut(&mut Rig)) {
+        self.nodes.iter_mut().for_each(&mut work);
+    }
+
+    fn take_office(&mut self, node: usize) {
+        let rig = &mut self.nodes[node];
+        rig.now_ms = self.now_ms;
+        let (now, settings) = (rig.now(), rig.settings.clone());
+        let epoch = 1 + node as u64;
+        rig.edge
+            .take_office(&settings, now, epoch, &mut rig.users, &mut rig.output);
+        assert_eq!(rig.edge.office(), Office::Owner { epoch });
+        rig.collect();
+        self.acting = Some(node);
+    }
+
+    fn put(&mut self, after_ms: u64, wire: Wire) {
+        self.sequence += 1;
+        self.wire
+            .insert((self.now_ms + after_ms, self.sequence), wire);
+    }
+
+    /// One turn of the owner.
+    fn step(&mut self, work: impl FnOnce(&mut Rig)) {
+        let Some(node) = self.acting else { return };
+        let rig = &mut self.nodes[node];
+        rig.now_ms = self.now_ms;
+        rig.users.farm.now_ms = self.now_ms;
+        work(rig);
+        let now = rig.now();
+        rig.edge.note(now, &mut rig.users, &mut rig.output);
+        let changes = std::mem::take(&mut rig.output.changes);
+        let sent = rig.take();
+        if changes.is_empty() && sent.is_empty() {
+            return;
+        }
+        self.steps += 1;
+        let died = self.dies.filter(|(step, _)| *step == self.steps);
+        let died = died.map(|(_, died)| died);
+        if died == Some(Died::BeforeCommit) {
+            return self.die();
+        }
+        self.replicate(&changes);
+        if died == Some(Died::BeforeSending) {
+            return self.die();
+        }
+        for sip in sent {
+            self.put(LATENCY_MS, Wire::ToPhone(sip));
+        }
+        if died.is_some() {
+            self.die();
+        }
+    }
+
+    fn die(&mut self) {
+        self.acting = None;
+        self.has_died = true;
+        self.takes_over_at = Some(self.now_ms + GAP_MS);
+        // Nobody has a connection to the next owner.
+        let standby = &mut self.nodes[1];
+        for phone in self.phones.iter().filter(|phone| phone.is_tcp) {
+            let at = phone.at.parse().expect("an address");
+            standby.users.closed.insert(at);
+        }
+    }
+
+    fn replicate(&mut self, changes: &Changes) {
+        if self.has_died {
+            return;
+        }
+        let (mut from, mut batch) = (0, Batch::new());
+        let standby = &mut self.nodes[1];
+        standby.now_ms = self.now_ms;
+        let now = standby.now();
+        while from < changes.len() {
+            batch.clear();
+            from = changes.fill(from, &mut batch);
+            self.streamed.0 += batch.bytes().len();
+            let mut ops = Ops::new(batch.bytes());
+            while let Some(op) = ops.op().expect("it is whole") {
+                self.streamed.1 += 1;
+                let applied = standby.edge.apply(now, &op, &mut standby.users);
+                assert_eq!(applied, Ok(()), "{op:?}");
+            }
+        }
+    }
+
+    /// Feeds the owner a message of a phone.
+    pub fn feed(&mut self, flow: Flow, text: &str) {
+        self.step(|rig| rig.feed_on(flow, text));
+    }
+
+    /// Lets the owner do something in a step of its own.
+    pub fn turn(&mut self, work: impl FnOnce(&mut Rig)) {
+        self.step(work);
+    }
+
+    fn flush_phones(&mut self) {
+        for at in 0..self.phones.len() {
+            let phone = &mut self.phones[at];
+            let flow = match phone.is_tcp {
+                true => tcp(&phone.at),
+                false => udp(&phone.at),
+            };
+            for text in std::mem::take(&mut phone.out) {
+                self.put(LATENCY_MS, Wire::ToEdge(flow, text));
+            }
+        }
+    }
+
+    fn next(&self) -> Option<u64> {
+        let wire = self.wire.keys().next().map(|(due, _)| *due);
+        let phones = self.phones.iter().filter_map(Phone::next).min();
+        let edge = self.acting.and_then(|node| {
+            let rig = &self.nodes[node];
+            let now = transaction::Time::from_ms(self.now_ms);
+            rig.edge.next(now).map(|next| next.as_ms())
+        });
+        let dues = [wire, phones, edge, self.takes_over_at, self.reconnects_at];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Lets time pass until `end_ms`.
+    pub fn run_until(&mut self, end_ms: u64) {
+        self.flush_phones();
+        while let Some(next) = self.next().filter(|next| *next <= end_ms) {
+            self.now_ms = next.max(self.now_ms);
+            if self.takes_over_at.is_some_and(|at| at <= self.now_ms) {
+                self.takes_over_at = None;
+                self.take_office(1);
+                self.reconnects_at = Some(self.now_ms + 50);
+            }
+            if self.reconnects_at.is_some_and(|at| at <= self.now_ms) {
+                self.reconnects_at = None;
+                self.reconnect();
+            }
+            while let Some(entry) = self.wire.first_entry() {
+                if entry.key().0 > self.now_ms {
+                    break;
+                }
+                match entry.remove() {
+                    Wire::ToEdge(flow, text) => self.feed(flow, &text),
+                    Wire::ToPhone(sip) => {
+                        let (to, now) = (sip.flow.remote.to_string(), self.now_ms);
+                        let mut phones = self.phones.iter_mut();
+                        if let Some(phone) = phones.find(|phone| phone.at == to) {
+                            phone.receive(sip, now);
+                        }
+                    }
+                }
+                self.flush_phones();
+            }
+            for phone in &mut self.phones {
+                phone.poll(self.now_ms);
+            }
+            self.flush_phones();
+            self.step(Rig::poll);
+            self.now_ms += u64::from(self.next() == Some(self.now_ms));
+        }
+        self.now_ms = end_ms;
+    }
+
+    fn reconnect(&mut self) {
+        for at in 0..self.phones.len() {
+            if !self.phones[at].is_tcp {
+                continue;
+            }
+            self.phones[at].reconnect();
+            let flow = tcp(&self.phones[at].at);
+            if let Some((user, contact)) = self.phones[at].binding() {
+                self.nodes[1].bind(user, &contact, 1_000, Some(flow), "");
+            }
+        }
+        self.flush_phones();
+    }
+
+    /// Lets everything be forgotten, and asserts that it is.
+    #[track_caller]
+    pub fn forgets(&mut self) {
+        self.run_until(self.now_ms + FORGETS_MS);
+        let acting = self.acting.expect("an owner");
+        self.nodes[acting].now_ms = self.now_ms;
+        self.nodes[acting].has_forgotten();
+        assert_eq!(self.nodes[acting].edge.counters().records_lacking, 0);
+        if !self.has_died {
+            let standby = &self.nodes[1];
+            assert_eq!(standby.edge.tables(), edge::Tables::default(), "standby");
+            assert_eq!(standby.edge.calls().len(), 0, "calls of the standby");
+            assert_eq!(standby.users.media.in_use(), 0, "ports of the standby");
+            standby.users.farm.has_forgotten();
+        }
+    }
+}
+
+/// Runs a scenario once for each step at which the owner may die and each way in which it may, and once without a death.
+/// Gives how many runs there were.
+#[track_caller]
+pub fn with_every_death(mut scenario: impl FnMut(Option<(usize, Died)>) -> Pair) -> usize {
+    let whole = scenario(None);
+    let mut runs = 1;
+    for step in 1..=whole.steps {
+        for died in [Died::BeforeCommit, Died::BeforeSending, Died::After] {
+            let run = std::panic::AssertUnwindSafe(|| scenario(Some((step, died))));
+            match std::panic::catch_unwind(run) {
+                Ok(_) => runs += 1,
+                Err(_) => panic!("it failed when the owner died at step {step}, {died:?}"),
+            }
+        }
+    }
+    runs
+}
