@@ -121,6 +121,7 @@ claims! {
     members_have_numbers_of_their_own_for_ever
     members_agree_or_are_told
     many_requests_at_once_are_all_answered
+    members_that_start_at_once_make_one_cluster
     a_request_without_time_ends_at_once
 }
 
@@ -448,6 +449,20 @@ async fn many_requests_at_once_are_all_answered(place: &Place) {
         });
     }
     assert_eq!(requests.join_all().await, [NONE; 200]);
+}
+
+async fn members_that_start_at_once_make_one_cluster(place: &Place) {
+    let mut members = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let options = place.options();
+        members.spawn(async move {
+            let coordinator = Coordinator::open(&options).await.unwrap();
+            let joined = coordinator.join(None, ClusterId(number), SOON).await;
+            joined.unwrap()
+        });
+    }
+    let ids = members.join_all().await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
 async fn a_request_without_time_ends_at_once(place: &Place) {
