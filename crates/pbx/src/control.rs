@@ -99,7 +99,7 @@ pub struct Party {
 }
 
 /// Why a call was sent on (RFC 5806, RFC 7044).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DiversionReason {
     /// Nobody answered.
     NoAnswer,
@@ -110,6 +110,7 @@ pub enum DiversionReason {
     /// Always.
     Unconditional,
     /// Something else.
+    #[default]
     Unknown,
 }
 

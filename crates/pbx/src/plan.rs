@@ -4,7 +4,7 @@
 //! and never changed afterwards: another one takes its place.
 
 mod check;
-mod features;
+pub(crate) mod features;
 mod hours;
 mod mistake;
 mod parts;

@@ -27,8 +27,11 @@ pub(super) struct Draft {
     routes: Vec<(usize, Range<usize>)>,
 }
 
+/// Reads one section.
+type Read = fn(&mut Draft, &mut Section<'_>);
+
 /// The tables of `[pbx]` that are the dialplan's.
-const TABLES: &[(&str, fn(&mut Draft, &mut Section<'_>))] = &[
+const TABLES: &[(&str, Read)] = &[
     ("class", Draft::class),
     ("extension", Draft::extension),
     ("hours", Draft::hours),
@@ -155,13 +158,7 @@ impl Draft {
         }
     }
 
-    fn one(
-        &mut self,
-        name: &str,
-        table: &DeTable<'_>,
-        value: &Spanned<DeValue<'_>>,
-        read: fn(&mut Draft, &mut Section<'_>),
-    ) {
+    fn one(&mut self, name: &str, table: &DeTable<'_>, value: &Spanned<DeValue<'_>>, read: Read) {
         let path = format!("pbx.{name}");
         let mut section = Section::new(&path, table, value.span(), self.source);
         read(self, &mut section);
