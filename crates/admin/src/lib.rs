@@ -11,6 +11,7 @@
 //! only report), a user interface.
 
 mod ban;
+mod cluster;
 mod guard;
 mod media;
 mod metrics;
@@ -20,6 +21,7 @@ mod pool;
 mod serve;
 
 pub use ban::Ban;
+pub use cluster::{ClusterOrder, ClusterStatus, LinkStatus, ServiceStatus, Takeover};
 pub use guard::Access;
 pub use media::{MediaLeg, Party, RelayStatus};
 pub use metrics::{CONTENT_TYPE, MetricFamily, MetricKind, Sample, encode};

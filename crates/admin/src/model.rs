@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterStatus;
 use crate::media::{MediaLeg, RelayStatus};
 use crate::pool::PoolStatus;
 
@@ -68,6 +69,9 @@ pub struct Status {
     /// The pools of media servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolStatus>,
+    /// The cluster, where the node is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// One binding of an address of record.
@@ -362,6 +366,13 @@ pub enum Event {
         proved: bool,
         /// For how long, in seconds.
         duration_s: u64,
+    },
+    /// A service of the cluster changed hands, or whoever is in sync with it did.
+    ServiceChanged {
+        /// The service.
+        service: String,
+        /// What happened, in words.
+        what: String,
     },
     /// The node has begun, or ceased, to turn new calls and registrations away since it has too much to do.
     Overload {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use tokio::sync::broadcast;
 
 use crate::ban::Ban;
+use crate::cluster::ClusterOrder;
 use crate::metrics::MetricFamily;
 use crate::model::{
     Binding, Call, Credential, Domain, Health, Imported, NewUser, Page, Query, Reloaded, Stamped,
@@ -59,6 +60,8 @@ pub trait Platform: Send + Sync + 'static {
     fn delete_domain(&self, domain: String) -> Answer<'_, ()>;
     /// Reads the configuration again.
     fn reload(&self) -> Answer<'_, Reloaded>;
+    /// Moves a service of the cluster, or leaves or joins it.
+    fn order_cluster(&self, order: ClusterOrder) -> Answer<'_, ()>;
     /// Takes nothing new, ends what was accepted, then ends the process.
     fn drain(&self) -> Answer<'_, ()>;
     /// What happens from now on.

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
+use crate::cluster::ClusterOrder;
 use crate::guard::{AGENT_PATH, Access};
 use crate::metrics;
 use crate::model::{Credential, Event, Health, NewUser, Query, Stamped, UserImport};
@@ -97,6 +98,9 @@ fn router(api: Api) -> Router {
         .route("/api/domains", get(domains).post(add_domain))
         .route("/api/domains/{domain}", delete(delete_domain))
         .route("/api/reload", post(reload))
+        .route("/api/services/{service}/switchover", post(switchover))
+        .route("/api/cluster/leave", post(leave))
+        .route("/api/cluster/join", post(join))
         .route("/api/drain", post(drain))
         .route("/api/events", get(events))
         .fallback(async || {
@@ -374,6 +378,33 @@ async fn reload(State(api): State<Api>) -> Response {
 
 async fn drain(State(api): State<Api>) -> Response {
     done(api.platform.drain().await, StatusCode::ACCEPTED)
+}
+
+/// The part of the URL of a switchover behind the question mark.
+#[derive(Deserialize)]
+struct ToNode {
+    node: Option<String>,
+}
+
+async fn switchover(
+    State(api): State<Api>,
+    Path(service): Path<String>,
+    UrlQuery(to): UrlQuery<ToNode>,
+) -> Response {
+    let node = to.node;
+    order_cluster(api, ClusterOrder::Switchover { service, node }).await
+}
+
+async fn leave(State(api): State<Api>) -> Response {
+    order_cluster(api, ClusterOrder::Leave).await
+}
+
+async fn join(State(api): State<Api>) -> Response {
+    order_cluster(api, ClusterOrder::Join).await
+}
+
+async fn order_cluster(api: Api, order: ClusterOrder) -> Response {
+    done(api.platform.order_cluster(order).await, StatusCode::OK)
 }
 
 /// One JSON object a line, from now on, until either side ends it.

@@ -61,6 +61,13 @@ pub enum Event {
         /// How long a message waits, in milliseconds.
         lag_ms: u64,
     },
+    /// A service of the cluster changed hands, or whoever is in sync with it did.
+    Cluster {
+        /// Its name.
+        service: String,
+        /// What happened, in words.
+        what: String,
+    },
     /// A media server of a pool stands otherwise than before.
     Target {
         /// Its URI or service name.

@@ -59,6 +59,14 @@ pub(crate) enum Item {
     TargetLost(balancer::TargetId),
     /// What became of the media of this worker's calls.
     Media(Vec<relay::Event>),
+    /// Records of the service that this node is a member of, as [`records::Ops`].
+    Apply(Vec<u8>),
+    /// All records are gone: others follow.
+    Forget,
+    /// This node owns the service from now on, in this term.
+    TakeOffice(u64),
+    /// It does no more.
+    LeaveOffice,
     /// Settings or domains changed.
     Reload,
     /// Refuse new work.
@@ -104,6 +112,11 @@ impl Inbox {
             self.waker.wake();
         }
         true
+    }
+
+    /// Has the worker look at what it waits for.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
     }
 
     /// Takes everything, in order, into `taken`, which is empty.

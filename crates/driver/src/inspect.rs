@@ -149,6 +149,7 @@ impl Snapshot {
             send_failures,
             send_drops,
             turns,
+            ignored: _,
         } = worker.counters;
         self.received += received;
         self.sent += sent;

@@ -13,6 +13,7 @@
 //! Not attempted: deciding anything about a message; that is the core's.
 
 mod clock;
+mod cluster;
 mod endings;
 mod event;
 mod farm;
@@ -31,6 +32,10 @@ mod users;
 pub mod voice;
 mod worker;
 
+pub use crate::cluster::{
+    ClusterSettings, ClusterView, LinkView, MoverSettings, ServiceSettings, ServiceView,
+    TakeoverView,
+};
 pub use edge::overload::OverloadLimits;
 pub use edge::sources::{Ban, Offence, SourceLimits};
 pub use event::Event;

@@ -165,6 +165,10 @@ impl Directory for Surface<'_> {
         })
     }
 
+    fn note_binding(&mut self, id: u64) {
+        self.shared.binding_ids.fetch_max(id + 1, Ordering::Relaxed);
+    }
+
     fn admit_nonce(&mut self, nonce: &FreshNonce, count: Option<u32>) -> Replay {
         self.shared.admit_nonce(nonce, count)
     }

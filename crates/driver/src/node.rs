@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use transaction::Transport;
 
+use crate::cluster::Order;
 use crate::event::{Event, printable};
 use crate::farm::{Farm, FarmView, NotSaid, UnknownTarget, attend};
 use crate::inbox::{Inbox, Item};
@@ -32,6 +33,7 @@ use crate::streams::Sink;
 use crate::tasks::Tasks;
 use crate::users::Users;
 use crate::worker::{Port, Worker, open_ports};
+use place::Place;
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -170,6 +172,9 @@ impl Node {
     pub async fn start(mut settings: Settings, store: Store) -> Result<Arc<Node>, StartError> {
         let words = random()?;
         let count = settings.workers.max(1);
+        let place = Place::of(&settings)?;
+        let opens_late = place.as_ref().is_some_and(Place::opens_late);
+        let freebind = place.is_some();
         let mut pollers = Vec::new();
         let mut all_ports = Vec::new();
         for number in 0..count {
@@ -178,14 +183,17 @@ impl Node {
                 error,
             })?;
             pollers.push(poller);
-            let ports =
-                open_ports(&settings.listeners, count > 1).map_err(|(address, error)| {
-                    StartError::Listen {
-                        transport: Transport::Udp,
-                        address,
-                        error,
-                    }
-                })?;
+            if opens_late {
+                all_ports.push(Vec::new());
+                continue;
+            }
+            let ports = open_ports(&settings.listeners, count > 1, freebind).map_err(
+                |(address, error)| StartError::Listen {
+                    transport: Transport::Udp,
+                    address,
+                    error,
+                },
+            )?;
             if number == 0 {
                 take_ports(&mut settings.listeners, &ports);
             }
@@ -203,14 +211,17 @@ impl Node {
         let farm = Farm::new(&settings.farm, settings.cookie_secret, (words[6], words[7]));
         let farm = farm.map_err(StartError::Pools)?;
         let secret = (u128::from(words[2]) << 64 | u128::from(words[3])).to_be_bytes();
-        let shared = Arc::new(Shared::new(
+        let secret = settings.nonce_secret.unwrap_or(secret);
+        let mut shared = Shared::new(
             &settings,
             (words[0], words[1]),
             secret,
             writer,
             (inboxes, relays, farm),
             first_id,
-        ));
+        );
+        shared.place = place.as_ref().map(Place::shared);
+        let shared = Arc::new(shared);
         let tasks = Tasks::new(Handle::current(), resolver(&settings)?, words[5]);
         let node = Arc::new(Node {
             shared: shared.clone(),
@@ -227,10 +238,13 @@ impl Node {
         node.load_bindings().await?;
         // The hub gives messages away only from here on, when everything is there to take them.
         let _ = shared.streams.set(node.streams.clone());
-        let _ = sink.shared.set(shared);
+        let _ = sink.shared.set(shared.clone());
         node.listen_streams()?;
         node.start_relay(relay_threads)?;
         node.start_workers(pollers, all_ports, &tasks, words[4])?;
+        if let Some(place) = place {
+            node.start_cluster(place)?;
+        }
         tokio::spawn(follow_revision(Arc::downgrade(&node)));
         tokio::spawn(sweep(Arc::downgrade(&node)));
         tokio::spawn(attend(Arc::downgrade(&node), node.shared.clone(), tasks));
@@ -239,12 +253,21 @@ impl Node {
 
     fn listen_streams(&self) -> Result<(), StartError> {
         let listeners = self.lock_settings().listeners.clone();
+        let place = self.shared.place.as_ref();
+        if place.is_some_and(|place| place.opens_late) {
+            // The owner does.
+            return Ok(());
+        }
+        let options = ListenOptions {
+            freebind: place.is_some(),
+            ..ListenOptions::default()
+        };
         for listener in listeners
             .iter()
             .filter(|listener| listener.transport == Transport::Tcp)
         {
             self.streams
-                .listen(listener.local, ListenOptions::default())
+                .listen(listener.local, options)
                 .map_err(|error| StartError::Listen {
                     transport: Transport::Tcp,
                     address: listener.local,
@@ -374,7 +397,7 @@ impl Node {
         };
         let settings = self.lock_settings();
         let routes = self.shared.pool_routes(&settings.farm);
-        let nonces = self.shared.nonce_source.clone();
+        let nonces = self.shared.nonces();
         let mut core = settings.for_core(&domains, &own, routes, nonces);
         core.proxy.media.pools = self.shared.pool_media(&settings.farm);
         drop(settings);
@@ -397,6 +420,8 @@ impl Node {
             workers: old.workers,
             cookie_secret: old.cookie_secret,
             relay: old.relay,
+            nonce_secret: old.nonce_secret,
+            cluster: old.cluster,
             ..new
         };
         let farm = settings.farm.clone();
@@ -457,6 +482,9 @@ impl Node {
     /// Ends the workers and connections, and writes what is still to be written.
     pub async fn stop(&self) {
         self.tell(|| Item::Stop);
+        if let Some(place) = &self.shared.place {
+            place.tell(Order::Stop);
+        }
         self.shared.relays.stop();
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
@@ -626,6 +654,10 @@ async fn sweep(node: std::sync::Weak<Node>) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         let Some(node) = node.upgrade() else { return };
+        if !node.shared.may_act() {
+            // The owner says what has expired.
+            continue;
+        }
         let shards = &node.shared.locations;
         let count = shards.len() / SWEEP_ROUNDS;
         for shard in &shards[first..first + count] {
@@ -669,6 +701,8 @@ fn sweep_shard(shared: &Shared, shard: &Mutex<registrar::Location>) {
         }
     }
 }
+
+mod place;
 
 #[cfg(test)]
 mod media_tests;

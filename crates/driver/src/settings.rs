@@ -9,6 +9,7 @@ use sip::Limits;
 use sip::digest::{Algorithm, NonceSource, WithoutQop};
 use transaction::Timers;
 
+use crate::cluster::ClusterSettings;
 use crate::farm::FarmSettings;
 use crate::media::RelaySettings;
 
@@ -51,6 +52,8 @@ pub struct Settings {
     pub cookie_secret: (u64, u64),
     /// Value of Retry-After where something is refused for now, in seconds.
     pub retry_after_s: u32,
+    /// The secret of nonces, where several nodes have to know each other's. From the next start.
+    pub nonce_secret: Option<[u8; 16]>,
     /// How streams are treated. From the next start.
     pub streams: StreamOptions,
     /// Name servers, instead of those of the system. From the next start.
@@ -63,6 +66,8 @@ pub struct Settings {
     pub relay: Option<RelaySettings>,
     /// Pools of media servers.
     pub farm: FarmSettings,
+    /// The node's place in a cluster. From the next start.
+    pub cluster: Option<ClusterSettings>,
 }
 
 impl Settings {

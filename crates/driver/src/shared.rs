@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use transaction::Transport;
 
 use crate::clock::Clock;
+use crate::cluster::{ClusterInbox, Desk, Order};
 use crate::event::Event;
 use crate::farm::Farm;
 use crate::inbox::{Inbox, Item};
@@ -28,6 +29,22 @@ const NONCE_SHARDS: usize = 8;
 /// Nonces remembered in all.
 const NONCES: usize = 65_536;
 
+/// The place of a node's edge in a cluster.
+pub(crate) struct ClusterPlace {
+    /// Where workers leave what changed.
+    pub(crate) desk: Arc<Desk>,
+    /// The inbox of the cluster's thread.
+    pub(crate) inbox: Arc<ClusterInbox>,
+    /// Whether sockets are the owner's alone: all members are on this machine.
+    pub(crate) opens_late: bool,
+}
+
+impl ClusterPlace {
+    pub(crate) fn tell(&self, order: Order) {
+        self.inbox.push(order);
+    }
+}
+
 /// State of a node.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
@@ -37,7 +54,9 @@ pub(crate) struct Shared {
     pub(crate) locations: Vec<Mutex<Location>>,
     nonces: Vec<Mutex<ReplayFilter>>,
     pub(crate) seed: (u64, u64),
-    pub(crate) nonce_source: NonceSource,
+    nonce_secret: [u8; 16],
+    nonce_lifetime_ms: u64,
+    nonce_source: RwLock<NonceSource>,
     pub(crate) binding_ids: AtomicU64,
     unique: AtomicU64,
     pub(crate) inboxes: Vec<Inbox>,
@@ -50,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) writer: BindingWriter,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inbox_overflows: AtomicU64,
+    /// The node's place in a cluster, if its edge is a service of one.
+    pub(crate) place: Option<ClusterPlace>,
     /// Set once, before the first worker runs.
     pub(crate) streams: OnceLock<Streams>,
 }
@@ -65,8 +86,9 @@ impl Shared {
     ) -> Shared {
         let clock = Clock::start();
         let workers = inboxes.len();
-        let nonce_source = NonceSource::new(nonce_secret, clock.unix_ms())
-            .with_lifetime_ms(settings.nonce_lifetime.as_millis() as u64);
+        let nonce_lifetime_ms = settings.nonce_lifetime.as_millis() as u64;
+        let nonce_source =
+            NonceSource::new(nonce_secret, clock.unix_ms()).with_lifetime_ms(nonce_lifetime_ms);
         let edge = settings.for_core(&[], &[], Vec::new(), nonce_source.clone());
         Shared {
             clock,
@@ -79,7 +101,9 @@ impl Shared {
                 .map(|_| Mutex::new(ReplayFilter::new(NONCES / NONCE_SHARDS)))
                 .collect(),
             seed,
-            nonce_source,
+            nonce_secret,
+            nonce_lifetime_ms,
+            nonce_source: RwLock::new(nonce_source),
             binding_ids: AtomicU64::new(first_binding_id),
             unique: AtomicU64::new(0),
             inboxes,
@@ -91,6 +115,7 @@ impl Shared {
             writer,
             events: broadcast::channel(1_024).0,
             inbox_overflows: AtomicU64::new(0),
+            place: None,
             streams: OnceLock::new(),
         }
     }
@@ -107,6 +132,31 @@ impl Shared {
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Whether this node may act for the edge's service now. Without a cluster it always may.
+    pub(crate) fn may_act(&self) -> bool {
+        self.place.as_ref().is_none_or(|place| place.desk.may_act())
+    }
+
+    /// Nonces as they are made now.
+    pub(crate) fn nonces(&self) -> NonceSource {
+        let source = self.nonce_source.read();
+        source.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes those nonces stale that another owner of the service gave out: which of them were used died with it.
+    pub(crate) fn renew_nonces(&self) {
+        let unix_ms = self.clock.now().unix_ms;
+        let source =
+            NonceSource::new(self.nonce_secret, unix_ms).with_lifetime_ms(self.nonce_lifetime_ms);
+        let mut settings = edge::Settings::clone(&self.settings());
+        settings.auth.nonces = source.clone();
+        *self
+            .nonce_source
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = source;
+        self.replace_settings(settings);
     }
 
     pub(crate) fn location(&self, aor: &[u8]) -> MutexGuard<'_, Location> {

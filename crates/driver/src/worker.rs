@@ -1,6 +1,7 @@
 //! One worker thread.
 
 mod farm;
+mod office;
 mod strain;
 mod tell;
 
@@ -23,6 +24,7 @@ use crate::inspect::WorkerSnapshot;
 use crate::network::{Means, Surface};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
+use office::Office;
 use strain::Strain;
 
 /// Datagrams taken in one receive.
@@ -78,6 +80,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) send_failures: u64,
     pub(crate) send_drops: u64,
     pub(crate) turns: u64,
+    /// Datagrams that came while another node owned the service.
+    pub(crate) ignored: u64,
 }
 
 /// A worker, before and while it runs.
@@ -113,6 +117,8 @@ struct Turn {
     deferred: Instant,
     /// Ends of calls that are told when the figures of their media are there.
     endings: Endings,
+    /// In a cluster: whether it acts, and what waits for the standby.
+    office: Option<Office>,
 }
 
 impl Worker {
@@ -138,7 +144,15 @@ impl Worker {
             submitted: now,
             deferred: now,
             endings: Endings::default(),
+            office: self
+                .shared
+                .place
+                .as_ref()
+                .map(|place| Office::new(place.desk.clone())),
         };
+        if turn.office.is_some() {
+            turn.edge.join(&turn.settings);
+        }
         for (at, port) in self.ports.iter().enumerate() {
             if let Err(error) = self
                 .poller
@@ -155,6 +169,7 @@ impl Worker {
             turn.counters.turns += 1;
             let now = Instant::now();
             turn.output.is_watched = self.shared.events.receiver_count() > 0;
+            turn.look_for_standby();
             for event in &ready {
                 self.ready(event, &mut batch, now, &mut turn);
             }
@@ -168,6 +183,7 @@ impl Worker {
             let core_now = self.shared.clock.at(now);
             self.with_core(now, &mut turn, |edge, settings, surface, output| {
                 edge.poll(settings, core_now, surface, output);
+                edge.note(core_now, surface, output);
             });
             self.hand_over(now, &mut turn);
             self.pace(now, &mut turn);
@@ -245,6 +261,10 @@ impl Worker {
                     tracing::warn!(%error, "receiving failed");
                     return;
                 }
+            }
+            if !turn.acts() {
+                turn.counters.ignored += batch.len() as u64;
+                return;
             }
             for datagram in batch.datagrams() {
                 turn.counters.received += 1;
@@ -344,6 +364,13 @@ impl Worker {
     fn item(&mut self, item: Item, now: Instant, turn: &mut Turn) {
         let core_now = self.shared.clock.at(now);
         match item {
+            Item::Parcel(_) | Item::Message(..) | Item::Unframed(..) if !turn.acts() => {
+                turn.counters.ignored += 1;
+            }
+            Item::Apply(records) => self.apply(&records, now, turn),
+            Item::Forget => self.forget(now, turn),
+            Item::TakeOffice(epoch) => self.take_office(epoch, now, turn),
+            Item::LeaveOffice => self.leave_office(now, turn),
             Item::Parcel(parcel) => {
                 for (bytes, flow) in parcel.iter() {
                     self.take(bytes, flow, now, turn);
@@ -449,7 +476,7 @@ impl Worker {
         self.tell(now, turn);
         // An offer leaves when its ports are on their way.
         self.shared.relays.hand_over(&mut turn.means.commands);
-        self.send(now, turn);
+        self.release(now, turn);
     }
 
     /// Hands what is to be stored over: at once by a worker that is not busy, else a few milliseconds
@@ -590,6 +617,7 @@ fn source(port: &Port, flow: &Flow) -> Option<IpAddr> {
 pub(crate) fn open_ports(
     listeners: &[Listener],
     reuse_port: bool,
+    freebind: bool,
 ) -> Result<Vec<Port>, (std::net::SocketAddr, io::Error)> {
     let udp = listeners
         .iter()
@@ -597,6 +625,7 @@ pub(crate) fn open_ports(
     udp.map(|listener| {
         let options = net::udp::UdpOptions {
             reuse_port,
+            freebind,
             ..Default::default()
         };
         let socket =

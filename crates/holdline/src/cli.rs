@@ -3,7 +3,9 @@
 mod agent;
 mod bans;
 mod books;
+mod certs;
 mod check;
+mod cluster;
 mod demo;
 mod domain;
 mod run;
@@ -77,8 +79,14 @@ enum Verb {
     Reload(show::Reload),
     /// Report the load of a media server's host, this one, to the edges
     Agent(agent::Agent),
-    #[command(hide = true)]
-    Switchover(Later),
+    /// Hand a service of the cluster over to another node
+    Switchover(cluster::Switchover),
+    /// Leave the cluster's services to other nodes, until `join`
+    Leave(cluster::Part),
+    /// Take part in the cluster again
+    Join(cluster::Part),
+    /// Make and renew the certificates of a cluster's nodes
+    Certs(certs::Certs),
     #[command(hide = true)]
     Load(Later),
     #[command(hide = true)]
@@ -262,6 +270,8 @@ pub enum Failure {
         /// What the system says.
         error: std::io::Error,
     },
+    /// Certificates cannot be made or read.
+    Certificates(net::peer::PeerError),
     /// All ports are taken.
     NoPort {
         /// Where.
@@ -333,6 +343,7 @@ impl std::fmt::Display for Failure {
                 "no port from {first} to {last} is free on {address}{what}; name another with --port or --address"
             ),
             Failure::Later { verb, why } => write!(f, "`{verb}` is not in this version: {why}"),
+            Failure::Certificates(error) => write!(f, "{error}"),
             Failure::Input(error) => write!(f, "cannot read the input: {error}"),
             Failure::Output(error) => write!(f, "cannot write the output: {error}"),
         }
@@ -427,7 +438,10 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Drain(drain) => drain.run(out),
         Verb::Reload(reload) => reload.run(out),
         Verb::Agent(agent) => agent.run(),
-        Verb::Switchover(_) => later("switchover", "one node has nobody to hand over to"),
+        Verb::Switchover(switchover) => switchover.run(out),
+        Verb::Leave(part) => part.run(true, out),
+        Verb::Join(part) => part.run(false, out),
+        Verb::Certs(certs) => certs.run(out),
         Verb::Load(_) => later("load", "use SIPp meanwhile"),
         Verb::Lab(_) => later("lab", "there is no cluster to try"),
     }

@@ -6,6 +6,7 @@
 //! force. `docs/configuration.md` lists every key; a test holds it to that.
 
 mod address;
+mod cluster;
 mod media;
 mod mistake;
 mod pbx;
@@ -17,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use address::{Domain, Listener, Transport};
+pub use cluster::{Cluster, Coordinator, Mover, Role, Service};
 pub use ipnet::IpNet;
 pub use mistake::{ConfigError, Fault, Mistake};
 pub use pbx::{Codec, MediaStore, Pbx, S3};
@@ -34,6 +36,8 @@ pub struct Config {
     pub edge: Edge,
     /// `[pbx]`, if this node has one.
     pub pbx: Option<Pbx>,
+    /// `[cluster]` and `[[service]]`
+    pub cluster: Option<Cluster>,
     /// `[store]`
     pub store: Store,
     /// `[admin]`
@@ -405,6 +409,7 @@ impl Config {
         let differences = [
             ("node.name", self.node.name != new.node.name),
             ("node.data", self.node.data != new.node.data),
+            ("cluster", self.cluster != new.cluster),
             ("edge.listen", a.listen != b.listen),
             ("edge.advertise", a.advertise != b.advertise),
             ("edge.workers", a.workers != b.workers),

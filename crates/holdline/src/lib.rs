@@ -7,6 +7,7 @@
 
 pub mod cli;
 mod client;
+mod cluster;
 pub mod config;
 pub mod directory;
 mod lifecycle;
@@ -21,5 +22,6 @@ pub mod supervisor;
 mod wiring;
 mod words;
 
+pub use cluster::ClusterError;
 pub use lifecycle::StartError;
 pub use private::{Private, show_private};

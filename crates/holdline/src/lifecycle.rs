@@ -57,6 +57,8 @@ pub enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// Its place in the cluster.
+    Cluster(crate::cluster::ClusterError),
     /// The SIP side.
     Node(driver::StartError),
     /// The runtime or the signals of the process.
@@ -88,6 +90,7 @@ impl std::fmt::Display for StartError {
                 f,
                 "cannot listen on {address} for the admin API: {error}; name a free address in [admin] listen"
             ),
+            StartError::Cluster(error) => write!(f, "{error}"),
             StartError::Node(error) => write!(f, "{error}"),
             StartError::Process { error } => write!(f, "the system refused the process: {error}"),
         }
@@ -204,7 +207,14 @@ impl Running {
             path: data.clone(),
             error,
         };
-        let secret = cookie_secret(&data).map_err(data_error)?;
+        let place = crate::cluster::place(&config)
+            .await
+            .map_err(StartError::Cluster)?;
+        let secret = match &place {
+            // The same on all nodes: another one answers for what this one signed.
+            Some(place) => place.cookie_secret,
+            None => cookie_secret(&data).map_err(data_error)?,
+        };
         let words = WordsFile::of(&data).read().map_err(data_error)?;
         let (wired, orders) = Wired::new(config, source, store, secret, logging);
         // Answered from here on: probes learn that the node starts.
@@ -214,7 +224,7 @@ impl Running {
             let _ = stopped.await;
         }));
         wired
-            .start_node(descriptors(), words)
+            .start_node(descriptors(), words, place)
             .await
             .map_err(StartError::Node)?;
         tracing::info!(node = name, listen = wired.listeners().join(", "), %admin, "ready");
@@ -261,6 +271,7 @@ impl Running {
             limit_s,
             "draining: nothing new is taken; a second signal ends at once"
         );
+        self.wired.leave_cluster().await;
         self.wired.begin_drain();
         let deadline = Instant::now() + Duration::from_secs(limit_s);
         while !self.wired.is_idle().await {

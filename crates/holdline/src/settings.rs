@@ -85,7 +85,7 @@ pub(crate) fn settings(
     }
     driver::Settings {
         domains,
-        listeners: listeners(edge),
+        listeners: listeners(edge, service_address(config)),
         workers: edge.workers,
         record_route: edge.record_route,
         // The configuration's ranges fit these types.
@@ -124,6 +124,7 @@ pub(crate) fn settings(
         },
         timers: timers(&edge.timers),
         cookie_secret,
+        nonce_secret: None,
         retry_after_s: RETRY_AFTER_S,
         streams: streams(&edge.limits),
         name_servers: config.dns.nameservers.clone(),
@@ -131,6 +132,7 @@ pub(crate) fn settings(
         media: media(edge),
         relay: edge.rtp_ports.map(|ports| relay(edge, ports)),
         farm: edge.farm.clone(),
+        cluster: None,
     }
 }
 
@@ -241,8 +243,17 @@ pub(crate) fn fit_streams(options: &mut StreamOptions, descriptors: u64) -> Opti
     (wanted > room).then_some(wanted)
 }
 
+/// The address of the edge's service, where it is one: what its listeners without an address are bound to.
+fn service_address(config: &Config) -> Option<IpAddr> {
+    let services = config.cluster.iter().flat_map(|cluster| &cluster.services);
+    let mut ours = services.filter(|service| {
+        service.role == config::Role::Edge && service.members.contains(&config.node.name)
+    });
+    ours.next().map(|service| service.address)
+}
+
 /// One socket an address family where none is named.
-fn listeners(edge: &config::Edge) -> Vec<proxy::Listener> {
+fn listeners(edge: &config::Edge, service: Option<IpAddr>) -> Vec<proxy::Listener> {
     let mut all: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into()];
     if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         all.push(Ipv6Addr::UNSPECIFIED.into());
@@ -254,7 +265,7 @@ fn listeners(edge: &config::Edge) -> Vec<proxy::Listener> {
             config::Transport::Tcp => Transport::Tcp,
         };
         let advertise = listener.advertise.as_ref().or(edge.advertise.as_ref());
-        let named = listener.address.map(|address| vec![address]);
+        let named = listener.address.or(service).map(|address| vec![address]);
         for address in named.unwrap_or_else(|| all.clone()) {
             listeners.push(proxy::Listener {
                 transport,

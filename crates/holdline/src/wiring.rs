@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
-    Answer, Ban, Binding, Call, CallState, Credential, Domain, Event, Health, Imported,
-    MetricFamily, MetricKind, NewUser, Page, Platform, PoolStatus, Query, Refusal, Reloaded,
-    Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
+    Answer, Ban, Binding, Call, CallState, ClusterOrder, ClusterStatus, Credential, Domain, Event,
+    Health, Imported, MetricFamily, MetricKind, NewUser, Page, Platform, PoolStatus, Query,
+    Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
 };
 use balancer::Wanted;
 use driver::{CallRow, Node, Registration, Snapshot, StartError};
@@ -19,6 +19,7 @@ use proxy::{CallNote, Stage};
 use store::Store;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
+use crate::cluster::{self, Place};
 use crate::config::Config;
 use crate::directory::{Aor, Directory};
 use crate::logging::Logging;
@@ -39,6 +40,8 @@ pub(crate) enum Order {
 
 /// How many orders may wait; more of them say the same.
 const ORDERS_MAX: usize = 4;
+/// How long the end of a node waits for its services to be handed over.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// How many events a slow reader may lag behind.
 const EVENTS_MAX: usize = 1024;
 
@@ -114,10 +117,15 @@ impl Wired {
         self: &Arc<Self>,
         descriptors: u64,
         words: Vec<(String, Wanted)>,
+        place: Option<Place>,
     ) -> Result<(), StartError> {
         let stored = self.directory.domains().await.unwrap_or_default();
         let mut settings = settings(&self.config(), &stored, self.cookie_secret);
         settings.farm.words = words;
+        if let Some(place) = place {
+            settings.nonce_secret = Some(place.nonce_secret);
+            settings.cluster = Some(place.settings);
+        }
         let left = left_by_media(&settings, descriptors)?;
         if let Some(wanted) = fit_streams(&mut settings.streams, left) {
             tracing::warn!(
@@ -204,6 +212,15 @@ impl Wired {
         }
     }
 
+    /// Hands the services of the cluster over, if it can.
+    pub(crate) async fn leave_cluster(&self) {
+        if let Ok(node) = self.node()
+            && !node.leave_cluster(LEAVE_LIMIT).await
+        {
+            tracing::warn!("no other node takes the services; they end with this one");
+        }
+    }
+
     /// Whether everything that was accepted has ended.
     pub(crate) async fn is_idle(&self) -> bool {
         let Ok(node) = self.node() else { return true };
@@ -254,6 +271,15 @@ impl Wired {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         tracing::info!(file = %path.display(), "configuration reloaded");
         Ok(Reloaded { needs_restart })
+    }
+
+    /// What there is to say of the cluster.
+    async fn cluster(&self) -> Option<ClusterStatus> {
+        let node = self.node().ok()?;
+        let view = tokio::task::spawn_blocking(move || node.cluster())
+            .await
+            .ok()??;
+        Some(cluster::status(view))
     }
 
     async fn snapshot(&self, calls_max: usize) -> Result<Snapshot, Refusal> {
@@ -349,6 +375,7 @@ impl Platform for Wired {
                 pools: self
                     .node()
                     .map_or_else(|_| Vec::new(), |node| pools::status(node.farm())),
+                cluster: self.cluster().await,
             })
         })
     }
@@ -419,6 +446,30 @@ impl Platform for Wired {
 
     fn unban(&self, address: IpAddr) -> Answer<'_, ()> {
         Box::pin(async move { sources::unban(&*self.node()?, address) })
+    }
+
+    fn order_cluster(&self, order: ClusterOrder) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let node = self.node()?;
+            let done = tokio::task::spawn_blocking(move || match order {
+                ClusterOrder::Switchover { service, node: to } => {
+                    node.switchover(&service, to.as_deref())
+                }
+                ClusterOrder::Leave => {
+                    node.set_leaving(true);
+                    Ok(())
+                }
+                ClusterOrder::Join => {
+                    node.set_leaving(false);
+                    Ok(())
+                }
+            });
+            let done = done.await.unwrap_or_else(|error| Err(error.to_string()));
+            done.map_err(|what| Refusal::Invalid {
+                what,
+                want: "see `holdline status`".to_owned(),
+            })
+        })
     }
 
     fn users(&self, query: Query) -> Answer<'_, Page<User>> {
@@ -589,6 +640,7 @@ fn told(event: driver::Event, node: &Node) -> Event {
             is_proved,
             duration_s,
         } => sources::banned(source, offence, is_proved, duration_s),
+        driver::Event::Cluster { service, what } => Event::ServiceChanged { service, what },
         driver::Event::Overload {
             is_refusing,
             lag_ms,

@@ -87,8 +87,12 @@ impl RelayThread {
         let (relay, commands) = (&mut self.relay, &mut state.commands);
         // One look at the clock for what came together.
         let mut arrival = None;
+        let mut acts = None;
         let turned = self.media.turn(timeout, |socket, source, packet| {
             let now = *arrival.get_or_insert_with(|| clock.media_now());
+            if !*acts.get_or_insert_with(|| shared.may_act()) {
+                return None;
+            }
             // A phone that was just answered may be faster than the thread that told of it.
             if inbox.has_commands() {
                 inbox.take_commands(commands);
@@ -162,8 +166,11 @@ impl RelayThread {
                     tracing::error!(?reason, "the relay did not open a port");
                     *session
                 }
-                // Counted, and shown with the call.
-                Event::Learned { .. } => continue,
+                // Counted, and shown with the call; a standby has to know it too.
+                Event::Learned { session, .. } => match shared.place {
+                    Some(_) => *session,
+                    None => continue,
+                },
             };
             if let Some(news) = state.news.get_mut(worker_of(session)) {
                 news.push(event);

@@ -34,6 +34,8 @@ pub(crate) fn settings() -> Settings {
         media: proxy::media::Settings::default(),
         relay: None,
         farm: FarmSettings::default(),
+        nonce_secret: None,
+        cluster: None,
     }
 }
 

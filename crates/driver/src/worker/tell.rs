@@ -16,8 +16,17 @@ impl Worker {
                 relay::Event::Silent { session, report } => {
                     self.media_silent(session, report, now, turn)
                 }
-                // The driver has logged the one and shows the other where it is asked for.
-                relay::Event::Refused { .. } | relay::Event::Learned { .. } => None,
+                relay::Event::Learned {
+                    session,
+                    stream,
+                    side,
+                    source,
+                } => {
+                    turn.edge.media_learned(session, stream, side, source);
+                    None
+                }
+                // The driver has logged it.
+                relay::Event::Refused { .. } => None,
             };
             if let Some(event) = told {
                 let _ = self.shared.events.send(event);

@@ -335,6 +335,7 @@ fn told(event: &Event) -> Option<String> {
         Event::Overload { refusing: true, .. } => {
             "too much to do: new calls are refused".to_owned()
         }
+        Event::ServiceChanged { service, what } => format!("the service {service} {what}"),
         Event::Overload { .. } => "no longer too much to do".to_owned(),
         Event::CallMoved { from, to, .. } => format!("{}: tries the next target", way(from, to)),
         Event::CallAnswered { from, to, .. } => format!("{}: answered", way(from, to)),

@@ -61,6 +61,10 @@ impl Status {
                 rows.map(|(key, value)| vec![key.to_owned(), value])
                     .collect(),
             )?;
+            if let Some(cluster) = &status.cluster {
+                writeln!(out)?;
+                super::cluster::print(cluster, out)?;
+            }
             if !status.pools.is_empty() {
                 writeln!(out)?;
                 super::target::print(&status.pools, out)?;

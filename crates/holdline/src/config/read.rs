@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::address::{
     ADVERTISED_WANTED, DOMAIN_WANTED, Domain, LISTENER_WANTED, Listener, advertised,
 };
+use super::cluster::cluster;
 use super::media::media;
 use super::mistake::{Fault, Mistake};
 use super::pbx::pbx;
@@ -21,14 +22,6 @@ use super::{
 
 /// What the design has and this version has not, and what to do about it.
 const LATER: &[(&str, &str)] = &[
-    (
-        "cluster",
-        "remove the section: one node runs on embedded storage",
-    ),
-    (
-        "service",
-        "remove the sections: one node has no failover yet",
-    ),
     (
         "edge.nat",
         "remove the section: contacts behind NAT are reached where they came from",
@@ -60,6 +53,7 @@ pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake
     let edge_is_there = root.has("edge") || !root.has("pbx");
     let edge = edge(root.section("edge"), edge_is_there);
     let pbx = pbx(&mut root, &edge, edge_is_there, (&node.data, folder));
+    let cluster = cluster(&mut root, (&node.name, &node.data), folder);
     let store = store(root.section("store"), &node.data, folder);
     let admin = admin(root.section("admin"));
     let log = log(root.section("log"));
@@ -70,6 +64,7 @@ pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake
         node,
         edge,
         pbx,
+        cluster,
         store,
         admin,
         log,

@@ -129,16 +129,40 @@ level = "loud"
 
 #[test]
 fn what_this_version_lacks_is_said_to_be_lacking() {
-    let text = "[cluster]\nlease_ms = 300\n[[service]]\nname = \"edge\"\n[edge]\n\
-                tls = 1\n";
+    let text = "[edge]\ntls = 1\nnat = 1\n";
     let shown = shown(text);
-    for key in ["cluster", "service", "edge.tls"] {
+    for key in ["edge.tls", "edge.nat"] {
         assert!(
             shown.contains(&format!("`{key}` is not in this version; remove")),
             "{shown}"
         );
     }
-    assert_eq!(shown.matches("h.toml:").count(), 3, "{shown}");
+    assert_eq!(shown.matches("h.toml:").count(), 2, "{shown}");
+}
+
+#[test]
+fn a_cluster_that_lacks_something_is_told_what() {
+    let shown = shown("[cluster]\nlease_ms = 300\n[[service]]\nname = \"edge\"\n");
+    for key in [
+        "cluster.coordinator",
+        "cluster.peer_listen",
+        "service.mover.interface",
+        "service.address",
+        "service.members",
+    ] {
+        assert!(
+            shown.contains(&format!("`{key}`: it is not there;")),
+            "{shown}"
+        );
+    }
+    let shown = self::shown("[[service]]\nname = \"edge\"\n");
+    assert!(shown.contains("add a section [cluster]"), "{shown}");
+    let shown = self::shown("[cluster]\npeer_listen = \"0.0.0.0:7400\"\nmargin_ms = 200\n");
+    assert!(
+        shown.contains("more than half of lease_ms (300)"),
+        "{shown}"
+    );
+    assert!(shown.contains("add peer_advertise"), "{shown}");
 }
 
 #[test]

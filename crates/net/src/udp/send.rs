@@ -69,6 +69,12 @@ impl SendBatch {
         }
     }
 
+    /// Forgets what waits.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.entries.clear();
+    }
+
     /// Number of datagrams waiting.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -1,0 +1,26 @@
+//! The node's place in a cluster: one thread that runs the pure machines of `cluster` for all services of the node.
+//!
+//! The thread owns the links to the other nodes and sleeps in one place, so that heartbeats wait for nothing else that the
+//! node does. Workers leave what changed on the service's [`Desk`]; the thread streams it in batches that all workers share
+//! and says when what depends on it may leave. The coordinator lives on tokio and answers through the thread's inbox.
+//!
+//! What a service *is* is its [`Crew`]: the workers of the edge, or the thread of the PBX.
+
+mod coordination;
+mod crew;
+mod desk;
+mod inbox;
+mod post;
+mod seat;
+mod settings;
+mod thread;
+mod view;
+
+pub use settings::{ClusterSettings, MoverSettings, ServiceSettings};
+pub use view::{ClusterView, LinkView, ServiceView, TakeoverView};
+
+pub(crate) use coordination::attend;
+pub(crate) use crew::EdgeCrew;
+pub(crate) use desk::{Desk, Ticket};
+pub(crate) use inbox::{ClusterInbox, Order};
+pub(crate) use thread::ClusterThread;

@@ -1,0 +1,88 @@
+//! What a node's place in a cluster is started with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::Settings;
+use coordinator::Coordinator;
+
+/// How an address of a service comes to its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoverSettings {
+    /// It is local to all members, which are on one machine: the owner alone has the sockets.
+    None,
+    /// By the kernel's own interface.
+    Netlink {
+        /// The interface that has the address.
+        interface: String,
+        /// Bits of the network's prefix; all of them unless said otherwise.
+        prefix_bits: Option<u8>,
+        /// Whether the kernel keeps the lease too.
+        kernel_lease: bool,
+    },
+    /// By a program of the operator's.
+    Exec {
+        /// The program.
+        program: PathBuf,
+        /// How long it may take.
+        timeout: Duration,
+    },
+}
+
+/// A service that this node is a member of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// The names of its members, the preferred one first.
+    pub members: Vec<String>,
+    /// Its address, if it has one of its own.
+    pub address: Option<IpAddr>,
+    /// How the address moves.
+    pub mover: MoverSettings,
+    /// The spans that ownership goes by.
+    pub spans: Settings,
+    /// Most records of its table.
+    pub records_max: usize,
+}
+
+/// A node's place in a cluster.
+#[derive(Clone)]
+pub struct ClusterSettings {
+    /// The cluster's name, as in its secret.
+    pub name: String,
+    /// This node's name.
+    pub node: String,
+    /// Where it listens for other nodes.
+    pub peer_listen: SocketAddr,
+    /// What other nodes are told to reach it by.
+    pub peer_advertise: SocketAddr,
+    /// The folder with its certificates.
+    pub certificates: PathBuf,
+    /// The version of the program, for other nodes.
+    pub version: String,
+    /// Where the records of ownership are.
+    pub coordinator: Arc<Coordinator>,
+    /// What is kept of the cluster between lives of the process: a folder.
+    pub data: PathBuf,
+    /// The edge's service. Without one the edge acts by itself.
+    pub edge: Option<ServiceSettings>,
+}
+
+impl std::fmt::Debug for ClusterSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterSettings")
+            .field("name", &self.name)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServiceSettings {
+    /// Whether the sockets of the service are opened by its owner alone.
+    pub fn opens_late(&self) -> bool {
+        self.mover == MoverSettings::None
+    }
+}

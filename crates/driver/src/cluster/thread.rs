@@ -1,0 +1,493 @@
+//! The thread that keeps the heartbeats.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cluster::checkpoint::Limits;
+use cluster::checkpoint::PART_BYTES;
+use cluster::rule::Rules;
+use cluster::wire::Frame;
+use cluster::{Identity, Incarnation, NodeId, Options, Service, ServiceId, Time};
+use net::address::lease::Lease;
+use net::address::{Mover, NetlinkMover};
+use net::clock::Boottime;
+use net::peer::{Credentials, News, PeerError, PeerOptions, Peers, Place};
+use net::poll::Poller;
+use tokio::runtime::Handle;
+use tokio::sync::broadcast;
+
+use super::coordination::{Joined, Requests, places, preference};
+use super::crew::Crew;
+use super::desk::Desk;
+use super::inbox::{ClusterInbox, Order};
+use super::post::{Post, name_of};
+use super::seat::{Parts, Seat, time};
+use super::settings::{ClusterSettings, MoverSettings, ServiceSettings};
+use super::view::{ClusterView, LinkView};
+use crate::event::Event;
+
+/// Where the tokens of links begin.
+const LINK_TOKENS: u64 = 1_000;
+/// Longest sleep.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Bytes of batches that wait for members of a service.
+const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often the kernel's leases are looked after.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(3);
+/// Buckets of lateness: powers of two of microseconds.
+const LATE_BUCKETS: usize = 32;
+
+/// What the thread is made of.
+pub(crate) struct ClusterThread {
+    pub(crate) settings: ClusterSettings,
+    pub(crate) poller: Poller,
+    pub(crate) inbox: Arc<ClusterInbox>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) runtime: Handle,
+    pub(crate) crews: Vec<(ServiceSettings, Arc<Desk>, Box<dyn Crew>)>,
+    pub(crate) random: [u64; 4],
+}
+
+/// What it has while it runs.
+struct State {
+    poller: Poller,
+    peers: Peers,
+    news: Vec<News>,
+    requests: Requests,
+    events: broadcast::Sender<Event>,
+    places: Vec<Place>,
+    seats: Vec<Seat>,
+    settings: ClusterSettings,
+    own: NodeId,
+    reasons: Vec<(String, String)>,
+    late: [u64; LATE_BUCKETS],
+    late_us_max: u64,
+    surveyed: Boottime,
+    is_over: bool,
+}
+
+impl ClusterThread {
+    /// Waits for the coordinator, then runs on a thread of its own until told to stop.
+    pub(crate) async fn join_and_run(self) {
+        let incarnation = Incarnation(self.random[0]);
+        let joined = super::coordination::join(&self.settings, incarnation, self.random[1]).await;
+        let own = joined.own.index();
+        tracing::info!(
+            cluster = self.settings.name,
+            number = own,
+            "this node is in the cluster"
+        );
+        let services: Vec<_> = self
+            .crews
+            .iter()
+            .map(|(service, _, _)| service.clone())
+            .collect();
+        let (coordinator, inbox) = (self.settings.coordinator.clone(), self.inbox.clone());
+        let started = std::thread::Builder::new()
+            .name("cluster".to_owned())
+            .spawn(move || match self.prepare(&joined, incarnation) {
+                Ok(mut state) => state.run(),
+                Err(error) => tracing::error!(%error, "this node takes no part in the cluster"),
+            });
+        if let Err(error) = started {
+            tracing::error!(%error, "there is no thread for the cluster");
+            return;
+        }
+        super::attend(coordinator, services, inbox).await;
+    }
+
+    fn prepare(self, joined: &Joined, incarnation: Incarnation) -> Result<State, PeerError> {
+        let settings = self.settings;
+        let credentials = Credentials::load(&settings.certificates, &settings.node)?;
+        let lease_us = self
+            .crews
+            .first()
+            .map_or(0, |(service, _, _)| service.spans.lease_us);
+        let margin_us = self
+            .crews
+            .first()
+            .map_or(0, |(service, _, _)| service.spans.margin_us);
+        let options = PeerOptions {
+            cluster: settings.name.clone(),
+            name: settings.node.clone(),
+            number: joined.own.index() as u8,
+            agreement: format!("lease_us = {lease_us}\nmargin_us = {margin_us}\n"),
+        };
+        let waker = self.poller.waker();
+        let peers = Peers::start(
+            options,
+            settings.peer_listen,
+            credentials,
+            waker,
+            LINK_TOKENS,
+        )?;
+        let places = places(&joined.members);
+        peers.set_places(places.clone());
+        let requests = Requests {
+            runtime: self.runtime,
+            coordinator: settings.coordinator.clone(),
+            inbox: self.inbox.clone(),
+            within: Duration::from_micros(lease_us.max(100_000)),
+            answers: Arc::new(AtomicBool::new(true)),
+        };
+        let identity = Identity {
+            node: joined.own,
+            incarnation,
+        };
+        let mut seats = Vec::new();
+        for (number, (service, desk, crew)) in self.crews.into_iter().enumerate() {
+            let id = ServiceId(number_of(&service.name));
+            let options = Options {
+                service: id,
+                identity,
+                preference: preference(&service, &joined.members),
+                settings: service.spans,
+                seed: (self.random[2], self.random[3]),
+                records_max: service.records_max,
+                limits: Limits {
+                    backlog_bytes_max: BACKLOG_BYTES_MAX,
+                    part_bytes: PART_BYTES,
+                },
+                rules: Rules::default(),
+            };
+            requests.watch(number, &service.name);
+            // Dumb first, then away.
+            let lease = lease(&service)?;
+            let mut mover = mover(&service)?;
+            // What an earlier life of the process may have left.
+            if let Err(error) = mover.remove(Boottime::now()) {
+                tracing::warn!(service = service.name, %error, "its address may be here still");
+            }
+            let parts = Parts {
+                service: Service::new(time(), options),
+                settings: service,
+                crew,
+                desk,
+                mover,
+                lease,
+            };
+            seats.push(Seat::new(number, id, parts));
+        }
+        Ok(State {
+            poller: self.poller,
+            peers,
+            news: Vec::new(),
+            requests,
+            events: self.events,
+            places,
+            seats,
+            settings,
+            own: joined.own,
+            reasons: Vec::new(),
+            late: [0; LATE_BUCKETS],
+            late_us_max: 0,
+            surveyed: Boottime::now(),
+            is_over: false,
+        })
+    }
+}
+
+fn mover(service: &ServiceSettings) -> Result<Mover, PeerError> {
+    let failed = |error: net::address::AddressError| PeerError::Connection {
+        error: std::io::Error::other(error.to_string()),
+    };
+    match (&service.mover, service.address) {
+        (
+            MoverSettings::Netlink {
+                interface,
+                prefix_bits,
+                ..
+            },
+            Some(address),
+        ) => NetlinkMover::new(address, *prefix_bits, interface)
+            .map(Mover::Netlink)
+            .map_err(failed),
+        _ => Ok(Mover::None),
+    }
+}
+
+/// Makes the address of a service dumb until this node owns it.
+fn lease(service: &ServiceSettings) -> Result<Option<Lease>, PeerError> {
+    let (
+        MoverSettings::Netlink {
+            interface,
+            kernel_lease: true,
+            ..
+        },
+        Some(address),
+    ) = (&service.mover, service.address)
+    else {
+        return Ok(None);
+    };
+    let lease = Lease::install(address, interface).map_err(|error| PeerError::Connection {
+        error: std::io::Error::other(error.to_string()),
+    })?;
+    let (service, strength) = (&service.name, lease.strength());
+    tracing::info!(service, %strength, "the kernel keeps the lease of its address");
+    for shortfall in lease.shortfalls() {
+        tracing::warn!(
+            service,
+            "the kernel keeps the lease less well than it could: {shortfall}"
+        );
+    }
+    Ok(Some(lease))
+}
+
+/// The number that stands for a service between nodes: FNV-1a of its name.
+pub(super) fn number_of(name: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    name.bytes().fold(0x811c_9dc5, step)
+}
+
+impl State {
+    fn run(&mut self) {
+        let inbox = self.requests.inbox.clone();
+        let (mut orders, mut ready) = (Vec::new(), Vec::new());
+        while !self.is_over {
+            self.wait(&mut ready);
+            for event in &ready {
+                if self.peers.is_link(event.token) {
+                    let (seats, poller) = (&mut self.seats, &self.poller);
+                    let each = |from, frame: &[u8]| deliver(seats, from, frame);
+                    self.peers
+                        .receive(Boottime::now(), event, poller, each, &mut self.news);
+                }
+            }
+            self.settle();
+            inbox.take(&mut orders);
+            for order in orders.drain(..) {
+                self.order(order);
+            }
+            self.turn();
+        }
+    }
+
+    /// Sleeps until there is something to do; notes how late it woke.
+    fn wait(&mut self, ready: &mut Vec<net::poll::Ready>) {
+        ready.clear();
+        let now = time();
+        let next = self.seats.iter().map(|seat| seat.next(now)).min();
+        let next = next.unwrap_or(Time::NEVER);
+        let pause = self.peers.pause_max().unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+        let timeout = pause.min(Duration::from_micros(next.since(now)));
+        let slept = timeout < pause;
+        match self.poller.wait(Some(timeout)) {
+            Ok(events) => ready.extend_from_slice(events),
+            Err(error) => {
+                tracing::error!(%error, "waiting for links failed");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        if slept {
+            let late_us = time().since(next);
+            self.late_us_max = self.late_us_max.max(late_us);
+            let bucket = (u64::BITS - late_us.leading_zeros()) as usize;
+            self.late[bucket.min(LATE_BUCKETS - 1)] += 1;
+        }
+    }
+
+    /// Takes in links that began and ended.
+    fn settle(&mut self) {
+        let (seats, poller) = (&mut self.seats, &self.poller);
+        self.peers.settle(Boottime::now(), poller, &mut self.news);
+        let mut at = 0;
+        while at < self.news.len() {
+            if let News::Up { node } = self.news[at] {
+                let each = |from, frame: &[u8]| deliver(seats, from, frame);
+                self.peers.receive_first(node, poller, each, &mut self.news);
+            }
+            at += 1;
+        }
+        self.tell_news();
+    }
+
+    fn tell_news(&mut self) {
+        for news in std::mem::take(&mut self.news) {
+            match news {
+                News::Up { node } => {
+                    let Some(node) = NodeId::new(node) else {
+                        continue;
+                    };
+                    let name = name_of(&self.places, node);
+                    tracing::info!(node = name, "linked");
+                    self.reasons.retain(|(known, _)| *known != name);
+                }
+                News::Down { node, error } => {
+                    let Some(node) = NodeId::new(node) else {
+                        continue;
+                    };
+                    let name = name_of(&self.places, node);
+                    tracing::warn!(node = name, %error, "the link ended");
+                    for seat in &mut self.seats {
+                        seat.disconnected(node);
+                    }
+                    self.reason(name, error.to_string());
+                }
+                News::Refused { who, error } => {
+                    let reason = error.to_string();
+                    if self.reason(who.clone(), reason.clone()) {
+                        tracing::warn!(who, "no link: {reason}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers why there is no link; whether that is news.
+    fn reason(&mut self, who: String, reason: String) -> bool {
+        match self.reasons.iter_mut().find(|(known, _)| *known == who) {
+            Some((_, known)) if *known == reason => false,
+            Some((_, known)) => {
+                *known = reason;
+                true
+            }
+            None => {
+                self.reasons.truncate(net::peer::PEERS_MAX);
+                self.reasons.insert(0, (who, reason));
+                true
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        for at in 0..self.seats.len() {
+            let mut post = Post {
+                poller: &self.poller,
+                peers: &mut self.peers,
+                news: &mut self.news,
+                requests: &self.requests,
+                events: &self.events,
+                places: &self.places,
+            };
+            self.seats[at].turn(&mut post);
+        }
+        let now = Boottime::now();
+        self.peers.flush(now, &self.poller, &mut self.news);
+        self.tell_news();
+        if now.since(self.surveyed) >= SURVEY_INTERVAL {
+            self.surveyed = now;
+            self.seats.iter_mut().for_each(Seat::survey);
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Answered {
+                seat,
+                request,
+                outcome,
+            } => self.seats[seat].answered(request, outcome),
+            Order::Observed {
+                seat,
+                revision,
+                record,
+            } => self.seats[seat].observed(revision, record),
+            Order::Members {
+                places,
+                preferences,
+            } => {
+                self.peers.set_places(places.clone());
+                self.places = places;
+                for (seat, preference) in self.seats.iter_mut().zip(preferences) {
+                    seat.configure(&preference);
+                }
+            }
+            Order::Switchover {
+                service,
+                to,
+                answer,
+            } => {
+                let done = self.switchover(&service, to.as_deref());
+                // Who asked may have stopped waiting.
+                let _ = answer.try_send(done);
+            }
+            Order::Leave(leaving) => {
+                for seat in &mut self.seats {
+                    seat.set_leaving(leaving);
+                }
+            }
+            Order::Inspect(answer) => {
+                let _ = answer.try_send(self.view());
+            }
+            Order::Stop => self.is_over = true,
+        }
+    }
+
+    fn switchover(&mut self, service: &str, to: Option<&str>) -> Result<(), String> {
+        let to = match to {
+            None => None,
+            Some(name) => {
+                let found = self.places.iter().find(|place| place.name == name);
+                let node = found.and_then(|place| NodeId::new(place.number));
+                Some(node.ok_or_else(|| format!("no node {name} has registered"))?)
+            }
+        };
+        let seat = self.seats.iter_mut().find(|seat| seat.name() == service);
+        let seat = seat.ok_or_else(|| format!("this node is no member of a service {service}"))?;
+        seat.switchover(to).map_err(|error| match error {
+            cluster::Error::NotOwner => {
+                format!("this node does not own {service}; ask its owner")
+            }
+            cluster::Error::NoSuccessor => match to {
+                Some(_) => format!("that node is not in sync for {service}, or is this one"),
+                None => format!("no other member of {service} is in sync"),
+            },
+            other => other.to_string(),
+        })
+    }
+
+    fn view(&self) -> ClusterView {
+        let is_other = |place: &&Place| usize::from(place.number) != self.own.index();
+        let link = |place: &Place| LinkView {
+            node: place.name.clone(),
+            address: place.address.to_string(),
+            is_up: self.peers.is_linked(place.number),
+            reason: self
+                .reasons
+                .iter()
+                .find(|(who, _)| *who == place.name)
+                .map(|(_, reason)| reason.clone()),
+        };
+        ClusterView {
+            name: self.settings.name.clone(),
+            node: self.settings.node.clone(),
+            links: self.places.iter().filter(is_other).map(link).collect(),
+            services: self
+                .seats
+                .iter()
+                .map(|seat| seat.view(&self.places))
+                .collect(),
+            coordinator_answers: self.requests.answers.load(Ordering::Relaxed),
+            late_us_max: self.late_us_max,
+            late_us_p99: self.late_us_p99(),
+        }
+    }
+
+    fn late_us_p99(&self) -> u64 {
+        let total: u64 = self.late.iter().sum();
+        let mut seen = 0;
+        for (bucket, count) in self.late.iter().enumerate() {
+            seen += count;
+            if seen * 100 >= total * 99 {
+                return 1 << bucket;
+            }
+        }
+        0
+    }
+}
+
+/// Gives a frame to the service that it is about.
+fn deliver(seats: &mut [Seat], from: u8, bytes: &[u8]) {
+    let Some(from) = NodeId::new(from) else {
+        return;
+    };
+    // Read again by the service; the fields before what a frame carries are few.
+    let Ok(frame) = Frame::read(bytes) else {
+        tracing::debug!(?from, "a frame cannot be read");
+        return;
+    };
+    if let Some(seat) = seats.iter_mut().find(|seat| seat.id() == frame.service) {
+        seat.receive(from, bytes);
+    }
+}
