@@ -11,6 +11,7 @@ pub(crate) mod dns;
 pub(crate) mod hosts;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod pair;
 pub(crate) mod phone;
 pub(crate) mod pools;
 pub(crate) mod sipp;

@@ -219,7 +219,8 @@ pub(crate) fn password_of(user: &str) -> String {
     format!("secret-of-{user}")
 }
 
-fn run(folder: &Path) -> Child {
+/// Runs the program in a folder that has its configuration.
+pub(crate) fn run(folder: &Path) -> Child {
     let errors = fs::File::options()
         .create(true)
         .append(true)
