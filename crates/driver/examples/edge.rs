@@ -65,6 +65,8 @@ async fn main() {
         timers: Timers::default(),
         cookie_secret: (1, 2),
         retry_after_s: 5,
+        nonce_secret: None,
+        cluster: None,
         streams: net::tcp::StreamOptions::default(),
         name_servers: Vec::new(),
         gather: Duration::from_micros(

@@ -22,6 +22,7 @@ mod inspect;
 mod media;
 mod network;
 mod node;
+pub mod pbx;
 mod rows;
 mod settings;
 mod shared;

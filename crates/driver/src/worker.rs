@@ -597,7 +597,7 @@ fn port_fd(port: &Port) -> &UdpSocket {
 }
 
 /// The socket that a flow leaves by.
-fn port_of<'a>(ports: &'a mut [Port], flow: &Flow) -> Option<&'a mut Port> {
+pub(crate) fn port_of<'a>(ports: &'a mut [Port], flow: &Flow) -> Option<&'a mut Port> {
     let fits = |port: &Port| {
         let local = port.socket.local_address();
         local.port() == flow.local.port()
@@ -608,7 +608,7 @@ fn port_of<'a>(ports: &'a mut [Port], flow: &Flow) -> Option<&'a mut Port> {
 }
 
 /// The source address to be asked for: that of the flow, on a socket that has several.
-fn source(port: &Port, flow: &Flow) -> Option<IpAddr> {
+pub(crate) fn source(port: &Port, flow: &Flow) -> Option<IpAddr> {
     let ip = flow.local.ip();
     (port.is_wildcard && !ip.is_unspecified()).then_some(ip)
 }

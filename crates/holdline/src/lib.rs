@@ -14,6 +14,7 @@ mod lifecycle;
 pub mod logging;
 mod media;
 mod metrics;
+mod pbx;
 mod pools;
 mod private;
 mod settings;

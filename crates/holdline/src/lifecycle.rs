@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, Token};
 use crate::logging::Logging;
+use crate::pbx::PbxStartError;
 use crate::settings::cookie_secret;
 use crate::supervisor::{Told, tell};
 use crate::wiring::{Order, Wired};
@@ -61,6 +62,8 @@ pub enum StartError {
     Cluster(crate::cluster::ClusterError),
     /// The SIP side.
     Node(driver::StartError),
+    /// The PBX.
+    Pbx(PbxStartError),
     /// The runtime or the signals of the process.
     Process {
         /// What the system says.
@@ -92,6 +95,7 @@ impl std::fmt::Display for StartError {
             ),
             StartError::Cluster(error) => write!(f, "{error}"),
             StartError::Node(error) => write!(f, "{error}"),
+            StartError::Pbx(error) => write!(f, "{error}"),
             StartError::Process { error } => write!(f, "the system refused the process: {error}"),
         }
     }
@@ -227,6 +231,7 @@ impl Running {
             .start_node(descriptors(), words, place)
             .await
             .map_err(StartError::Node)?;
+        wired.start_pbx().await.map_err(StartError::Pbx)?;
         tracing::info!(node = name, listen = wired.listeners().join(", "), %admin, "ready");
         tell(Told::Ready);
         Ok(Running {

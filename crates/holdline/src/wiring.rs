@@ -14,17 +14,20 @@ use admin::{
     Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
 };
 use balancer::Wanted;
+use driver::pbx::PbxNode;
 use driver::{CallRow, Node, Registration, Snapshot, StartError};
+use pbx::plan::Plan;
 use proxy::{CallNote, Stage};
 use store::Store;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
 use crate::cluster::{self, Place};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::directory::{Aor, Directory};
 use crate::logging::Logging;
 use crate::media;
 use crate::metrics;
+use crate::pbx::PbxStartError;
 use crate::pools;
 use crate::private::Private;
 use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, left_by_media, settings};
@@ -53,6 +56,8 @@ const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Wired {
     /// Not there while it starts.
     node: OnceLock<Arc<Node>>,
+    /// Not there while it starts, and where none is configured.
+    pbx: OnceLock<Arc<PbxNode>>,
     store: Store,
     directory: Directory,
     logging: Logging,
@@ -92,6 +97,7 @@ impl Wired {
         let words = WordsFile::of(&at_start.node.data);
         let wired = Wired {
             node: OnceLock::new(),
+            pbx: OnceLock::new(),
             directory: Directory::new(store.clone()),
             store,
             logging,
@@ -143,6 +149,43 @@ impl Wired {
             self.start_passing();
         }
         Ok(())
+    }
+
+    /// Starts the PBX, where one is configured.
+    pub(crate) async fn start_pbx(self: &Arc<Self>) -> Result<(), PbxStartError> {
+        let config = self.config();
+        let Some(own) = &config.pbx else {
+            return Ok(());
+        };
+        let plan = self.dialplan(own).await?;
+        let objects = crate::pbx::objects(own).map_err(PbxStartError::Objects)?;
+        let options = crate::pbx::options(&config, own, plan, objects, self.store.clone());
+        let runtime = tokio::runtime::Handle::current();
+        // It decodes its prompts and waits for threads.
+        let started = tokio::task::spawn_blocking(move || PbxNode::start(&runtime, options));
+        let started = started.await.map_err(|_| PbxStartError::Panicked)?;
+        let pbx = started.map_err(PbxStartError::Node)?;
+        tracing::info!(listen = %pbx.address(), edge = %own.edge, "the PBX takes calls");
+        // Started once a process.
+        let _ = self.pbx.set(Arc::new(pbx));
+        Ok(())
+    }
+
+    /// The dialplan of a configuration and of the store, checked.
+    async fn dialplan(&self, own: &config::Pbx) -> Result<Arc<Plan>, PbxStartError> {
+        let stored = match &own.stored_dialplan {
+            Some(name) => {
+                let found = self.store.dialplan(name).await;
+                found.map_err(PbxStartError::Store)?.map(|(text, _)| text)
+            }
+            None => None,
+        };
+        let file = self.source.as_ref().map_or_else(
+            || "the configuration".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let plan = crate::pbx::plan(own, &file, stored.as_deref());
+        plan.map_err(PbxStartError::Dialplan)
     }
 
     /// The configuration in force.
@@ -210,6 +253,9 @@ impl Wired {
         if let Ok(node) = self.node() {
             node.drain();
         }
+        if let Some(pbx) = self.pbx.get() {
+            pbx.drain();
+        }
     }
 
     /// Hands the services of the cluster over, if it can.
@@ -224,13 +270,19 @@ impl Wired {
     /// Whether everything that was accepted has ended.
     pub(crate) async fn is_idle(&self) -> bool {
         let Ok(node) = self.node() else { return true };
-        tokio::task::spawn_blocking(move || node.is_idle())
-            .await
-            .unwrap_or(true)
+        let pbx = self.pbx.get().cloned();
+        let is_quiet = move || {
+            let legs = pbx.map_or(Some(0), |pbx| Some(pbx.snapshot()?.tables.legs));
+            legs == Some(0) && node.is_idle()
+        };
+        tokio::task::spawn_blocking(is_quiet).await.unwrap_or(true)
     }
 
     /// Ends at once.
     pub(crate) async fn stop(&self) {
+        if let Some(pbx) = self.pbx.get().cloned() {
+            let _ = tokio::task::spawn_blocking(move || pbx.stop()).await;
+        }
         if let Ok(node) = self.node() {
             node.stop().await;
         }
@@ -263,6 +315,15 @@ impl Wired {
         if !needs_restart.is_empty() {
             let keys = needs_restart.join(", ");
             tracing::warn!(keys, "these changes hold from the next start");
+        }
+        if let Some((pbx, own)) = self.pbx.get().zip(new.pbx.as_ref()) {
+            let plan = self.dialplan(own).await.map_err(|error| {
+                tracing::error!(%error, "reload refused: the old configuration holds");
+                Refusal::BadConfig {
+                    mistakes: error.to_string().lines().map(str::to_owned).collect(),
+                }
+            })?;
+            pbx.reload(Some(plan), Some(crate::pbx::settings(own)));
         }
         self.logging.apply(&new.log);
         // Without its store a node may still be told of the rest.

@@ -66,6 +66,11 @@ pub enum Fault {
         /// What would be right.
         want: String,
     },
+    /// A mistake in the dialplan.
+    Dialplan {
+        /// What is wrong, and what would be right.
+        message: String,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -115,6 +120,7 @@ impl fmt::Display for Fault {
             Fault::Contradiction { path, what, want } => {
                 write!(f, "`{path}`: {what}; {want}")
             }
+            Fault::Dialplan { message } => f.write_str(message),
         }
     }
 }

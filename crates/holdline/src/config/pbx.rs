@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use pbx::plan::{Plan, Source};
+
 use super::address::Domain;
 use super::media;
 use super::reader::Section;
@@ -121,6 +123,8 @@ pub struct Pbx {
     pub message_command: Option<Vec<String>>,
     /// The dialplan of this name in the store is read beside the file's.
     pub stored_dialplan: Option<String>,
+    /// The text of the file, which the dialplan is read from.
+    pub text: String,
 }
 
 /// Reads `[pbx]`, if there is one. `data` is the node's folder, `folder` that of the file.
@@ -128,7 +132,7 @@ pub(super) fn pbx(
     root: &mut Section<'_>,
     edge: &Edge,
     edge_is_there: bool,
-    (data, folder): (&Path, &Path),
+    (text, data, folder): (&str, &Path, &Path),
 ) -> Option<Pbx> {
     let is_there = root.has("pbx");
     let mut section = root.section("pbx");
@@ -189,6 +193,13 @@ pub(super) fn pbx(
             }
         }
     }
+    if is_there {
+        dialplan(
+            &section,
+            text,
+            prompts.as_ref().map(|placed| &*placed.value),
+        );
+    }
     section.finish();
     if !is_there {
         return None;
@@ -223,7 +234,21 @@ pub(super) fn pbx(
         message_command: (!command.is_empty())
             .then(|| command.into_iter().map(|placed| placed.value).collect()),
         stored_dialplan: stored_dialplan.map(|placed| placed.value),
+        text: text.to_owned(),
     })
+}
+
+/// Checks the dialplan in the file.
+fn dialplan(section: &Section<'_>, text: &str, prompts: Option<&Path>) {
+    let source = Source {
+        name: "",
+        text,
+        is_shared: true,
+    };
+    let has = |name: &str| crate::pbx::has_prompt(prompts, name);
+    for mistake in Plan::build(&[source], &has).err().into_iter().flatten() {
+        section.dialplan(mistake.span, mistake.fault.to_string());
+    }
 }
 
 fn s3(mut section: Section<'_>) -> S3 {

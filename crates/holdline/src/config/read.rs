@@ -52,7 +52,8 @@ pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake
     let node = node(root.section("node"), folder);
     let edge_is_there = root.has("edge") || !root.has("pbx");
     let edge = edge(root.section("edge"), edge_is_there);
-    let pbx = pbx(&mut root, &edge, edge_is_there, (&node.data, folder));
+    let places = (text, &*node.data, folder);
+    let pbx = pbx(&mut root, &edge, edge_is_there, places);
     let cluster = cluster(&mut root, (&node.name, &node.data), folder);
     let store = store(root.section("store"), &node.data, folder);
     let admin = admin(root.section("admin"));

@@ -458,6 +458,11 @@ impl<'d> Section<'d> {
         self.findings.add(span, fault);
     }
 
+    /// Notes a mistake that the reader of the dialplan found.
+    pub(crate) fn dialplan(&self, span: Range<usize>, message: String) {
+        self.findings.add(span, Fault::Dialplan { message });
+    }
+
     /// Hands every key nobody asked for to the findings.
     pub(crate) fn finish(self) {
         let Some(table) = self.table else { return };

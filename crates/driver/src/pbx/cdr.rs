@@ -1,0 +1,366 @@
+//! Records of calls, on their way to the store: each once, and none lost.
+//!
+//! A record is first appended to a file of pending ones and flushed, then written to the store, whose rows
+//! have the record's name as their key; when nothing is pending the file is emptied. What a crash or a
+//! database that is away leaves in the file is written at the next occasion. Records also go to a file of
+//! JSON lines, where the operator wants one; after a crash its last lines may be there twice, with the same `id`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pbx::control::{Cdr, Party};
+use serde_json::{Value, json};
+use store::{CdrRow, Store};
+use tokio::sync::mpsc;
+
+/// Most records that wait to be written down.
+pub(crate) const WAITING_MAX: usize = 65_536;
+
+/// Most records that are written to the store together.
+const GROUP_MAX: usize = 512;
+
+/// Most records that wait in memory for a store that is away; the file has the rest.
+const PENDING_MAX: usize = 65_536;
+
+/// How long to wait before a store that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where records of calls go.
+#[derive(Debug, Clone)]
+pub struct CdrPlaces {
+    /// What the names of records begin with: the service's name, so that two never make the same.
+    pub prefix: String,
+    /// The file of pending records.
+    pub pending: PathBuf,
+    /// A file of JSON lines for the operator.
+    pub lines: Option<PathBuf>,
+}
+
+/// Starts to keep the records that are sent here; it ends, with all written that can be, when the sender is gone.
+///
+/// # Errors
+/// What the file of pending records says.
+pub(crate) fn start(
+    runtime: &tokio::runtime::Handle,
+    places: CdrPlaces,
+    store: Option<Store>,
+) -> std::io::Result<(mpsc::Sender<Cdr>, tokio::task::JoinHandle<()>)> {
+    let (pending, left) = Pending::open(&places.pending)?;
+    let lines = places.lines.as_deref().map(append_to).transpose()?;
+    if !left.is_empty() {
+        tracing::info!(
+            records = left.len(),
+            "records of calls from before the start are written now"
+        );
+    }
+    let keeper = Keeper {
+        prefix: places.prefix,
+        pending,
+        lines,
+        waiting: left,
+        store,
+    };
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    Ok((sender, runtime.spawn(keeper.run(receiver))))
+}
+
+struct Keeper {
+    prefix: String,
+    pending: Pending,
+    lines: Option<File>,
+    /// In the file, and not in the store yet.
+    waiting: Vec<CdrRow>,
+    store: Option<Store>,
+}
+
+impl Keeper {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Cdr>) {
+        let mut group = Vec::new();
+        loop {
+            let retry = match self.waiting.is_empty() || self.store.is_none() {
+                true => Duration::from_secs(3_600),
+                false => RETRY,
+            };
+            let received =
+                tokio::time::timeout(retry, receiver.recv_many(&mut group, GROUP_MAX)).await;
+            let is_over = matches!(received, Ok(0));
+            if !group.is_empty() {
+                self.note(&mut group);
+            }
+            self.write().await;
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Writes records down, flushed.
+    fn note(&mut self, group: &mut Vec<Cdr>) {
+        let mut text = String::new();
+        for cdr in group.drain(..) {
+            let row = row(&self.prefix, &cdr);
+            text.push_str(&line(&row).to_string());
+            text.push('\n');
+            if self.store.is_some() && self.waiting.len() < PENDING_MAX {
+                self.waiting.push(row);
+            }
+        }
+        if let Some(lines) = &mut self.lines
+            && let Err(error) = lines.write_all(text.as_bytes())
+        {
+            tracing::error!(%error, "records of calls cannot be written to the file of JSON lines");
+        }
+        if self.store.is_some()
+            && let Err(error) = self.pending.append(&text)
+        {
+            tracing::error!(%error, "records of calls are not flushed before they are in the store");
+        }
+    }
+
+    async fn write(&mut self) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        while !self.waiting.is_empty() {
+            let count = self.waiting.len().min(GROUP_MAX);
+            if let Err(error) = store.add_cdrs(&self.waiting[..count]).await {
+                tracing::warn!(%error, waiting = self.waiting.len(), "records of calls wait for the store");
+                return;
+            }
+            self.waiting.drain(..count);
+        }
+        match self.pending.rest() {
+            Ok(left) => self.waiting = left,
+            Err(error) => tracing::error!(%error, "the file of pending records cannot be emptied"),
+        }
+    }
+}
+
+/// The file of records that are not in the store yet.
+struct Pending {
+    file: File,
+    /// How many were appended, and how many of those are known to whoever writes to the store.
+    appended: usize,
+    handed: usize,
+}
+
+impl Pending {
+    fn open(path: &Path) -> std::io::Result<(Pending, Vec<CdrRow>)> {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
+        let mut pending = Pending {
+            file,
+            appended: 0,
+            handed: 0,
+        };
+        let left = pending.read(0)?;
+        (pending.appended, pending.handed) = (left.len(), left.len());
+        Ok((pending, left))
+    }
+
+    fn read(&mut self, skip: usize) -> std::io::Result<Vec<CdrRow>> {
+        self.file.rewind()?;
+        let mut rows = Vec::new();
+        for line in BufReader::new(&self.file).lines().skip(skip) {
+            // A line that a crash cut short was never told to be kept.
+            if let Some(row) = parse(&line?) {
+                rows.push(row);
+            }
+        }
+        rows.truncate(PENDING_MAX);
+        Ok(rows)
+    }
+
+    fn append(&mut self, text: &str) -> std::io::Result<()> {
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_data()?;
+        let lines = text.lines().count();
+        self.appended += lines;
+        self.handed = (self.handed + lines).min(PENDING_MAX.max(self.handed));
+        Ok(())
+    }
+
+    /// What is written and was not handed over; when there is nothing the file is emptied.
+    fn rest(&mut self) -> std::io::Result<Vec<CdrRow>> {
+        if self.handed < self.appended {
+            let rows = self.read(self.handed)?;
+            self.handed += rows.len().max(1);
+            return Ok(rows);
+        }
+        if self.appended > 0 {
+            self.file.set_len(0)?;
+            (self.appended, self.handed) = (0, 0);
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn append_to(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn address(party: &Party) -> String {
+    match party.host.is_empty() {
+        true => party.user.clone(),
+        false => format!("{}@{}", party.user, party.host),
+    }
+}
+
+fn row(prefix: &str, cdr: &Cdr) -> CdrRow {
+    let legs: Vec<Value> = cdr.legs.iter().map(leg).collect();
+    let last = cdr.legs.first().map(|leg| &leg.cause);
+    let time = |unix_ms: u64| i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    CdrRow {
+        id: format!("{prefix}-{:016x}", cdr.id),
+        began_unix_ms: time(cdr.began_unix_ms),
+        answered_unix_ms: cdr.answered_unix_ms.map(time),
+        ended_unix_ms: time(cdr.ended_unix_ms),
+        caller: address(&cdr.caller),
+        called: address(&cdr.called),
+        status: last.map_or(0, |cause| i64::from(cause.status)),
+        q850: last.map_or(0, |cause| i64::from(cause.q850)),
+        detail: json!({ "steps": cdr.steps, "legs": legs }).to_string(),
+    }
+}
+
+fn leg(leg: &pbx::control::LegRecord) -> Value {
+    json!({
+        "call_id": leg.call_id,
+        "party": address(&leg.party),
+        "codec": leg.codec,
+        "status": leg.cause.status,
+        "q850": leg.cause.q850,
+        "reason": leg.cause.text,
+        "mos": f64::from(leg.mos_hundredths) / 100.0,
+        "lost": f64::from(leg.lost_per_myriad) / 10_000.0,
+    })
+}
+
+fn line(row: &CdrRow) -> Value {
+    let detail: Value = serde_json::from_str(&row.detail).unwrap_or_default();
+    json!({
+        "id": row.id,
+        "began_unix_ms": row.began_unix_ms,
+        "answered_unix_ms": row.answered_unix_ms,
+        "ended_unix_ms": row.ended_unix_ms,
+        "caller": row.caller,
+        "called": row.called,
+        "status": row.status,
+        "q850": row.q850,
+        "steps": detail["steps"],
+        "legs": detail["legs"],
+    })
+}
+
+fn parse(text: &str) -> Option<CdrRow> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let string = |name: &str| value[name].as_str().map(str::to_owned);
+    Some(CdrRow {
+        id: string("id")?,
+        began_unix_ms: value["began_unix_ms"].as_i64()?,
+        answered_unix_ms: value["answered_unix_ms"].as_i64(),
+        ended_unix_ms: value["ended_unix_ms"].as_i64()?,
+        caller: string("caller")?,
+        called: string("called")?,
+        status: value["status"].as_i64()?,
+        q850: value["q850"].as_i64()?,
+        detail: json!({ "steps": value["steps"], "legs": value["legs"] }).to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    fn cdr(id: u64) -> Cdr {
+        Cdr {
+            id,
+            caller: Party {
+                user: "alice".into(),
+                host: "example.org".into(),
+                display: String::new(),
+            },
+            began_unix_ms: 1_000 + id,
+            ended_unix_ms: 2_000 + id,
+            steps: vec!["ring \"101\"".into()],
+            ..Cdr::default()
+        }
+    }
+
+    async fn kept(store: &Store) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut note = |row: CdrRow| {
+            found.push(row.id);
+            ControlFlow::Continue(())
+        };
+        store
+            .cdrs(i64::MAX, &mut note)
+            .await
+            .expect("they are read");
+        found.sort();
+        found
+    }
+
+    fn places(folder: &Path) -> CdrPlaces {
+        CdrPlaces {
+            prefix: "pbx1".into(),
+            pending: folder.join("cdr-pending.jsonl"),
+            lines: Some(folder.join("cdr.jsonl")),
+        }
+    }
+
+    async fn opened(folder: &Path) -> Store {
+        let url = format!("sqlite://{}", folder.join("s.db").display());
+        Store::open(&url, store::StoreOptions::default())
+            .await
+            .expect("the store opens")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_record_is_in_the_store_once_and_in_the_lines() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = opened(folder.path()).await;
+        let runtime = tokio::runtime::Handle::current();
+        let (sender, task) =
+            start(&runtime, places(folder.path()), Some(store.clone())).expect("it starts");
+        for id in 0..1_500 {
+            sender.send(cdr(id)).await.expect("there is room");
+        }
+        drop(sender);
+        task.await.expect("it ends");
+        assert_eq!(kept(&store).await.len(), 1_500);
+        let lines = std::fs::read_to_string(folder.path().join("cdr.jsonl")).expect("it is there");
+        assert_eq!(lines.lines().count(), 1_500);
+        let first: Value = serde_json::from_str(lines.lines().next().expect("one")).expect("JSON");
+        assert_eq!(first["id"], "pbx1-0000000000000000");
+        assert_eq!(first["steps"][0], "ring \"101\"");
+        let pending = std::fs::metadata(folder.path().join("cdr-pending.jsonl")).expect("there");
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_crash_left_pending_is_written_at_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = opened(folder.path()).await;
+        let places = places(folder.path());
+        let (mut pending, _) = Pending::open(&places.pending).expect("it opens");
+        let rows: Vec<_> = (0..10).map(|id| row("pbx1", &cdr(id))).collect();
+        let text: String = rows.iter().map(|row| format!("{}\n", line(row))).collect();
+        pending.append(&text).expect("written");
+        pending.append("{\"id\":\"cut sho").expect("written");
+        // Some were in the store when the power went.
+        store.add_cdrs(&rows[..4]).await.expect("kept");
+        let runtime = tokio::runtime::Handle::current();
+        let (sender, task) = start(&runtime, places, Some(store.clone())).expect("it starts");
+        drop(sender);
+        task.await.expect("it ends");
+        assert_eq!(kept(&store).await.len(), 10);
+    }
+}

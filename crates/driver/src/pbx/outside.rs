@@ -1,0 +1,309 @@
+//! The world outside of calls: mailboxes, recordings, files that are played. On tokio; no call waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use audio::SampleRate;
+use audio::wav::Written;
+use pbx::control::{Answer, Mailbox, Party, Question, QuestionId, RecordingId, VoiceMessage};
+use store::recording::{Recording, Sound};
+use store::{Mailboxes, Message, ObjectError, Objects};
+use tokio::sync::mpsc;
+
+use super::inbox::{Inbox, Item};
+
+/// Most pieces of a recording that wait to be saved.
+const PIECES_MAX: usize = 64;
+
+/// How much of a recording is saved at once, in seconds.
+const PIECE_S: u32 = 2;
+
+/// How often, and how long apart, the saving of a piece is tried.
+const TRIES: u32 = 6;
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The longest file that is played, in seconds.
+const FILE_S_MAX: u32 = 4 * 3_600;
+
+/// How long a question may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a recording is told.
+pub(crate) enum Piece {
+    /// What was said since the last piece.
+    Sound(Vec<u8>),
+    /// It is over and so long, in milliseconds.
+    End(u32),
+}
+
+/// A recording in progress, as the pbx thread knows it.
+pub(crate) struct Saver {
+    pieces: mpsc::Sender<Piece>,
+    gathered: Vec<u8>,
+    gather_bytes: usize,
+}
+
+impl Saver {
+    /// Passes sound on, a few seconds at a time. What the media store cannot take in time is lost, and told as such at the end.
+    pub(crate) fn sound(&mut self, chunk: &[u8]) {
+        self.gathered.extend_from_slice(chunk);
+        if self.gathered.len() >= self.gather_bytes {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.gathered.is_empty() {
+            let piece = Piece::Sound(std::mem::take(&mut self.gathered));
+            if self.pieces.try_send(piece).is_err() {
+                tracing::error!(
+                    "a piece of a recording is lost: the media store is too slow or away"
+                );
+            }
+        }
+    }
+
+    /// Says that it is over.
+    pub(crate) fn end(mut self, length_ms: u32) {
+        self.flush();
+        if self.pieces.try_send(Piece::End(length_ms)).is_err() {
+            tracing::error!("the end of a recording could not be told to the media store");
+        }
+    }
+}
+
+/// What answers questions and keeps files.
+#[derive(Clone)]
+pub(crate) struct Outside {
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) objects: Option<Objects>,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Where voice messages are told of, beside the mailbox: e-mail, a webhook.
+    pub(crate) notify: Option<Arc<dyn Notify>>,
+}
+
+/// Who is told of new voice messages.
+pub trait Notify: Send + Sync {
+    /// A message is safe in a mailbox. Called on a thread that may block for a while.
+    fn message(&self, mailbox: &str, message: &Message, sound: &[u8]);
+}
+
+impl Outside {
+    /// Answers a question by [`Item::Told`].
+    pub(crate) fn ask(&self, question: QuestionId, what: Question) {
+        let outside = self.clone();
+        self.runtime.spawn(async move {
+            let answered = tokio::time::timeout(ASK_TIMEOUT, outside.answer(what)).await;
+            let answer = match answered {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(ObjectError::Name | ObjectError::NotFound)) => Answer::No,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a mailbox cannot be reached");
+                    Answer::Failed
+                }
+                Err(_) => Answer::Failed,
+            };
+            outside.inbox.push(Item::Told(question, answer));
+        });
+    }
+
+    async fn answer(&self, what: Question) -> Result<Answer, ObjectError> {
+        let Some(objects) = &self.objects else {
+            return Ok(Answer::Failed);
+        };
+        let mailboxes = Mailboxes::new(objects.clone());
+        match what {
+            Question::Mailbox { mailbox } => {
+                let greeting = mailboxes.greeting(&mailbox).await?;
+                let messages = mailboxes.messages(&mailbox).await?;
+                return Ok(Answer::Mailbox(Mailbox {
+                    greeting,
+                    messages: messages.into_iter().map(voice_message).collect(),
+                }));
+            }
+            Question::KeepMessage {
+                mailbox,
+                path,
+                caller,
+                length_ms,
+            } => {
+                let message = message(&path, caller, length_ms);
+                mailboxes.keep(&mailbox, &message).await?;
+                self.tell(mailbox, message, objects.clone());
+            }
+            Question::MarkHeard { mailbox, message } => {
+                mailboxes.mark_heard(&mailbox, &message).await?;
+            }
+            Question::DeleteMessage { mailbox, message } => {
+                mailboxes.delete(&mailbox, &message).await?;
+            }
+            Question::KeepGreeting { mailbox, path } => {
+                mailboxes.keep_greeting(&mailbox, &path).await?;
+            }
+            // The dialplan knows all PINs.
+            _ => return Ok(Answer::No),
+        }
+        Ok(Answer::Done)
+    }
+
+    fn tell(&self, mailbox: String, message: Message, objects: Objects) {
+        let Some(notify) = self.notify.clone() else {
+            return;
+        };
+        self.runtime.spawn(async move {
+            let sound = objects.read(&message.path).await.unwrap_or_default();
+            let told =
+                tokio::task::spawn_blocking(move || notify.message(&mailbox, &message, &sound));
+            // A notifier that panics is its own affair.
+            let _ = told.await;
+        });
+    }
+
+    /// Begins to save a recording; [`Item::Recorded`] tells when it is safe.
+    pub(crate) fn record(&self, begun: &pbx::Recording) -> Saver {
+        let (pieces, waiting) = mpsc::channel(PIECES_MAX);
+        let rate_hz = begun.rate_hz;
+        let saved = Saved {
+            inbox: self.inbox.clone(),
+            recording: begun.recording,
+            path: begun.path.clone(),
+            goes_on: begun.from_ms > 0,
+            sound: Sound {
+                header: |hz, bytes| audio::wav::header(Written::Pcm16, hz, bytes).to_vec(),
+                rate_hz,
+            },
+        };
+        let objects = self.objects.clone();
+        self.runtime.spawn(saved.run(objects, waiting));
+        Saver {
+            pieces,
+            gathered: Vec::new(),
+            gather_bytes: (rate_hz * PIECE_S * 2) as usize,
+        }
+    }
+
+    /// Loads a file that is to be played; `done` gets its samples, or nothing.
+    pub(crate) fn load(&self, path: String, done: impl FnOnce(Option<Vec<i16>>) + Send + 'static) {
+        let objects = self.objects.clone();
+        self.runtime.spawn(async move {
+            let file = match &objects {
+                Some(objects) => objects.read(&path).await,
+                None => Err(ObjectError::NotFound),
+            };
+            let decoded = match file {
+                Ok(file) => tokio::task::spawn_blocking(move || {
+                    audio::upload::decode(file, SampleRate::Hz16000, FILE_S_MAX).ok()
+                })
+                .await
+                .ok()
+                .flatten(),
+                Err(error) => {
+                    tracing::error!(%error, path, "a file cannot be played");
+                    None
+                }
+            };
+            done(decoded);
+        });
+    }
+}
+
+/// What saves one recording.
+struct Saved {
+    inbox: Arc<Inbox>,
+    recording: RecordingId,
+    path: String,
+    goes_on: bool,
+    sound: Sound,
+}
+
+impl Saved {
+    async fn run(self, objects: Option<Objects>, mut pieces: mpsc::Receiver<Piece>) {
+        let mut length = 0;
+        let saved = match objects {
+            Some(objects) => self.save(objects, &mut pieces, &mut length).await,
+            None => Err(ObjectError::Place {
+                reason: "none is configured (pbx.media_store)".to_owned(),
+            }),
+        };
+        if let Err(error) = &saved {
+            tracing::error!(%error, path = self.path, "a recording is not saved");
+            // Its end is still to be waited for.
+            while let Some(piece) = pieces.recv().await {
+                if let Piece::End(length_ms) = piece {
+                    length = length_ms;
+                    break;
+                }
+            }
+        }
+        self.inbox.push(Item::Recorded {
+            recording: self.recording,
+            length_ms: length,
+            is_saved: saved.is_ok(),
+        });
+    }
+
+    async fn save(
+        &self,
+        objects: Objects,
+        pieces: &mut mpsc::Receiver<Piece>,
+        length: &mut u32,
+    ) -> Result<(), ObjectError> {
+        let begun = Recording::begin(objects, self.path.clone(), self.sound, self.goes_on);
+        let mut recording = begun.await?;
+        while let Some(piece) = pieces.recv().await {
+            match piece {
+                Piece::Sound(piece) => append(&mut recording, piece).await?,
+                Piece::End(length_ms) => {
+                    *length = length_ms;
+                    break;
+                }
+            }
+        }
+        recording.finish().await
+    }
+}
+
+async fn append(recording: &mut Recording, piece: Vec<u8>) -> Result<(), ObjectError> {
+    let mut tries = 1;
+    loop {
+        match recording.append(piece.clone()).await {
+            Err(error) if tries < TRIES => {
+                tracing::warn!(%error, "a piece of a recording is tried again");
+                tries += 1;
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn voice_message(message: Message) -> VoiceMessage {
+    VoiceMessage {
+        message: message.name,
+        path: message.path,
+        caller: Party {
+            user: message.caller_user,
+            host: message.caller_host,
+            display: message.caller_display,
+        },
+        left_unix_s: message.left_unix_ms / 1_000,
+        length_ms: message.length_ms,
+        is_heard: message.is_heard,
+    }
+}
+
+/// A message whose sound lies at `path`; it is named as its file is.
+fn message(path: &str, caller: Party, length_ms: u32) -> Message {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Message {
+        name: file.strip_suffix(".wav").unwrap_or(file).to_owned(),
+        path: path.to_owned(),
+        caller_user: caller.user,
+        caller_host: caller.host,
+        caller_display: caller.display,
+        left_unix_ms: since.map_or(0, |since| since.as_millis() as u64),
+        length_ms,
+        is_heard: false,
+    }
+}

@@ -1,0 +1,416 @@
+//! The pbx thread: sockets, the core and what it wants done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::poll::{Interest, Poller, Ready, Token};
+use net::udp::{DeliveryError, ReceiveBatch};
+use pbx::control::{Cdr, Now};
+use pbx::{Output, Pbx, Turn};
+use sip::scan;
+use tokio::sync::mpsc;
+use transaction::{Flow, Transport};
+use voice::{Command, EndId, Event, PlayId, RecordId};
+
+use super::around::Around;
+use super::inbox::{Inbox, Item};
+use super::inspect::PbxSnapshot;
+use super::outside::{Outside, Saver};
+use crate::clock::Clock;
+use crate::worker::{Port, port_of, source};
+
+/// Datagrams taken in one receive.
+const BATCH: usize = 64;
+
+/// Receives of one socket in a turn.
+const RECEIVES_PER_TURN: usize = 4;
+
+/// Longest sleep.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Longest sleep while a socket's buffer is full.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
+
+/// Samples of a file that are handed to a media thread at once: five seconds at 16,000 a second.
+const FEED_SAMPLES: usize = 80_000;
+
+/// The applications that run calls.
+pub(crate) type Desk = pbx::app::Switchboard;
+
+/// What a thread counts besides the core.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counters {
+    received: u64,
+    sent: u64,
+    send_failures: u64,
+}
+
+/// A file that is being played.
+struct Feeding {
+    thread: u16,
+    samples: Arc<[i16]>,
+    at: usize,
+}
+
+/// The thread, before and while it runs.
+pub(crate) struct PbxThread {
+    pub(crate) clock: Clock,
+    pub(crate) poller: Poller,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) core: Pbx<Desk>,
+    pub(crate) settings: pbx::Settings,
+    pub(crate) around: Around,
+    pub(crate) outside: Outside,
+    pub(crate) cdrs: mpsc::Sender<Cdr>,
+    pub(crate) files: Files,
+}
+
+/// Recordings and files in progress.
+#[derive(Default)]
+pub(crate) struct Files {
+    savers: HashMap<RecordId, Saver>,
+    feeds: HashMap<(EndId, PlayId), Feeding>,
+}
+
+/// What the thread has while it runs.
+#[derive(Default)]
+struct State {
+    output: Output,
+    items: Vec<Item>,
+    counters: Counters,
+    /// A socket's buffer was full; what it did not take is tried again soon.
+    has_backlog: bool,
+    is_over: bool,
+}
+
+impl PbxThread {
+    /// Runs until told to stop.
+    pub(crate) fn run(mut self) {
+        for (at, port) in self.ports.iter().enumerate() {
+            let watched = self
+                .poller
+                .add(&port.socket, Token(at as u64), Interest::Readable);
+            if let Err(error) = watched {
+                tracing::error!(%error, "a socket of the PBX cannot be watched; the thread ends");
+                return;
+            }
+        }
+        let mut state = State::default();
+        let mut batch = ReceiveBatch::new(BATCH);
+        let mut ready: Vec<Ready> = Vec::new();
+        while !state.is_over {
+            self.wait(state.has_backlog, &mut ready);
+            for event in ready.drain(..) {
+                self.ready(&event, &mut batch, &mut state);
+            }
+            let inbox = self.inbox.clone();
+            inbox.take(&mut state.items);
+            let mut items = std::mem::take(&mut state.items);
+            for item in items.drain(..) {
+                self.item(item, &mut state);
+            }
+            state.items = items;
+            self.with_core(&mut state, |core, turn| core.poll(turn));
+            self.hand_over(&mut state);
+        }
+    }
+
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now {
+            time: now.time,
+            unix_ms: now.unix_ms,
+        }
+    }
+
+    fn wait(&mut self, has_backlog: bool, ready: &mut Vec<Ready>) {
+        let now = self.now().time;
+        let pause_max = match has_backlog {
+            true => BACKLOG_PAUSE,
+            false => PAUSE_MAX,
+        };
+        let timeout = self.core.next(now).map_or(pause_max, |next| {
+            pause_max.min(Duration::from_millis(next.ms_since(now)))
+        });
+        match self.poller.wait(Some(timeout)) {
+            Ok(events) => ready.extend_from_slice(events),
+            Err(error) => {
+                tracing::error!(%error, "waiting for the PBX's sockets failed");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn with_core(&mut self, state: &mut State, work: impl FnOnce(&mut Pbx<Desk>, &mut Turn<'_>)) {
+        let now = self.now();
+        let mut turn = Turn {
+            settings: &self.settings,
+            now,
+            around: &mut self.around,
+            output: &mut state.output,
+        };
+        work(&mut self.core, &mut turn);
+    }
+
+    fn ready(&mut self, event: &Ready, batch: &mut ReceiveBatch, state: &mut State) {
+        if event.token == Token::WAKER {
+            return;
+        }
+        let at = event.token.0 as usize;
+        if event.error {
+            self.errors(at, state);
+        }
+        if event.readable {
+            self.receive(at, batch, state);
+        }
+    }
+
+    fn receive(&mut self, at: usize, batch: &mut ReceiveBatch, state: &mut State) {
+        for _ in 0..RECEIVES_PER_TURN {
+            match self.ports[at].socket.receive(batch) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "receiving failed");
+                    return;
+                }
+            }
+            for datagram in batch.datagrams() {
+                state.counters.received += 1;
+                if datagram.truncated || scan::kind(datagram.bytes) != scan::Kind::Sip {
+                    continue;
+                }
+                let flow = Flow {
+                    transport: Transport::Udp,
+                    remote: datagram.source,
+                    local: datagram.local,
+                };
+                self.with_core(state, |core, turn| core.receive(turn, datagram.bytes, flow));
+            }
+            if batch.len() < batch.size() {
+                return;
+            }
+        }
+    }
+
+    /// Takes ICMP errors: what waits for an answer from there fails at once (RFC 3261 section 18.4).
+    fn errors(&mut self, at: usize, state: &mut State) {
+        let mut failed = Vec::new();
+        let local = self.ports[at].socket.local_address();
+        let taken = self.ports[at].socket.receive_errors(|remote, error| {
+            let is_news = matches!(error, DeliveryError::Refused | DeliveryError::Unreachable);
+            if is_news && failed.len() < BATCH && !failed.contains(&remote) {
+                failed.push(remote);
+            }
+        });
+        if let Err(error) = taken {
+            tracing::warn!(%error, "reading delivery errors failed");
+        }
+        for remote in failed {
+            state.counters.send_failures += 1;
+            let flow = Flow {
+                transport: Transport::Udp,
+                remote,
+                local,
+            };
+            self.with_core(state, |core, turn| core.flow_failed(turn, flow));
+        }
+    }
+
+    fn item(&mut self, item: Item, state: &mut State) {
+        match item {
+            Item::Heard(thread, events) => {
+                for event in events {
+                    self.heard(thread, event, state);
+                }
+            }
+            Item::Told(question, answer) => {
+                self.with_core(state, |core, turn| core.told(turn, question, answer));
+            }
+            Item::Recorded {
+                recording,
+                length_ms,
+                is_saved,
+            } => self.with_core(state, |core, turn| {
+                core.recorded(turn, recording, length_ms, is_saved);
+            }),
+            Item::Loaded(thread, end, play, samples) => {
+                self.loaded(thread, (end, play), samples);
+            }
+            Item::Reload(plan, settings) => {
+                if let Some(settings) = settings {
+                    self.settings = *settings;
+                    self.core.reload(&self.settings);
+                }
+                if let Some(plan) = plan {
+                    self.core.applications_mut().reload(plan);
+                }
+            }
+            Item::Drain => self.core.drain(true),
+            Item::Inspect(answer) => {
+                let snapshot = PbxSnapshot {
+                    counts: self.core.counts(),
+                    tables: self.core.tables(),
+                    calls: self.core.calls(),
+                    received: state.counters.received,
+                    sent: state.counters.sent,
+                    send_failures: state.counters.send_failures,
+                };
+                // Who asked may have stopped waiting.
+                let _ = answer.try_send(snapshot);
+            }
+            Item::Stop => state.is_over = true,
+        }
+    }
+
+    /// What a media thread heard: files are this thread's, the rest the core's.
+    fn heard(&mut self, thread: u16, event: Event, state: &mut State) {
+        match &event {
+            Event::Recorded { record, chunk } => {
+                if let Some(saver) = self.files.savers.get_mut(record) {
+                    saver.sound(chunk);
+                }
+                return;
+            }
+            Event::RecordEnded {
+                record, length_ms, ..
+            } => {
+                if let Some(saver) = self.files.savers.remove(record) {
+                    saver.end(*length_ms);
+                }
+            }
+            Event::Hungry { end, play } => return self.feed(*end, *play),
+            Event::Played { end, play, .. } => {
+                self.files.feeds.remove(&(*end, *play));
+            }
+            Event::Closed { end, .. } => {
+                self.files.feeds.retain(|(fed, _), _| fed != end);
+            }
+            _ => {}
+        }
+        self.with_core(state, |core, turn| core.heard(turn, thread, &event));
+    }
+
+    fn loaded(&mut self, thread: u16, (end, play): (EndId, PlayId), samples: Arc<[i16]>) {
+        let feeding = Feeding {
+            thread,
+            samples,
+            at: 0,
+        };
+        self.files.feeds.insert((end, play), feeding);
+        self.feed(end, play);
+    }
+
+    /// Gives a play the next seconds of its file. One whose file is not there yet is fed when it is.
+    fn feed(&mut self, end: EndId, play: PlayId) {
+        let Some(feeding) = self.files.feeds.get_mut(&(end, play)) else {
+            return;
+        };
+        let rest = &feeding.samples[feeding.at..];
+        let chunk = &rest[..rest.len().min(FEED_SAMPLES)];
+        feeding.at += chunk.len();
+        let is_last = feeding.at == feeding.samples.len();
+        let command = Command::Feed {
+            end,
+            play,
+            chunk: chunk.into(),
+            is_last,
+        };
+        self.around.voices.push(feeding.thread, &mut vec![command]);
+        if is_last {
+            self.files.feeds.remove(&(end, play));
+        }
+    }
+
+    /// Does what the turn made: media first, then what is written down, then messages.
+    fn hand_over(&mut self, state: &mut State) {
+        let output = &mut state.output;
+        let mut commands = Vec::new();
+        for group in output.voice.chunk_by(|a, b| a.thread == b.thread) {
+            commands.extend(group.iter().map(|voiced| voiced.command.clone()));
+            self.around.voices.push(group[0].thread, &mut commands);
+        }
+        output.voice.clear();
+        for begun in output.recordings.drain(..) {
+            self.files
+                .savers
+                .insert(begun.record, self.outside.record(&begun));
+        }
+        for feed in output.feeds.drain(..) {
+            let inbox = self.inbox.clone();
+            let path = match feed.sound {
+                pbx::control::Sound::File(path) => path,
+                _ => continue,
+            };
+            let skip = feed.from_ms as usize * 16;
+            self.outside.load(path, move |samples| {
+                let samples = samples.unwrap_or_default();
+                let rest: Arc<[i16]> = samples.get(skip..).unwrap_or_default().into();
+                inbox.push(Item::Loaded(feed.thread, feed.end, feed.play, rest));
+            });
+        }
+        for (question, what) in output.asks.drain(..) {
+            self.outside.ask(question, what);
+        }
+        for cdr in output.cdrs.drain(..) {
+            if self.cdrs.try_send(cdr).is_err() {
+                tracing::error!("a record of a call is lost: too many wait to be written");
+            }
+        }
+        output.events.clear();
+        // Without a cluster nobody is told.
+        output.changes.clear();
+        self.send(state);
+    }
+
+    fn send(&mut self, state: &mut State) {
+        for (bytes, flow) in state.output.outbox.iter() {
+            state.counters.sent += 1;
+            match port_of(&mut self.ports, flow).filter(|_| flow.transport == Transport::Udp) {
+                Some(port) => {
+                    let source = source(port, flow);
+                    port.outgoing.push(flow.remote, source, bytes);
+                }
+                None => state.counters.send_failures += 1,
+            }
+        }
+        state.output.outbox.clear();
+        let mut failed = Vec::new();
+        state.has_backlog = false;
+        for port in &mut self.ports {
+            if port.outgoing.is_empty() {
+                continue;
+            }
+            let local = port.socket.local_address();
+            let report = port.outgoing.flush(&port.socket);
+            state.has_backlog |= report.kept > 0;
+            let failures = port.outgoing.failures().iter();
+            failed.extend(failures.map(|failure| Flow {
+                transport: Transport::Udp,
+                remote: failure.destination,
+                local,
+            }));
+        }
+        for flow in failed {
+            state.counters.send_failures += 1;
+            self.with_core(state, |core, turn| core.flow_failed(turn, flow));
+        }
+    }
+}
+
+/// Counts the starts of a PBX in a file, safely: no two starts have the same number.
+pub(crate) fn epoch_of(file: &std::path::Path) -> std::io::Result<u64> {
+    let last: u64 = match std::fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().unwrap_or(0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let epoch = last + 1;
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("{epoch}\n"))?;
+    std::fs::File::open(&beside)?.sync_all()?;
+    std::fs::rename(&beside, file)?;
+    Ok(epoch)
+}
