@@ -156,6 +156,7 @@ impl Edge {
         };
         if is_in_cluster {
             self.follow_server(client, flow, directory);
+            self.follow_client((settings, now), user, response, directory);
         }
         if self
             .layer

@@ -17,6 +17,7 @@ use relay::SessionId;
 use sip::{Message, Method, Via};
 use transaction::{ClientId, Flow};
 
+use crate::auth;
 use crate::directory::Directory;
 use crate::edge::{Edge, surroundings};
 use crate::output::{Now, Output};
@@ -186,6 +187,43 @@ impl Edge {
             && !directory.is_open(&before)
         {
             self.layer.move_client(client, flow);
+        }
+    }
+
+    /// Has the answers to a user of ours go where he has registered since, if he has lost the connection that his request
+    /// came on: nobody can open that again (RFC 5626 section 5.3).
+    pub(crate) fn follow_client<D: Directory>(
+        &mut self,
+        (settings, now): (&Settings, Now),
+        user: u64,
+        response: &Message<'_>,
+        directory: &mut D,
+    ) {
+        let Some(server) = self.proxy.server_of(user) else {
+            return;
+        };
+        let flow = self.layer.server_flow(server);
+        let Some(before) = flow.filter(|flow| flow.transport.is_reliable()) else {
+            return;
+        };
+        let Ok(from) = response.from() else { return };
+        if directory.is_open(&before) || auth::our_aor(settings, &from, &mut self.aor).is_none() {
+            return;
+        }
+        let (aor, host) = (&self.aor, before.remote.ip());
+        let mut flows = Vec::new();
+        directory.location(aor, |location, _| {
+            let bindings = location.lookup(aor, now.unix_s());
+            let bindings = bindings.filter(|binding| binding.use_flow());
+            flows.extend(bindings.map(|binding| binding.flow()));
+        });
+        let is_his = |flow: &&Flow| {
+            flow.transport == before.transport
+                && flow.remote.ip() == host
+                && directory.is_open(flow)
+        };
+        if let Some(flow) = flows.iter().find(is_his) {
+            self.layer.move_server(server, *flow);
         }
     }
 

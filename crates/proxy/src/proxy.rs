@@ -402,7 +402,7 @@ impl Proxy {
         };
         let target = context.targets.as_slice()[context.branches[at].target];
         let number = match self.journal.is_on && !context.is_invite {
-            true => repeatable_branch(s.layer, request, at, &flow),
+            true => repeatable_branch(s.layer, request, (at, context.alternates.len())),
             false => s.layer.new_branch(),
         };
         let branch = forward::Branch {
@@ -534,17 +534,17 @@ impl Proxy {
 /// A branch of a request other than INVITE in a cluster. Its client sends it again until it is answered, to the next owner
 /// if need be, which sends it on with the same branch: who has answered it already knows it again, and gives the same
 /// answer (RFC 3261 section 17.2.3). So such requests need no records.
-fn repeatable_branch(layer: &mut Layer, request: &Message<'_>, at: usize, flow: &Flow) -> u64 {
+fn repeatable_branch(
+    layer: &mut Layer,
+    request: &Message<'_>,
+    (at, alternates): (usize, usize),
+) -> u64 {
     let via = request.header(HeaderName::Via).unwrap_or_default();
     let number = layer.hash(|hasher| {
         hasher.write(request.method_bytes());
         hasher.write(via);
         hasher.write_usize(at);
-        match flow.remote.ip() {
-            std::net::IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            std::net::IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.write_u16(flow.remote.port());
+        hasher.write_usize(alternates);
     });
     let method = request.method().unwrap_or(Method::Options);
     match layer.find_client(number, method) {

@@ -53,6 +53,8 @@ pub struct Pair {
     takes_over_at: Option<u64>,
     reconnects_at: Option<u64>,
     pub has_died: bool,
+    /// What happened, for when it fails.
+    log: Vec<String>,
     /// Bytes and number of changes that were streamed.
     pub streamed: (usize, usize),
 }
@@ -77,6 +79,7 @@ impl Pair {
             takes_over_at: None,
             reconnects_at: None,
             has_died: false,
+            log: Vec::new(),
             streamed: (0, 0),
         };
         pair.take_office(0);
@@ -139,6 +142,11 @@ impl Pair {
         }
     }
 
+    /// Kills the owner between two steps.
+    pub fn kill(&mut self) {
+        self.die();
+    }
+
     fn die(&mut self) {
         self.acting = None;
         self.has_died = true;
@@ -180,6 +188,19 @@ impl Pair {
     /// Lets the owner do something in a step of its own.
     pub fn turn(&mut self, work: impl FnOnce(&mut Rig)) {
         self.step(work);
+    }
+
+    /// Takes what is on its way to a peer that is no phone.
+    pub fn to_peer(&mut self, peer: &str) -> Option<Sip> {
+        let is_to = |wire: &Wire| match wire {
+            Wire::ToPhone(sip) => sip.flow.remote.to_string() == peer,
+            Wire::ToEdge(..) => false,
+        };
+        let key = *self.wire.iter().find(|(_, wire)| is_to(wire))?.0;
+        match self.wire.remove(&key) {
+            Some(Wire::ToPhone(sip)) => Some(sip),
+            _ => None,
+        }
     }
 
     fn flush_phones(&mut self) {
@@ -226,8 +247,18 @@ impl Pair {
                     break;
                 }
                 match entry.remove() {
-                    Wire::ToEdge(flow, text) => self.feed(flow, &text),
+                    Wire::ToEdge(flow, text) => {
+                        let first = text.lines().next().unwrap_or_default();
+                        let line = format!(
+                            "{} {} > {:?} {first}",
+                            self.now_ms, flow.remote, self.acting
+                        );
+                        self.log.push(line);
+                        self.feed(flow, &text);
+                    }
                     Wire::ToPhone(sip) => {
+                        let line = format!("{} > {} {}", self.now_ms, sip.flow.remote, sip.first());
+                        self.log.push(line);
                         let (to, now) = (sip.flow.remote.to_string(), self.now_ms);
                         let mut phones = self.phones.iter_mut();
                         if let Some(phone) = phones.find(|phone| phone.at == to) {
@@ -254,7 +285,11 @@ impl Pair {
             }
             self.phones[at].reconnect();
             let flow = tcp(&self.phones[at].at);
-            if let Some((user, contact)) = self.phones[at].binding() {
+            let (user, contact) = self.phones[at].binding();
+            {
+                let aor = format!("{user}@example.org");
+                let location = &mut self.nodes[1].users.location;
+                location.remove(aor.as_bytes(), |_| {});
                 self.nodes[1].bind(user, &contact, 1_000, Some(flow), "");
             }
         }
@@ -295,4 +330,12 @@ pub fn with_every_death(mut scenario: impl FnMut(Option<(usize, Died)>) -> Pair)
         }
     }
     runs
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.log.iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
 }

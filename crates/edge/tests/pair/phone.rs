@@ -479,10 +479,10 @@ impl Phone {
         });
     }
 
-    /// What it registers when it comes back, if it is to be called.
-    pub fn binding(&self) -> Option<(&'static str, String)> {
+    /// What it registers when it comes back.
+    pub fn binding(&self) -> (&'static str, String) {
         let contact = format!("sip:{}@{}", self.user, self.contact_at);
-        (!self.plan.answers.is_empty()).then_some((self.user, contact))
+        (self.user, contact)
     }
 
     /// Whether it is done with everything.

@@ -436,6 +436,11 @@ impl Proxy {
         self.free(id);
     }
 
+    /// The server transaction that a client transaction's context answers.
+    pub fn server_of(&self, user: u64) -> Option<transaction::ServerId> {
+        self.contexts.get(Id::from_bits(user))?.server
+    }
+
     /// Takes the news of where the packets of a party come from.
     pub fn media_learned(
         &mut self,
