@@ -73,7 +73,7 @@ impl Switchboard {
             State::Parked(parked) => {
                 self.slots.remove(&parked.slot);
             }
-            State::Talking(talking) => self.free_agent(call.id, &talking.agent, true, round),
+            State::Talking(talking) => self.free_talker(call.id, &talking, round),
             State::Consulting(consulting) => {
                 self.with(consulting.call, round, |_, other, _| other.consults = None);
             }

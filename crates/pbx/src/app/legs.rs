@@ -106,6 +106,9 @@ impl Switchboard {
     fn show_as(&mut self, user: &str, leg: LegId, state: ExtensionState, round: &mut Round<'_>) {
         if !user.is_empty() && self.presence.set(user, leg, state) {
             let state = self.presence.state(user);
+            if state == ExtensionState::Idle {
+                self.phone_is_free(user);
+            }
             round.act(Action::Publish(Publish::Extension {
                 user: user.to_owned(),
                 state,
@@ -142,6 +145,17 @@ impl Switchboard {
         round: &mut Round<'_>,
     ) -> Option<Leg> {
         self.hush(call, leg, round);
+        // What was recorded of it here is whole.
+        for recording in call
+            .recordings
+            .iter_mut()
+            .filter(|one| one.leg == leg && !one.is_stopping)
+        {
+            recording.is_stopping = true;
+            round.act(Action::StopRecord {
+                recording: recording.id,
+            });
+        }
         let at = call.legs.iter().position(|one| one.id == leg)?;
         let leg = call.legs.remove(at);
         if call.done.len() < LEGS_NOTED_MAX {

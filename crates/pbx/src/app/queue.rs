@@ -208,7 +208,7 @@ impl Switchboard {
         }
         for (leg, agent) in &queued.ringing {
             self.hang_up(call, *leg, cause(200), round);
-            self.free_agent(call.id, agent, false, round);
+            self.free_agent(call.id, agent, 0, round);
         }
         self.to_serve.insert(queued.queue.clone());
     }
@@ -218,7 +218,7 @@ impl Switchboard {
         &mut self,
         call: u64,
         agent: &str,
-        talked: bool,
+        wrap_up_ms: u32,
         round: &mut Round<'_>,
     ) {
         let Some(known) = self.agents.get_mut(agent) else {
@@ -228,16 +228,33 @@ impl Switchboard {
             return;
         }
         known.call = None;
-        let queues = self.plan.queues.values();
-        let mine = queues.filter(|queue| queue.agents.iter().any(|one| one == agent));
-        for queue in mine {
-            if talked {
-                let until = round.unix_ms + u64::from(queue.wrap_up_ms);
-                known.free_unix_ms = known.free_unix_ms.max(until);
-            }
-            self.to_serve.insert(queue.name.clone());
-        }
+        let until = round.unix_ms + u64::from(wrap_up_ms);
+        known.free_unix_ms = known.free_unix_ms.max(until);
         self.changed_agents.insert(agent.to_owned());
+        self.phone_is_free(agent);
+    }
+
+    /// The agent who talked in a call from a queue is done with it.
+    pub(crate) fn free_talker(&mut self, call: u64, talking: &Talking, round: &mut Round<'_>) {
+        let queue = self.plan.queues.get(&talking.queue);
+        let wrap_up_ms = queue.map_or(0, |queue| queue.wrap_up_ms);
+        self.free_agent(call, &talking.agent, wrap_up_ms, round);
+    }
+
+    /// Queues in which this user, or the extension, is an agent may go on.
+    pub(crate) fn phone_is_free(&mut self, user: &str) {
+        let number = self.plan.extension(user).map(|one| one.number.as_str());
+        for name in self.waiting.keys() {
+            let agents = self.plan.queues.get(name).map(|queue| &queue.agents);
+            let is_agent = agents.is_some_and(|agents| {
+                agents
+                    .iter()
+                    .any(|agent| agent == user || Some(agent.as_str()) == number)
+            });
+            if is_agent {
+                self.to_serve.insert(name.clone());
+            }
+        }
     }
 
     /// Agents who can be called now, those first whose turn it is; and when the next of the others can be.
@@ -413,7 +430,7 @@ impl Switchboard {
             // The next one has a turn before this one.
             known.last_call_unix_ms = round.unix_ms;
         }
-        self.free_agent(call, agent, false, round);
+        self.free_agent(call, agent, 0, round);
     }
 
     /// Agents did not answer in time; or one is free again.

@@ -578,7 +578,7 @@ impl Switchboard {
             return;
         };
         if let State::Talking(talking) = talking {
-            self.free_agent(call.id, &talking.agent, true, round);
+            self.free_talker(call.id, &talking, round);
         }
         round.act(Action::Unbridge { leg: by });
         let sounds = vec![prompt("park/slot"), Sound::Digits(slot.to_string())];

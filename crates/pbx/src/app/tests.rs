@@ -125,11 +125,11 @@ impl Desk {
     }
 
     fn after(&mut self, actions: Vec<Action>) {
-        self.move_on();
         let mut answers = Vec::new();
         for action in actions {
             self.note(&action, &mut answers);
         }
+        self.move_on();
         for answer in answers {
             self.happen(answer);
         }
