@@ -16,7 +16,7 @@ mod settings;
 mod thread;
 mod view;
 
-pub use settings::{ClusterSettings, MoverSettings, ServiceSettings};
+pub use settings::{ClusterPulse, ClusterSettings, MoverSettings, ServiceSettings};
 pub use view::{ClusterView, LinkView, ServiceView, TakeoverView};
 
 pub(crate) use coordination::attend;

@@ -34,8 +34,8 @@ pub mod voice;
 mod worker;
 
 pub use crate::cluster::{
-    ClusterSettings, ClusterView, LinkView, MoverSettings, ServiceSettings, ServiceView,
-    TakeoverView,
+    ClusterPulse, ClusterSettings, ClusterView, LinkView, MoverSettings, ServiceSettings,
+    ServiceView, TakeoverView,
 };
 pub use edge::overload::OverloadLimits;
 pub use edge::sources::{Ban, Offence, SourceLimits};

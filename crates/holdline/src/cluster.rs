@@ -6,12 +6,16 @@ use std::time::Duration;
 use ::cluster::Settings as Spans;
 use admin::{ClusterStatus, LinkStatus, ServiceStatus, Takeover};
 use coordinator::{Coordinator, EtcdOptions, Options, Password, Tls};
-use driver::{ClusterSettings, ClusterView, MoverSettings, ServiceSettings};
+use driver::{ClusterPulse, ClusterSettings, ClusterView, MoverSettings, ServiceSettings};
+use net::address::{Mover as NetMover, NetlinkMover};
+use net::clock::Boottime;
 use net::peer::{Credentials, PeerError, authority};
 use sha2::{Digest, Sha256};
 
 use crate::config::{self, Config, Mover, Role};
+use crate::lifecycle::StartError;
 use crate::settings::CookieSecret;
+use crate::supervisor::{self, Estate, Supervision};
 
 /// Why a node of a cluster does not start.
 #[derive(Debug)]
@@ -79,10 +83,68 @@ pub(crate) async fn place(config: &Config) -> Result<Option<Place>, ClusterError
             coordinator: Arc::new(coordinator),
             data: config.node.data.clone(),
             edge: edge.map(|service| self::service(service, cluster)),
+            pulse: supervisor::pulse().map(|_| ClusterPulse {
+                introduce: |identity| {
+                    if let Some(pulse) = supervisor::pulse() {
+                        pulse.introduce(identity);
+                    }
+                },
+                beat: || {
+                    if let Some(pulse) = supervisor::pulse() {
+                        pulse.beat();
+                    }
+                },
+            }),
         },
         cookie_secret: ((cookie >> 64) as u64, cookie as u64),
         nonce_secret: key("nonces"),
     }))
+}
+
+/// What the process does that watches a node of this configuration: none where there is no cluster.
+///
+/// # Errors
+/// Certificates or coordinator cannot be used, or the system does not say which program this is.
+pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, StartError> {
+    let (Some(cluster), Some(place)) = (
+        &config.cluster,
+        place(config).await.map_err(StartError::Cluster)?,
+    ) else {
+        return Ok(None);
+    };
+    let lease = Duration::from_millis(cluster.lease_ms);
+    let services: Vec<ServiceSettings> = place.settings.edge.into_iter().collect();
+    let estate = Estate {
+        coordinator: place.settings.coordinator,
+        services: services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
+        withdraw: Box::new(move || services.iter().try_for_each(withdraw)),
+    };
+    let made = Supervision::of_this_program(lease, estate);
+    made.map(Some)
+        .map_err(|error| StartError::Process { error })
+}
+
+/// Takes the address of a service from this machine.
+fn withdraw(service: &ServiceSettings) -> Result<(), String> {
+    let (
+        MoverSettings::Netlink {
+            interface,
+            prefix_bits,
+            ..
+        },
+        Some(address),
+    ) = (&service.mover, service.address)
+    else {
+        return Ok(());
+    };
+    let mover = NetlinkMover::new(address, *prefix_bits, interface);
+    mover
+        .and_then(|mover| NetMover::Netlink(mover).remove(Boottime::now()))
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 fn options(coordinator: &config::Coordinator, cluster: &str) -> Options {

@@ -47,6 +47,22 @@ fn a_phone_that_registered_with_the_dead_owner_is_called_through_the_new_one() {
 }
 
 #[test]
+fn a_process_that_is_killed_is_released_by_the_one_that_watches_it() {
+    let pair = Pair::start("", &["alice", "bob"]);
+    let (mut alice, mut bob) = phones(&pair);
+    let (owner, other) = roles(&pair);
+    pair.kill_process(owner);
+    pair.is_owned_by(other);
+    let service = pair.service(other).expect("it answers");
+    let takeover = &service["last_takeover"];
+    assert_eq!(takeover["cause"], "the owner released it", "{service}");
+    let (mut call, _) = connect(&mut alice, &mut bob);
+    end((&mut alice, &mut call), &mut bob);
+    // It is started again, as a standby.
+    pair.is_in_sync();
+}
+
+#[test]
 fn a_call_that_rings_when_the_owner_dies_is_answered_through_the_new_one() {
     let mut pair = Pair::start("", &["alice", "bob"]);
     let (mut alice, mut bob) = phones(&pair);

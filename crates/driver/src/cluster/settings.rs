@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::Settings;
+use cluster::{Identity, Settings};
 use coordinator::Coordinator;
 
 /// How an address of a service comes to its owner.
@@ -48,6 +48,15 @@ pub struct ServiceSettings {
     pub records_max: usize,
 }
 
+/// The way to the process that watches this one.
+#[derive(Debug, Clone, Copy)]
+pub struct ClusterPulse {
+    /// Says who this process is, before it claims anything.
+    pub introduce: fn(Identity),
+    /// Says that the thread which keeps the heartbeats goes on.
+    pub beat: fn(),
+}
+
 /// A node's place in a cluster.
 #[derive(Clone)]
 pub struct ClusterSettings {
@@ -69,6 +78,8 @@ pub struct ClusterSettings {
     pub data: PathBuf,
     /// The edge's service. Without one the edge acts by itself.
     pub edge: Option<ServiceSettings>,
+    /// Who is told that this process lives.
+    pub pulse: Option<ClusterPulse>,
 }
 
 impl std::fmt::Debug for ClusterSettings {

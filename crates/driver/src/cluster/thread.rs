@@ -33,6 +33,8 @@ const LINK_TOKENS: u64 = 1_000;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of batches that wait for members of a service.
 const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often in a lease the process that watches this one is told that it goes on.
+const BEATS_PER_LEASE: u64 = 8;
 /// How often the kernel's leases are looked after.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(3);
 /// Buckets of lateness: powers of two of microseconds.
@@ -64,6 +66,9 @@ struct State {
     late: [u64; LATE_BUCKETS],
     late_us_max: u64,
     surveyed: Boottime,
+    /// How often the process that watches this one is told of it, and when it was.
+    beat_every: Duration,
+    beaten: Boottime,
     is_over: bool,
 }
 
@@ -135,6 +140,9 @@ impl ClusterThread {
             node: joined.own,
             incarnation,
         };
+        if let Some(pulse) = settings.pulse {
+            (pulse.introduce)(identity);
+        }
         let mut seats = Vec::new();
         for (number, (service, desk, crew)) in self.crews.into_iter().enumerate() {
             let id = ServiceId(number_of(&service.name));
@@ -183,6 +191,8 @@ impl ClusterThread {
             late: [0; LATE_BUCKETS],
             late_us_max: 0,
             surveyed: Boottime::now(),
+            beat_every: Duration::from_micros(lease_us / BEATS_PER_LEASE),
+            beaten: Boottime::START,
             is_over: false,
         })
     }
@@ -254,12 +264,24 @@ impl State {
                         .receive(Boottime::now(), event, poller, each, &mut self.news);
                 }
             }
+            self.beat();
             self.settle();
             inbox.take(&mut orders);
             for order in orders.drain(..) {
                 self.order(order);
             }
             self.turn();
+        }
+    }
+
+    /// Tells the process that watches this one.
+    fn beat(&mut self) {
+        let now = Boottime::now();
+        if let Some(pulse) = self.settings.pulse
+            && now.since(self.beaten) >= self.beat_every
+        {
+            self.beaten = now;
+            (pulse.beat)();
         }
     }
 
@@ -270,6 +292,10 @@ impl State {
         let next = self.seats.iter().map(|seat| seat.next(now)).min();
         let next = next.unwrap_or(Time::NEVER);
         let pause = self.peers.pause_max().unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+        let pause = match self.settings.pulse {
+            Some(_) => pause.min(self.beat_every),
+            None => pause,
+        };
         let timeout = pause.min(Duration::from_micros(next.since(now)));
         let slept = timeout < pause;
         match self.poller.wait(Some(timeout)) {

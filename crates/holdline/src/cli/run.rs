@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigFile, EXIT_FAILED, Failure};
+use crate::config::Config;
 use crate::lifecycle::{End, Running, StartError, block_on};
 use crate::logging::Logging;
 use crate::supervisor;
@@ -28,6 +29,9 @@ impl Run {
             supervisor::attach().map_err(|error| StartError::Process { error })?;
         }
         let logging = Logging::start(&config.log);
+        if !self.supervised && config.cluster.is_some() {
+            return supervised(&config);
+        }
         let source = Some(super::absolute(&path));
         let end = block_on(async {
             let running = Running::start(config, source, logging).await?;
@@ -38,4 +42,19 @@ impl Run {
             End::TimedOut | End::Forced => ExitCode::from(EXIT_FAILED),
         })
     }
+}
+
+/// Runs the node in a process of its own and watches it.
+fn supervised(config: &Config) -> Result<ExitCode, Failure> {
+    let status = block_on(async {
+        let Some(supervision) = crate::cluster::supervision(config).await? else {
+            return Ok(EXIT_FAILED);
+        };
+        let watched = supervisor::supervise(supervision).await;
+        watched.map_err(|error| {
+            let error = std::io::Error::other(error.to_string());
+            Failure::Start(StartError::Process { error })
+        })
+    })??;
+    Ok(ExitCode::from(status))
 }

@@ -10,12 +10,30 @@ use serde_json::Value;
 use super::node::{DOMAIN, password_of, run};
 use super::{Ending, PATIENCE, ask, free_port, signal, text, wait_until};
 
+/// Sends a signal to a process.
+fn signal_to(process: u32, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args(["-s", name, &process.to_string()])
+        .status();
+    assert!(sent.expect("kill is there").success());
+}
+
 /// Two nodes, `edge1` and `edge2`, of which one owns the service `edge`.
 pub(crate) struct Pair {
     folder: tempfile::TempDir,
     processes: [Option<Ending>; 2],
     /// The port of SIP.
     pub(crate) sip: u16,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for number in 0..2 {
+            if self.processes[number].is_some() {
+                self.kill(number);
+            }
+        }
+    }
 }
 
 impl Pair {
@@ -72,8 +90,42 @@ impl Pair {
         self.processes[number] = Some(Ending(run(&self.path(number))));
     }
 
+    /// The node's process, which another one watches.
+    fn node(&self, number: usize) -> u32 {
+        let watcher = self.processes[number].as_ref().expect("it runs").0.id();
+        wait_until("the node's process", || {
+            let path = format!("/proc/{watcher}/task/{watcher}/children");
+            fs::read_to_string(path)
+                .ok()?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        })
+    }
+
+    /// Kills the node's process; the one that watches it lives.
+    pub(crate) fn kill_process(&self, number: usize) {
+        signal_to(self.node(number), "KILL");
+    }
+
+    /// Stops the node's process, so that nobody but the clock may end its time: the one that watches it is stopped too.
+    pub(crate) fn freeze(&self, number: usize) {
+        self.signal(number, "-STOP");
+        signal_to(self.node(number), "STOP");
+    }
+
+    /// Lets both go on.
+    pub(crate) fn thaw(&self, number: usize) {
+        signal_to(self.node(number), "CONT");
+        self.signal(number, "-CONT");
+    }
+
     /// As a power cut does it.
     pub(crate) fn kill(&mut self, number: usize) {
+        let node = self.node(number);
+        self.signal(number, "-STOP");
+        signal_to(node, "KILL");
         let mut process = self.processes[number].take().expect("it runs");
         process.0.kill().expect("a child");
         process.0.wait().expect("a child");
