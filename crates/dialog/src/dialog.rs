@@ -16,6 +16,8 @@ pub struct Hop {
     pub sent_by: SocketAddr,
     /// The number in the branch.
     pub branch: u64,
+    /// Max-Forwards (RFC 3261 section 8.1.1.6): 70, or what is left of that of a call that is passed on.
+    pub max_forwards: u32,
 }
 
 impl Hop {
@@ -189,7 +191,9 @@ impl Dialog {
         out.extend_from_slice(strict.unwrap_or(&self.target));
         out.extend_from_slice(b" SIP/2.0\r\n");
         hop.write_via(out);
-        out.extend_from_slice(b"Max-Forwards: 70\r\n");
+        out.extend_from_slice(b"Max-Forwards: ");
+        lex::push_number(out, u64::from(hop.max_forwards));
+        out.extend_from_slice(b"\r\n");
         let skipped = usize::from(strict.is_some());
         for route in self.routes.iter().skip(skipped) {
             push_line(out, b"Route: ", &[route]);

@@ -10,10 +10,12 @@
 //! Not attempted: sockets, media packets (`voice`), files and databases.
 
 pub mod app;
+mod call;
 pub mod control;
 mod output;
 mod pbx;
 pub mod plan;
+mod session;
 mod settings;
 mod surroundings;
 

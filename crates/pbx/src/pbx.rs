@@ -1,18 +1,23 @@
 //! One thread's PBX: messages, media events and answers in; messages, media commands and records out.
 
 use records::Op;
-use sip::{Envelope, Index, Message, Method, Splices, build, status};
-use transaction::{Flow, Layer, Request, Time};
+use sip::Index;
+use transaction::{ClientId, Flow, Time};
 
+use crate::call::{Calls, State};
 use crate::control::{
-    Answer, Applications, Happening, Ids, LegId, Now, Party, QuestionId, RecordingId,
+    APPLICATION_KIND, Action, Answer, Applications, Happening, LegId, Now, Party, QuestionId,
+    RecordingId,
 };
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::surroundings::Surroundings;
 
-/// Most transactions of each kind.
-const TRANSACTIONS_MAX: u32 = 200_000;
+/// Rounds of happenings and actions in one turn: applications that answer each other for ever are stopped.
+const ROUNDS_MAX: usize = 10_000;
+
+/// How often legs are settled after the last happening: one leg's step may allow the other's.
+const SETTLINGS_MAX: usize = 3;
 
 /// What one input is handled with.
 pub struct Turn<'t> {
@@ -35,6 +40,8 @@ pub struct Counts {
     pub outgoing: u64,
     /// Calls refused because there were as many as may be.
     pub refused_full: u64,
+    /// Records of another node that could not be read.
+    pub unreadable: u64,
     /// Messages that could not be read, or belonged to nothing.
     pub stray: u64,
 }
@@ -48,6 +55,14 @@ pub struct Tables {
     pub ports: usize,
     /// Subscriptions.
     pub subscriptions: usize,
+    /// Recordings that are not safe yet.
+    pub recordings: usize,
+    /// Tags of dialogs.
+    pub tags: usize,
+    /// Callers whose INVITE is not acknowledged.
+    pub callers: usize,
+    /// Requests of ours whose transactions are not over.
+    pub purposes: usize,
     /// Server and client transactions.
     pub transactions: (usize, usize),
 }
@@ -75,13 +90,10 @@ pub struct CallView {
 
 /// The PBX of one thread.
 pub struct Pbx<A> {
-    layer: Layer,
+    calls: Calls,
     applications: A,
-    ids: Ids,
-    counts: Counts,
-    splices: Splices,
     index: Index,
-    head: Vec<u8>,
+    actions: Vec<Action>,
 }
 
 impl<A: Applications> Pbx<A> {
@@ -95,74 +107,77 @@ impl<A: Applications> Pbx<A> {
         applications: A,
     ) -> Pbx<A> {
         Pbx {
-            layer: Layer::new(now.time, seed, settings.timers, TRANSACTIONS_MAX),
+            calls: Calls::new(now, seed, epoch, settings),
             applications,
-            ids: Ids::of_epoch(epoch),
-            counts: Counts::default(),
-            splices: Splices::new(),
             index: Index::new(),
-            head: Vec::new(),
+            actions: Vec::new(),
         }
+    }
+
+    /// Keys what has to be alike on all members of a service: how requests are matched to transactions. To be called before
+    /// anything is received.
+    pub fn share_secret(&mut self, shared: (u64, u64)) {
+        self.calls.layer.share_secret(shared);
     }
 
     /// Takes one message that came on `flow`.
     pub fn receive(&mut self, turn: &mut Turn<'_>, bytes: &[u8], flow: Flow) {
         let mut index = std::mem::take(&mut self.index);
         match index.parse(bytes, &turn.settings.limits) {
-            Ok(message) if message.is_request() => self.request(turn, &message, flow),
-            _ => self.counts.stray += 1,
+            Ok(message) if message.is_request() => self.calls.arrived(turn, &message, flow),
+            Ok(message) => self.calls.replied(turn, &message),
+            Err(_) => self.calls.counts.stray += 1,
         }
         self.index = index;
+        self.run(turn);
     }
 
-    fn request(&mut self, turn: &mut Turn<'_>, request: &Message<'_>, flow: Flow) {
-        let Ok(envelope) = Envelope::read(request) else {
-            self.counts.stray += 1;
-            return;
-        };
-        self.splices.clear();
-        build::stamp_via(request, &envelope.via, flow.remote, &mut self.splices);
-        let outbox = &mut turn.output.outbox;
-        let known = self
-            .layer
-            .receive_request(turn.now.time, request, &envelope.via, outbox);
-        if !matches!(known, Request::New(_)) || request.method() == Some(Method::Ack) {
-            return;
-        }
-        // No calls are taken yet.
-        let answer = match request.method() {
-            Some(Method::Options) => 200,
-            Some(Method::Invite) => 503,
-            _ => 405,
-        };
-        self.head.clear();
-        let tag = build::response_head(request, &self.splices, &mut self.head);
-        outbox.send(flow, |out| {
-            build::response(
-                &self.head,
-                tag,
-                answer,
-                status::reason(answer),
-                Some(b"none"),
-                b"",
-                out,
-            );
-        });
-    }
-
-    /// Takes back a message, or its beginning, that could not be delivered (RFC 3261 section 18.4).
+    /// Takes back a message, or its beginning, that could not be delivered (RFC 3261 section 18.4): if it was a
+    /// request of ours, it fails at once.
     pub fn undelivered(&mut self, turn: &mut Turn<'_>, sent: &[u8]) {
-        let _ = (turn, sent);
+        let mut index = std::mem::take(&mut self.index);
+        if let Ok(message) = index.parse(sent, &turn.settings.limits)
+            && message.is_request()
+            && let (Ok(via), Ok(cseq)) = (message.via(), message.cseq())
+            && let Some(branch) = via.branch().and_then(dialog::Hop::read_branch)
+            && let Some((client, _)) = self.calls.layer.find_client(branch, cseq.method)
+        {
+            self.fail(turn, client);
+        }
+        self.index = index;
+        self.run(turn);
     }
 
     /// Takes the news that a flow broke: what waits for an answer over it fails.
     pub fn flow_failed(&mut self, turn: &mut Turn<'_>, flow: Flow) {
-        let _ = (turn, flow);
+        let mut clients = Vec::new();
+        if self.calls.layer.may_have_clients_to(flow.remote) {
+            self.calls
+                .layer
+                .clients_of(|other| *other == flow, &mut clients);
+        }
+        for client in clients {
+            self.fail(turn, client);
+        }
+        self.run(turn);
+    }
+
+    /// RFC 3261 section 8.1.3.1: an error of the transport counts as 503.
+    fn fail(&mut self, turn: &mut Turn<'_>, client: ClientId) {
+        let outbox = &mut turn.output.outbox;
+        if let Some(user) = self
+            .calls
+            .layer
+            .transport_failed(turn.now.time, client, outbox)
+        {
+            self.calls.outcome(turn, user, None, 503);
+        }
     }
 
     /// Takes what a media thread heard. [`voice::Event::Recorded`] and [`voice::Event::Hungry`] are the surroundings'.
     pub fn heard(&mut self, turn: &mut Turn<'_>, thread: u16, event: &voice::Event) {
-        let _ = (turn, thread, event);
+        self.calls.heard(turn, thread, event);
+        self.run(turn);
     }
 
     /// Takes the news that all of a recording is safe, or that it is lost.
@@ -173,56 +188,109 @@ impl<A: Applications> Pbx<A> {
         length_ms: u32,
         is_saved: bool,
     ) {
-        let _ = (turn, recording, length_ms, is_saved);
+        if let Some(leg) = self.calls.recordings.remove(&recording) {
+            self.calls.with(leg, |_, leg| {
+                leg.ears
+                    .taking
+                    .take_if(|taking| taking.recording == recording)
+            });
+            self.calls.tell(Happening::Recorded {
+                leg,
+                recording,
+                length_ms,
+                is_saved,
+            });
+        }
+        self.run(turn);
     }
 
     /// Takes the answer to a question of [`Output::asks`].
     pub fn told(&mut self, turn: &mut Turn<'_>, question: QuestionId, answer: Answer) {
-        let mut actions = Vec::new();
-        let happening = Happening::Told { question, answer };
-        self.applications
-            .happened(turn.now, &mut self.ids, &happening, &mut actions);
+        self.calls.tell(Happening::Told { question, answer });
+        self.run(turn);
     }
 
     /// Does what is due.
     pub fn poll(&mut self, turn: &mut Turn<'_>) {
-        while self
-            .layer
-            .poll(turn.now.time, &mut turn.output.outbox)
-            .is_some()
-        {}
+        self.calls.due(turn);
+        self.applications
+            .poll(turn.now, &mut self.calls.ids, &mut self.actions);
+        self.run(turn);
     }
 
     /// When [`Pbx::poll`] has something to do.
     pub fn next(&self, now: Time) -> Option<Time> {
-        match (self.layer.next(now), self.applications.next(now)) {
+        match (self.calls.next(now), self.applications.next(now)) {
             (Some(one), Some(two)) => Some(one.min(two)),
             (one, two) => one.or(two),
         }
     }
 
+    /// Lets applications hear what happened and does what they want, until all is quiet; then brings legs to where they should be,
+    /// and writes down what changed.
+    fn run(&mut self, turn: &mut Turn<'_>) {
+        let mut settlings = 0;
+        for _ in 0..ROUNDS_MAX {
+            if !self.actions.is_empty() {
+                settlings = 0;
+                let mut actions = std::mem::take(&mut self.actions);
+                for action in actions.drain(..) {
+                    self.calls.act(turn, action);
+                }
+                self.actions = actions;
+            }
+            if let Some(happening) = self.calls.happenings.pop_front() {
+                let ids = &mut self.calls.ids;
+                self.applications
+                    .happened(turn.now, ids, &happening, &mut self.actions);
+                continue;
+            }
+            if settlings == SETTLINGS_MAX || !self.calls.settle_touched(turn) {
+                break;
+            }
+            settlings += 1;
+        }
+        self.calls.touched.clear();
+        self.calls.write_changes(turn);
+        self.applications.changes(&mut turn.output.changes);
+    }
+
     /// Takes in a record of another node, or the end of one. It rests until [`Pbx::take_office`].
     pub fn restore(&mut self, op: Op<'_>) {
-        self.applications.restore(op);
+        match op.kind < APPLICATION_KIND {
+            true => self.calls.rest(op),
+            false => self.applications.restore(op),
+        }
     }
 
     /// Makes what was restored live: calls go on. `epoch` is the new term of office.
     pub fn take_office(&mut self, turn: &mut Turn<'_>, epoch: u64) {
-        let _ = turn;
-        self.ids = Ids::of_epoch(epoch);
+        self.calls.take_office(turn, epoch);
+        let ids = &mut self.calls.ids;
+        self.applications
+            .take_office(turn.now, ids, &mut self.actions);
+        self.run(turn);
     }
 
-    /// Forgets all calls without a word: another node has them now.
-    pub fn leave_office(&mut self) {}
+    /// Forgets all calls without a word: another node has them now. What the applications know is theirs to forget.
+    pub fn leave_office(&mut self, now: Now) {
+        self.calls.leave_office(now);
+        self.actions.clear();
+    }
 
     /// From now on new calls are refused with 503; what is in progress goes on.
     pub fn drain(&mut self, is_draining: bool) {
-        let _ = is_draining;
+        self.calls.is_draining = is_draining;
     }
 
     /// Takes what of new settings is not read with each input.
     pub fn reload(&mut self, settings: &Settings) {
-        self.layer.set_timers(settings.timers);
+        self.calls.layer.set_timers(settings.timers);
+    }
+
+    /// The applications.
+    pub fn applications(&self) -> &A {
+        &self.applications
     }
 
     /// The applications, to give them another dialplan.
@@ -232,19 +300,45 @@ impl<A: Applications> Pbx<A> {
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.calls.counts
     }
 
     /// How full the tables are.
     pub fn tables(&self) -> Tables {
+        let calls = &self.calls;
         Tables {
-            transactions: self.layer.len(),
-            ..Tables::default()
+            legs: calls.legs.len(),
+            ports: calls.ends.len(),
+            subscriptions: calls.watch.watchers.len(),
+            recordings: calls.recordings.len(),
+            tags: calls.by_tag.len(),
+            callers: calls.by_caller.len(),
+            purposes: calls.purposes.len(),
+            transactions: calls.layer.len(),
         }
     }
 
     /// The legs there are.
     pub fn calls(&self) -> Vec<CallView> {
-        Vec::new()
+        let legs = self.calls.legs.values();
+        let mut views: Vec<CallView> = legs
+            .filter(|leg| leg.state.is_alive())
+            .map(|leg| CallView {
+                leg: leg.id,
+                peer: leg.peer,
+                is_incoming: leg.is_incoming,
+                is_answered: matches!(leg.state, State::Answered | State::Confirmed),
+                party: leg.party.clone(),
+                call_id: String::from_utf8_lossy(&leg.dialog.call_id).into_owned(),
+                codec: leg
+                    .ears
+                    .end
+                    .and(leg.session.agreed)
+                    .map(|agreed| agreed.send.codec.name()),
+                began_unix_ms: leg.began_unix_ms,
+            })
+            .collect();
+        views.sort_by_key(|view| view.leg);
+        views
     }
 }

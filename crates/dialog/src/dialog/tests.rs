@@ -18,6 +18,7 @@ fn hop() -> Hop {
         transport: b"UDP",
         sent_by: "198.51.100.7:5060".parse().unwrap(),
         branch: 0x2a,
+        max_forwards: 70,
     }
 }
 

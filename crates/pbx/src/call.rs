@@ -1,0 +1,22 @@
+//! Legs of calls: SIP and media on one side, what happened and what is to be done on the other.
+
+mod act;
+mod arrive;
+mod calls;
+mod end;
+mod identity;
+mod leg;
+mod media;
+mod reconcile;
+mod record;
+mod refer;
+mod reply;
+mod send;
+mod settle;
+mod state;
+mod timers;
+mod watch;
+mod within;
+
+pub(crate) use calls::Calls;
+pub(crate) use state::State;

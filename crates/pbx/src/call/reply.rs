@@ -1,0 +1,544 @@
+//! Responses to what we sent.
+
+use dialog::reliable::has_option;
+use dialog::session::SessionExpires;
+use dialog::{Dialog, Hop, offer, reliable, session};
+use sip::{HeaderName, Message, NameAddr, check};
+use transaction::{ClientId, Flow};
+
+use crate::call::Calls;
+use crate::call::arrive::abilities;
+use crate::call::calls::{cause_of, q850_of};
+use crate::call::identity;
+use crate::call::leg::{FORKS_MAX, Fork, Leg, Path, Timer, Why};
+use crate::call::send::push_header;
+use crate::call::state::{Event, State};
+use crate::call::within::Described;
+use crate::control::{Cause, Happening, LegId};
+use crate::output;
+use crate::pbx::Turn;
+
+/// What a client transaction is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// An INVITE, first or not.
+    Invite {
+        leg: LegId,
+        cseq: u32,
+        flow: Flow,
+        /// What acknowledged its 2xx, sent again with each copy of it, by the tag of who answered.
+        acks: Vec<(Box<[u8]>, Vec<u8>)>,
+        /// The dialog of a leg that is gone: a 2xx is acknowledged and ended.
+        orphan: Option<Box<Dialog>>,
+    },
+    /// An UPDATE.
+    Update { leg: LegId },
+    /// A PRACK.
+    Prack { leg: LegId },
+    /// A NOTIFY of a subscription, by its tag.
+    Notify { tag: u64 },
+    /// A NOTIFY that tells how a transfer goes.
+    Told,
+    /// Nobody waits for the answer.
+    Nothing,
+}
+
+/// Contacts of a 3xx that are told.
+const CONTACTS_MAX: usize = 8;
+
+impl Calls {
+    /// Takes a response.
+    pub(crate) fn replied(&mut self, turn: &mut Turn<'_>, response: &Message<'_>) {
+        let found = check::response_route(response)
+            .ok()
+            .and_then(|(via, cseq)| {
+                let branch = via.branch().and_then(Hop::read_branch)?;
+                self.layer.find_client(branch, cseq.method)
+            });
+        let Some((client, user)) = found else {
+            self.counts.stray += 1;
+            return;
+        };
+        if self
+            .layer
+            .receive_response(turn.now.time, client, response, &mut turn.output.outbox)
+        {
+            self.outcome(turn, user, Some(response), response.status());
+        }
+    }
+
+    /// What became of a request of ours: a response, or `None` with the status that stands for its absence (section 8.1.3.1).
+    pub(crate) fn outcome(
+        &mut self,
+        turn: &mut Turn<'_>,
+        user: u64,
+        response: Option<&Message<'_>>,
+        code: u16,
+    ) {
+        let id = ClientId::from_bits(user);
+        let Some(purpose) = self.purposes.get(id) else {
+            return;
+        };
+        match *purpose {
+            Purpose::Invite { leg, .. } => self.invite_outcome(turn, id, leg, response, code),
+            Purpose::Update { leg } if code >= 200 => {
+                self.with(leg, |calls, leg| {
+                    calls.change_outcome(turn, leg, response, code)
+                });
+            }
+            Purpose::Prack { leg } if matches!(code, 408 | 481) => {
+                self.with(leg, |calls, leg| {
+                    calls.give_up_calling(turn, leg, b"");
+                    calls.ended(turn, leg, cause_of(code, ""));
+                });
+            }
+            Purpose::Notify { tag } if code >= 200 => self.notified(turn, tag, code),
+            _ => {}
+        }
+    }
+
+    fn invite_outcome(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ClientId,
+        leg: LegId,
+        response: Option<&Message<'_>>,
+        code: u16,
+    ) {
+        let Some(Purpose::Invite {
+            cseq,
+            flow,
+            acks,
+            orphan,
+            ..
+        }) = self.purposes.get_mut(id)
+        else {
+            return;
+        };
+        let (cseq, flow) = (*cseq, *flow);
+        if (200..300).contains(&code) {
+            let Some(response) = response else { return };
+            let tag = response
+                .to()
+                .ok()
+                .and_then(|to| to.tag())
+                .unwrap_or_default();
+            if let Some((_, ack)) = acks.iter().find(|(known, _)| **known == *tag) {
+                return turn
+                    .output
+                    .outbox
+                    .send(flow, |out| out.extend_from_slice(ack));
+            }
+            if let Some(base) = orphan {
+                let base = base.clone();
+                return self.end_late(turn, id, (&base, flow), cseq, response);
+            }
+        }
+        let is_current = self
+            .legs
+            .get(&leg)
+            .and_then(|leg| leg.calling)
+            .is_some_and(|calling| calling.cseq == cseq);
+        if !is_current {
+            if let (200..300, Some(response), Some(leg)) = (code, response, self.legs.get(&leg)) {
+                // Another branch of the same call answered too (section 13.2.2.4).
+                let base = leg.dialog.clone();
+                self.end_late(turn, id, (&base, flow), cseq, response);
+            }
+            return;
+        }
+        let ack = self.with(leg, |calls, leg| {
+            let is_first = leg.calling.is_some_and(|calling| calling.why == Why::Call);
+            match (is_first, code) {
+                (true, 100..200) => calls.call_progressed(turn, leg, response, code),
+                (true, 200..300) => return calls.call_answered(turn, leg, response, cseq),
+                (true, _) => calls.call_failed(turn, leg, response, code),
+                (false, 100..200) => {}
+                (false, _) => return calls.change_outcome(turn, leg, response, code),
+            }
+            None
+        });
+        if let (Some(Some(ack)), Some(Purpose::Invite { acks, .. })) =
+            (ack, self.purposes.get_mut(id))
+        {
+            let tag = response
+                .and_then(|response| response.to().ok()?.tag())
+                .unwrap_or_default();
+            acks.push((tag.into(), ack));
+        }
+    }
+
+    /// A 2xx that nobody wants any more is acknowledged and ended.
+    fn end_late(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ClientId,
+        (base, flow): (&Dialog, Flow),
+        cseq: u32,
+        response: &Message<'_>,
+    ) {
+        let Ok(mut dialog) = base.establish(response) else {
+            return;
+        };
+        dialog.local_cseq = dialog.local_cseq.max(cseq);
+        let ack = self.ack(turn, (&dialog, flow), cseq, None);
+        self.bye(turn, (&mut dialog, flow), b"");
+        if let Some(Purpose::Invite { acks, .. }) = self.purposes.get_mut(id)
+            && acks.len() < FORKS_MAX
+        {
+            acks.push((dialog.remote_tag.clone(), ack));
+        }
+    }
+
+    /// 18x to the first INVITE.
+    fn call_progressed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        response: Option<&Message<'_>>,
+        code: u16,
+    ) {
+        let Some(response) = response.filter(|_| code > 100) else {
+            return;
+        };
+        let had_media = leg.session.has_remote;
+        let was = leg.state;
+        if let Some(fork) = self.fork_of(leg, response)
+            && has_option(response, HeaderName::Require, b"100rel")
+        {
+            let Some(rseq) = leg.forks[fork].received.take(response) else {
+                return;
+            };
+            self.send_prack(turn, leg, fork, rseq);
+        }
+        if leg.session.offers == offer::State::FirstSent
+            && let Ok(Some((description, peer))) = self.read_description(turn, response)
+        {
+            leg.session.remote = description;
+            leg.session.peer = peer;
+            leg.session.has_remote = true;
+            if leg.session.offered == Path::Own {
+                leg.session.path = Path::Own;
+                self.describe(turn, leg, true);
+            }
+        }
+        let has_media = leg.session.has_remote;
+        if code >= 180
+            && leg.step(Event::Provisional)
+            && (was != State::Ringing || has_media != had_media)
+        {
+            self.tell(Happening::Ringing {
+                leg: leg.id,
+                has_media,
+            });
+        }
+    }
+
+    /// The early dialog of a provisional response, if it has a tag.
+    fn fork_of(&mut self, leg: &mut Leg, response: &Message<'_>) -> Option<usize> {
+        let tag = response.to().ok()?.tag()?;
+        if let Some(at) = leg
+            .forks
+            .iter()
+            .position(|fork| *fork.dialog.remote_tag == *tag)
+        {
+            leg.forks[at].dialog.refresh_target(response);
+            return Some(at);
+        }
+        if leg.forks.len() >= FORKS_MAX {
+            return None;
+        }
+        let dialog = leg.dialog.establish(response).ok()?;
+        leg.forks.push(Fork {
+            dialog,
+            received: reliable::Receiver::default(),
+        });
+        Some(leg.forks.len() - 1)
+    }
+
+    /// PRACK (RFC 3262 section 4). It never has to answer an offer: our INVITE always makes one.
+    fn send_prack(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, fork: usize, rseq: u32) {
+        let invite_cseq = leg
+            .calling
+            .map_or(leg.dialog.local_cseq, |calling| calling.cseq);
+        let dialog = &mut leg.forks[fork].dialog;
+        let cseq = dialog.next_cseq();
+        self.extra.clear();
+        push_header(
+            &mut self.extra,
+            "RAck",
+            format!("{rseq} {invite_cseq} INVITE").as_bytes(),
+        );
+        let purpose = Purpose::Prack { leg: leg.id };
+        self.request(
+            turn,
+            (&leg.forks[fork].dialog, leg.flow),
+            ("PRACK", cseq),
+            purpose,
+            None,
+        );
+    }
+
+    /// 2xx to the first INVITE. What acknowledged it is returned.
+    fn call_answered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        response: Option<&Message<'_>>,
+        cseq: u32,
+    ) -> Option<Vec<u8>> {
+        let response = response?;
+        let tag = response
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default();
+        let fork_cseq = leg
+            .forks
+            .iter()
+            .find(|fork| *fork.dialog.remote_tag == *tag)
+            .map_or(0, |fork| fork.dialog.local_cseq);
+        let Ok(mut dialog) = leg.dialog.establish(response) else {
+            self.give_up_calling(turn, leg, b"");
+            self.ended(turn, leg, cause_of(502, "no dialog"));
+            return None;
+        };
+        dialog.local_cseq = dialog.local_cseq.max(fork_cseq).max(cseq);
+        leg.dialog = dialog;
+        leg.forks.clear();
+        leg.calling = None;
+        leg.was_answered = true;
+        leg.step(Event::Success);
+        self.stop_timer(leg, Timer::Ring);
+        leg.abilities = abilities(response);
+        leg.timer = session::answered(turn.now.time, response, turn.settings.session_expires_s);
+        self.arm_session(turn.now.time, leg);
+        let ack = self.ack(turn, (&leg.dialog, leg.flow), cseq, None);
+        let described = self.read_description(turn, response);
+        let is_answered = match described {
+            Ok(Some((description, peer))) => self.take_answer(turn, leg, description, peer),
+            // The answer came by a reliable provisional (RFC 3262 section 5).
+            Ok(None) if leg.session.has_remote => {
+                let (description, peer) =
+                    (std::mem::take(&mut leg.session.remote), leg.session.peer);
+                self.take_answer(turn, leg, description, peer)
+            }
+            _ => false,
+        };
+        if !is_answered {
+            let flow = leg.flow;
+            self.bye(
+                turn,
+                (&mut leg.dialog, flow),
+                b"SIP;cause=488;text=\"No answer to our offer\"",
+            );
+            leg.was_answered = false;
+            self.ended(turn, leg, cause_of(488, ""));
+            return Some(ack);
+        }
+        self.tell(Happening::Answered { leg: leg.id });
+        if turn.output.is_watched {
+            turn.output
+                .events
+                .push(output::Event::Answered { leg: leg.id });
+        }
+        Some(ack)
+    }
+
+    /// The answer to our open offer came. False if it is none.
+    pub(crate) fn take_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        description: Vec<u8>,
+        peer: crate::session::Peer,
+    ) -> bool {
+        let agrees = leg.session.offered == Path::Direct
+            || crate::session::agree(&peer, &turn.settings.codecs, true).is_some();
+        if !agrees || !leg.offer_step(offer::Event::ReceiveAnswer) {
+            leg.offer_step(offer::Event::Refuse);
+            return false;
+        }
+        leg.session.remote = description;
+        leg.session.peer = peer;
+        leg.session.has_remote = true;
+        leg.session.refusals = 0;
+        leg.session.path = leg.session.offered;
+        match leg.session.path {
+            Path::Own => self.describe(turn, leg, true),
+            _ => {
+                self.close_end(turn, leg);
+            }
+        }
+        true
+    }
+
+    /// A final failure of the first INVITE, or none in time.
+    fn call_failed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        response: Option<&Message<'_>>,
+        code: u16,
+    ) {
+        if let Some(response) = response
+            && code == 422
+            && let Ok(Some(min_se_s)) = response.number(HeaderName::MinSe, session::EXPIRES_S_MAX)
+            && min_se_s > leg.min_se_s
+        {
+            // RFC 4028 section 7.3.
+            leg.min_se_s = min_se_s;
+            return self.call_again(turn, leg, false);
+        }
+        let was_direct = leg.session.offered == Path::Direct;
+        if matches!(code, 488 | 606 | 415) && was_direct {
+            // Its phone knows none of the caller's codecs: we speak with both.
+            return self.call_again(turn, leg, true);
+        }
+        let mut cause = Cause {
+            status: code,
+            q850: q850_of(code),
+            text: String::new(),
+        };
+        if let Some(response) = response {
+            cause.q850 = identity::q850_in(response).unwrap_or(cause.q850);
+            cause.text = String::from_utf8_lossy(response.reason()).into_owned();
+            if (300..400).contains(&code) {
+                let contacts = response
+                    .values(HeaderName::Contact)
+                    .filter_map(|value| NameAddr::parse(value.bytes));
+                let of = |contact: NameAddr<'_>| {
+                    let party = identity::party_of_uri(contact.uri);
+                    if party.host.is_empty() {
+                        party.user
+                    } else {
+                        format!("{}@{}", party.user, party.host)
+                    }
+                };
+                leg.contacts = contacts.map(of).take(CONTACTS_MAX).collect();
+            }
+        }
+        leg.calling = None;
+        self.ended(turn, leg, cause);
+    }
+
+    /// What became of a re-INVITE or UPDATE. What acknowledged its 2xx is returned.
+    fn change_outcome(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        response: Option<&Message<'_>>,
+        code: u16,
+    ) -> Option<Vec<u8>> {
+        let calling = leg.calling.take()?;
+        let is_ours = leg.session.offers == offer::State::Sent;
+        if let Some(response) = response.filter(|_| (200..300).contains(&code)) {
+            leg.dialog.refresh_target(response);
+            let is_invite = response
+                .cseq()
+                .is_ok_and(|cseq| cseq.method == sip::Method::Invite);
+            let ack =
+                is_invite.then(|| self.ack(turn, (&leg.dialog, leg.flow), calling.cseq, None));
+            if SessionExpires::of(response).is_some() || leg.timer.is_some() {
+                leg.timer =
+                    session::answered(turn.now.time, response, turn.settings.session_expires_s);
+                self.arm_session(turn.now.time, leg);
+            }
+            let described = self.read_description(turn, response);
+            if is_ours {
+                self.change_answered(turn, leg, calling.why, described);
+            }
+            return ack;
+        }
+        if is_ours {
+            leg.offer_step(offer::Event::Refuse);
+        }
+        match code {
+            // RFC 3261 section 12.2.1.2: the dialog is gone.
+            408 | 481 => self.vanished(turn, leg, code),
+            491 => {
+                // Section 14.1: who began the call waits longer.
+                let random = self.hidden(b'g', leg.dialog.local_cseq as u64 ^ leg.id.0);
+                let wait_ms = match leg.is_incoming {
+                    true => random % 200 * 10,
+                    false => 2_100 + random % 190 * 10,
+                };
+                self.set_timer(turn.now.time, leg, Timer::Retry, wait_ms.max(10));
+            }
+            _ => leg.session.refusals = leg.session.refusals.saturating_add(1),
+        }
+        self.change_refused(turn, leg, calling.why, code);
+        None
+    }
+
+    fn change_answered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        why: Why,
+        described: Described,
+    ) {
+        let is_taken = match described {
+            Ok(Some((description, peer))) => self.take_answer(turn, leg, description, peer),
+            _ => {
+                leg.offer_step(offer::Event::Refuse);
+                false
+            }
+        };
+        if !is_taken {
+            leg.session.refusals = leg.session.refusals.saturating_add(1);
+            return self.change_refused(turn, leg, why, 488);
+        }
+        let (id, remote, peer) = (leg.id, &leg.session.remote, leg.session.peer);
+        match why {
+            Why::PassOn { other } => {
+                let remote = remote.clone();
+                self.with(other, |calls, other| {
+                    calls.pass_answer(turn, other, (&remote, &peer))
+                });
+            }
+            Why::Direct { other, back: false } => {
+                let remote = remote.clone();
+                self.with(other, |calls, other| {
+                    if other.is_quiet() && other.peer == Some(id) {
+                        calls.offer_direct(
+                            turn,
+                            other,
+                            (&remote, &peer),
+                            Why::Direct {
+                                other: id,
+                                back: true,
+                            },
+                        );
+                    }
+                });
+            }
+            Why::Direct { other, back: true } => self.check_direct(turn, leg, other),
+            Why::Call | Why::Own | Why::Refresh => {}
+        }
+    }
+
+    fn change_refused(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, why: Why, code: u16) {
+        match why {
+            Why::PassOn { other } => {
+                let code = if (400..700).contains(&code) && code != 408 && code != 481 {
+                    code
+                } else {
+                    488
+                };
+                self.with(other, |calls, other| {
+                    other.offer_step(offer::Event::Refuse);
+                    calls.fail_serving(turn, other, code);
+                });
+            }
+            Why::Direct { other, .. } if code != 491 => {
+                leg.session.no_direct = true;
+                if let Some(other) = self.legs.get_mut(&other) {
+                    other.session.no_direct = true;
+                    self.touched.push(other.id);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What is due.
+
+use transaction::{Fired, Time};
+
+use crate::call::Calls;
+use crate::call::calls::cause_of;
+use crate::call::leg::{Calling, Leg, Repeating, TIMERS, Timer, Why};
+use crate::call::reply::Purpose;
+use crate::call::state::{Event, State};
+use crate::control::LegId;
+use crate::pbx::Turn;
+
+/// The roles in the order of their numbers.
+const ROLES: [Timer; TIMERS] = [
+    Timer::Again,
+    Timer::GiveUp,
+    Timer::Ring,
+    Timer::Session,
+    Timer::Retry,
+    Timer::Report,
+];
+
+impl Calls {
+    /// Starts a timer of a leg, or sets it anew.
+    pub(crate) fn set_timer(&mut self, now: Time, leg: &mut Leg, timer: Timer, ms: u64) {
+        leg.deadlines[timer as usize] = now.plus_ms(ms);
+        self.arm(leg);
+    }
+
+    pub(crate) fn stop_timer(&mut self, leg: &mut Leg, timer: Timer) {
+        leg.deadlines[timer as usize] = Time::MAX;
+    }
+
+    /// Lets the wheel know the earliest deadline of a leg, unless it knows an earlier one.
+    fn arm(&mut self, leg: &mut Leg) {
+        let earliest = leg.deadlines.iter().copied().min().unwrap_or(Time::MAX);
+        if earliest < leg.armed && self.wheel.insert(earliest, leg.id.0).is_ok() {
+            leg.armed = earliest;
+        }
+    }
+
+    /// Sends something again until it is acknowledged (RFC 3261 section 13.3.1.4).
+    pub(crate) fn repeat(&mut self, now: Time, leg: &mut Leg, bytes: Vec<u8>, cseq: u32) {
+        let t1_ms = transaction::timer::T1_MS;
+        leg.repeating = Some(Repeating {
+            bytes,
+            attempt: 0,
+            cseq,
+        });
+        self.set_timer(now, leg, Timer::Again, t1_ms);
+        self.set_timer(now, leg, Timer::GiveUp, 64 * t1_ms);
+    }
+
+    /// Waits for the time to refresh the session, or to give it up.
+    pub(crate) fn arm_session(&mut self, now: Time, leg: &mut Leg) {
+        match leg.timer {
+            Some(session) => {
+                self.set_timer(now, leg, Timer::Session, session.deadline.ms_since(now))
+            }
+            None => self.stop_timer(leg, Timer::Session),
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn due(&mut self, turn: &mut Turn<'_>) {
+        while let Some(fired) = self.layer.poll(turn.now.time, &mut turn.output.outbox) {
+            match fired {
+                Fired::ClientTimeout { user, .. } => self.outcome(turn, user, None, 408),
+                Fired::TimerC { client, user } => {
+                    self.layer
+                        .cancel_client(turn.now.time, client, b"", &mut turn.output.outbox);
+                    self.outcome(turn, user, None, 408);
+                }
+                Fired::ClientGone { user, .. } => {
+                    self.purposes.remove(transaction::ClientId::from_bits(user));
+                }
+                Fired::ServerGone { .. } => {}
+            }
+        }
+        while let Some((deadline, number)) = self.wheel.pop(turn.now.time) {
+            let id = LegId(number);
+            if self.legs.get(&id).is_some_and(|leg| leg.armed == deadline) {
+                self.with(id, |calls, leg| calls.leg_due(turn, leg));
+            }
+        }
+        self.watch_due(turn);
+    }
+
+    fn leg_due(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        leg.armed = Time::MAX;
+        let now = turn.now.time;
+        for timer in ROLES {
+            if leg.deadlines[timer as usize] > now {
+                continue;
+            }
+            leg.deadlines[timer as usize] = Time::MAX;
+            match timer {
+                Timer::Again => self.send_again(turn, leg),
+                Timer::GiveUp => self.never_acknowledged(turn, leg),
+                Timer::Ring => self.never_answered(turn, leg),
+                Timer::Session => self.session_due(turn, leg),
+                // Being touched is enough: what is wanted is tried again.
+                Timer::Retry => {}
+                Timer::Report => {
+                    self.tell_quality(leg, "", 0, 0);
+                    self.tell_end(turn, leg);
+                }
+            }
+        }
+        self.arm(leg);
+    }
+
+    fn send_again(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        let t1_ms = transaction::timer::T1_MS;
+        if let Some(repeating) = &mut leg.repeating {
+            repeating.attempt = (repeating.attempt + 1).min(8);
+            let wait_ms = (t1_ms << repeating.attempt).min(transaction::timer::T2_MS);
+            turn.output
+                .outbox
+                .send(leg.flow, |out| out.extend_from_slice(&repeating.bytes));
+            self.set_timer(turn.now.time, leg, Timer::Again, wait_ms);
+        } else if let Some((bytes, wait_ms)) =
+            leg.reliable.as_mut().and_then(|sender| sender.again(t1_ms))
+        {
+            turn.output
+                .outbox
+                .send(leg.flow, |out| out.extend_from_slice(bytes));
+            self.set_timer(turn.now.time, leg, Timer::Again, wait_ms);
+        }
+    }
+
+    /// 64*T1 without an ACK: the dialog is ended (RFC 3261 section 13.3.1.4); without a PRACK: 5xx (RFC 3262 section 3).
+    fn never_acknowledged(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        self.stop_timer(leg, Timer::Again);
+        if leg.repeating.take().is_some() {
+            leg.step(Event::Ack);
+            self.say_bye(turn, leg, b"SIP;cause=408;text=\"No ACK\"");
+            self.ended(turn, leg, cause_of(408, "no ACK"));
+        } else if leg.state == State::Invited {
+            self.hang_up(turn, leg, cause_of(504, "no PRACK"), None);
+        }
+    }
+
+    fn never_answered(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        if !leg.is_incoming && leg.state.is_early() {
+            self.give_up_calling(turn, leg, b"SIP;cause=408;text=\"No answer\"");
+            self.ended(turn, leg, cause_of(408, "no answer"));
+        }
+    }
+
+    /// RFC 4028 section 10.
+    fn session_due(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        let Some(session) = leg.timer.filter(|_| leg.state == State::Confirmed) else {
+            return;
+        };
+        if !session.we_refresh {
+            self.say_bye(turn, leg, b"SIP;cause=408;text=\"Session expired\"");
+            return self.ended(turn, leg, cause_of(408, "session expired"));
+        }
+        if !leg.is_quiet() {
+            return self.set_timer(turn.now.time, leg, Timer::Session, 2_000);
+        }
+        if leg.abilities.update {
+            self.push_request_headers(turn, leg);
+            let cseq = leg.dialog.next_cseq();
+            let purpose = Purpose::Update { leg: leg.id };
+            let client = self.request(
+                turn,
+                (&leg.dialog, leg.flow),
+                ("UPDATE", cseq),
+                purpose,
+                None,
+            );
+            leg.calling = Some(Calling {
+                client,
+                cseq,
+                why: Why::Refresh,
+            });
+        } else {
+            leg.session.offered = leg.session.path;
+            self.send_offer(turn, leg, Why::Refresh);
+        }
+    }
+
+    /// Headers of a request that begins, changes or refreshes a session.
+    pub(crate) fn push_request_headers(&mut self, turn: &Turn<'_>, leg: &Leg) {
+        self.extra.clear();
+        crate::call::send::write_contact(turn.settings, leg.flow, &mut self.extra);
+        self.extra.extend_from_slice(crate::call::send::ALLOW);
+        self.extra.extend_from_slice(crate::call::send::SUPPORTED);
+        if let Some(session) = leg.timer {
+            session.write(true, &mut self.extra);
+        } else if leg.calling.is_none() && turn.settings.session_expires_s > 0 {
+            let seconds = turn.settings.session_expires_s.max(leg.min_se_s);
+            let expires = format!(
+                "{seconds}\r\nMin-SE: {}",
+                leg.min_se_s.max(turn.settings.min_se_s)
+            );
+            crate::call::send::push_header(&mut self.extra, "Session-Expires", expires.as_bytes());
+        }
+    }
+}
