@@ -27,7 +27,7 @@ pub use media::{MediaLeg, Party, RelayStatus};
 pub use metrics::{CONTENT_TYPE, MetricFamily, MetricKind, Sample, encode};
 pub use model::{
     Binding, Call, CallState, Credential, Domain, Event, Health, ImportMistake, Imported, NewUser,
-    Page, Password, Query, Reloaded, Stamped, State, Status, User, UserImport,
+    Page, Password, PbxStatus, Query, Reloaded, Stamped, State, Status, User, UserImport,
 };
 pub use platform::{Answer, Platform, Refusal};
 pub use pool::{AgentStatus, PoolStatus, TargetOrder, TargetStatus, TargetVerb, TargetsChanged};

@@ -66,12 +66,42 @@ pub struct Status {
     /// The relay of media, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayStatus>,
+    /// The PBX, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pbx: Option<PbxStatus>,
     /// The pools of media servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolStatus>,
     /// The cluster, where the node is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterStatus>,
+}
+
+/// How a PBX is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PbxStatus {
+    /// Where it listens.
+    pub listener: String,
+    /// Legs in progress: most calls have two.
+    pub legs: u64,
+    /// Calls that came in since the start.
+    pub incoming: u64,
+    /// Calls that it made.
+    pub outgoing: u64,
+    /// Calls refused because there were as many as may be.
+    pub refused: u64,
+    /// Subscriptions in force.
+    pub subscriptions: u64,
+    /// Pairs of ports for sound that are in use.
+    pub ports_in_use: u64,
+    /// Pairs that are free.
+    pub ports_free: u64,
+    /// Packets of sound that came in.
+    pub packets_received: u64,
+    /// Packets of sound that left.
+    pub packets_sent: u64,
+    /// Packets that left more than a frame (20 ms) late.
+    pub packets_late: u64,
 }
 
 /// One binding of an address of record.

@@ -6,18 +6,22 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::{MetricFamily, MetricKind, PbxStatus};
 use base64::Engine;
-use driver::pbx::{CdrPlaces, Notify, PbxOptions};
+use driver::pbx::{CdrPlaces, Notify, PbxNode, PbxOptions};
 use driver::voice::VoiceSettings;
 use pbx::plan::{Plan, Source};
 use store::{Message, Objects, Place, Store};
 use transaction::{Flow, Transport};
-use voice::Codec;
+use voice::{Codec, Totals};
 
 use crate::config::{self, Config, MediaStore};
 
 /// How long one operation of the media store may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long whoever looks waits for the media threads.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the webhook or the mail program may take.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -216,6 +220,90 @@ pub(crate) fn options(
         notify: Hand::of(pbx).map(|hand| Arc::new(hand) as Arc<dyn Notify>),
         epoch_file: data.join("pbx-epoch"),
     }
+}
+
+/// How a PBX is doing; `None` if it does not answer in time. It waits for threads.
+pub(crate) fn status(pbx: &PbxNode) -> Option<PbxStatus> {
+    let snapshot = pbx.snapshot()?;
+    let voices = pbx.voices().look(&[], LOOK_TIMEOUT);
+    let sum = |of: &dyn Fn(&Totals) -> u64| -> u64 {
+        voices.threads.iter().map(|thread| of(&thread.totals)).sum()
+    };
+    Some(PbxStatus {
+        listener: format!("udp:{}", pbx.address()),
+        legs: snapshot.tables.legs as u64,
+        incoming: snapshot.counts.incoming,
+        outgoing: snapshot.counts.outgoing,
+        refused: snapshot.counts.refused_full,
+        subscriptions: snapshot.tables.subscriptions as u64,
+        ports_in_use: voices.ports_in_use as u64,
+        ports_free: voices.ports_free as u64,
+        packets_received: sum(&|totals| totals.packets_received),
+        packets_sent: sum(&|totals| totals.packets_sent),
+        packets_late: sum(&|totals| totals.lateness.over_a_frame()),
+    })
+}
+
+/// What a PBX counts, as Prometheus metrics.
+pub(crate) fn metrics(pbx: &PbxStatus) -> Vec<MetricFamily> {
+    let rows = [
+        (
+            "holdline_pbx_legs",
+            "Legs in progress.",
+            MetricKind::Gauge,
+            pbx.legs,
+        ),
+        (
+            "holdline_pbx_calls_in_total",
+            "Calls that came in.",
+            MetricKind::Counter,
+            pbx.incoming,
+        ),
+        (
+            "holdline_pbx_calls_out_total",
+            "Calls that the PBX made.",
+            MetricKind::Counter,
+            pbx.outgoing,
+        ),
+        (
+            "holdline_pbx_calls_refused_total",
+            "Calls refused because there were as many as may be.",
+            MetricKind::Counter,
+            pbx.refused,
+        ),
+        (
+            "holdline_pbx_subscriptions",
+            "Subscriptions in force.",
+            MetricKind::Gauge,
+            pbx.subscriptions,
+        ),
+        (
+            "holdline_pbx_ports_in_use",
+            "Pairs of ports for sound that are in use.",
+            MetricKind::Gauge,
+            pbx.ports_in_use,
+        ),
+        (
+            "holdline_pbx_packets_received_total",
+            "Packets of sound that came in.",
+            MetricKind::Counter,
+            pbx.packets_received,
+        ),
+        (
+            "holdline_pbx_packets_sent_total",
+            "Packets of sound that left.",
+            MetricKind::Counter,
+            pbx.packets_sent,
+        ),
+        (
+            "holdline_pbx_packets_late_total",
+            "Packets of sound that left more than a frame late.",
+            MetricKind::Counter,
+            pbx.packets_late,
+        ),
+    ];
+    rows.map(|(name, help, kind, value)| MetricFamily::single(name, help, kind, value as f64))
+        .into()
 }
 
 /// Hands new voice messages over: to a webhook, to a program that sends mail.

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
     Answer, Ban, Binding, Call, CallState, ClusterOrder, ClusterStatus, Credential, Domain, Event,
-    Health, Imported, MetricFamily, MetricKind, NewUser, Page, Platform, PoolStatus, Query,
-    Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
+    Health, Imported, MetricFamily, MetricKind, NewUser, Page, PbxStatus, Platform, PoolStatus,
+    Query, Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User,
+    UserImport,
 };
 use balancer::Wanted;
 use driver::pbx::PbxNode;
@@ -169,6 +170,13 @@ impl Wired {
         // Started once a process.
         let _ = self.pbx.set(Arc::new(pbx));
         Ok(())
+    }
+
+    /// How the PBX is doing, where there is one and it answers.
+    async fn pbx_status(&self) -> Option<PbxStatus> {
+        let pbx = self.pbx.get()?.clone();
+        let looked = tokio::task::spawn_blocking(move || crate::pbx::status(&pbx));
+        looked.await.ok().flatten()
     }
 
     /// The dialplan of a configuration and of the store, checked.
@@ -402,6 +410,9 @@ impl Platform for Wired {
                 let counted = tokio::task::spawn_blocking(move || metrics::of_node(&node)).await;
                 families.extend(counted.unwrap_or_default());
             }
+            if let Some(pbx) = self.pbx_status().await {
+                families.extend(crate::pbx::metrics(&pbx));
+            }
             Ok(families)
         })
     }
@@ -433,6 +444,7 @@ impl Platform for Wired {
                 calls: snapshot.calls,
                 transactions: snapshot.server_transactions + snapshot.client_transactions,
                 relay: media::status(&snapshot.relay),
+                pbx: self.pbx_status().await,
                 pools: self
                     .node()
                     .map_or_else(|_| Vec::new(), |node| pools::status(node.farm())),

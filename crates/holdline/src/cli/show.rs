@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use admin::{Binding, Call, MediaLeg, Page, Party, RelayStatus, Reloaded, Status as NodeStatus};
+use admin::{
+    Binding, Call, MediaLeg, Page, Party, PbxStatus, RelayStatus, Reloaded, Status as NodeStatus,
+};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -61,6 +63,10 @@ impl Status {
                 rows.map(|(key, value)| vec![key.to_owned(), value])
                     .collect(),
             )?;
+            if let Some(pbx) = &status.pbx {
+                writeln!(out)?;
+                table(out, &[], pbx_rows(pbx))?;
+            }
             if let Some(cluster) = &status.cluster {
                 writeln!(out)?;
                 super::cluster::print(cluster, out)?;
@@ -76,6 +82,33 @@ impl Status {
             ExitCode::from(EXIT_FAILED)
         })
     }
+}
+
+/// The PBX in words.
+fn pbx_rows(pbx: &PbxStatus) -> Vec<Vec<String>> {
+    let rows = [
+        ("pbx", pbx.listener.clone()),
+        (
+            "pbx calls",
+            format!(
+                "{} legs; {} came in, {} went out, {} refused since the start",
+                pbx.legs, pbx.incoming, pbx.outgoing, pbx.refused
+            ),
+        ),
+        ("pbx subscriptions", pbx.subscriptions.to_string()),
+        (
+            "pbx ports",
+            format!("{} pairs in use, {} free", pbx.ports_in_use, pbx.ports_free),
+        ),
+        (
+            "pbx packets",
+            format!(
+                "{} in, {} out, {} of them late by more than a frame",
+                pbx.packets_received, pbx.packets_sent, pbx.packets_late
+            ),
+        ),
+    ];
+    rows.map(|(key, value)| vec![key.to_owned(), value]).into()
 }
 
 /// The relay in words.
