@@ -13,6 +13,7 @@ mod end;
 mod legs;
 mod mailbox;
 mod menu;
+mod park;
 mod queue;
 mod restore;
 mod ring;

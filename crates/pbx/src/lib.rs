@@ -15,6 +15,7 @@ pub mod control;
 mod output;
 mod pbx;
 pub mod plan;
+pub mod prompts;
 mod session;
 mod settings;
 mod surroundings;

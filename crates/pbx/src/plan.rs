@@ -153,6 +153,14 @@ impl Plan {
         self.extensions.get(number)
     }
 
+    /// What music of a class is made of; the one that ships with the program if there is no such class.
+    pub fn music(&self, name: &str) -> Vec<Piece> {
+        match self.music.get(name) {
+            Some(music) => music.sounds.clone(),
+            None => vec![Piece::Prompt("music/default".to_owned())],
+        }
+    }
+
     /// The classes of a caller. A number that anybody could claim has no class but [`ANYONE`] and those that say so.
     pub fn rights(&self, user: &str, is_trusted: bool) -> Vec<String> {
         let mut rights = vec![ANYONE.to_owned()];

@@ -267,8 +267,10 @@ impl Desk {
                 format!("record {}{with}{beep}", self.name(*leg))
             }
             Action::StopRecord { recording } => {
+                // Its leg may have gone just before.
                 let at = self.recordings.iter().position(|one| one.1 == *recording);
-                let (leg, recording) = self.recordings.remove(at.expect("it is recorded"));
+                let Some(at) = at else { return };
+                let (leg, recording) = self.recordings.remove(at);
                 answers.push(Happening::Recorded {
                     leg,
                     recording,
