@@ -619,7 +619,7 @@ fn open_relay(settings: &Settings) -> Result<(Relays, Vec<RelayThread>), MediaEr
     let Some(relay) = &settings.relay else {
         return Ok((Relays::none(), Vec::new()));
     };
-    let Opened { relays, threads } = media::open(relay, &settings.listeners)?;
+    let Opened { relays, threads } = media::open(relay, &settings.listeners, settings.cluster.is_some())?;
     Ok((relays, threads))
 }
 

@@ -101,9 +101,13 @@ impl Sockets {
     }
 }
 
-/// Opens the ports of the range on each address, each thread's share on its own. What others have is left
+/// Opens the ports of the range on each address, which need not be here yet with `freebind`; each thread's share on its own. What others have is left
 /// out.
-pub(crate) fn open(settings: &RelaySettings, listeners: &[Listener]) -> Result<Opened, MediaError> {
+pub(crate) fn open(
+    settings: &RelaySettings,
+    listeners: &[Listener],
+    freebind: bool,
+) -> Result<Opened, MediaError> {
     let addresses = addresses(settings, listeners);
     if addresses.is_empty() {
         return Err(MediaError::NoAddress);
@@ -122,7 +126,11 @@ pub(crate) fn open(settings: &RelaySettings, listeners: &[Listener]) -> Result<O
     let mut shares = Vec::new();
     let mut lacking = Lacking::default();
     for number in 0..count {
-        let media = Media::new(MediaOptions::default()).map_err(MediaError::System)?;
+        let media = Media::new(MediaOptions {
+            freebind,
+            ..MediaOptions::default()
+        })
+        .map_err(MediaError::System)?;
         let bound = Vec::new();
         let mut sockets = Sockets { media, bound };
         let pairs = (settings.first_port..=settings.last_port).step_by(2);

@@ -32,7 +32,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// A new one, with loopback only.
-    fn new() -> Result<Host, String> {
+    pub(crate) fn new() -> Result<Host, String> {
         let made = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("unshare: {error}"))?;
             File::open("/proc/thread-self/ns/net").map_err(|error| format!("/proc: {error}"))
@@ -61,7 +61,12 @@ impl Host {
     }
 
     /// The same with something to read.
-    fn feed(&self, program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
+    pub(crate) fn feed(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<(), String> {
         let what = || format!("{program} {}", arguments.join(" "));
         self.within(|| {
             let mut command = Command::new(program);
@@ -88,12 +93,12 @@ impl Host {
     }
 
     /// Several commands of ip(8).
-    fn ip(&self, lines: &str) -> Result<(), String> {
+    pub(crate) fn ip(&self, lines: &str) -> Result<(), String> {
         self.feed("ip", &["-batch", "-"], lines)
     }
 
     /// What a program opens to reach this host's namespace.
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         let file = self.namespace.as_raw_fd();
         format!("/proc/{}/fd/{file}", std::process::id())
     }
@@ -256,7 +261,7 @@ impl Line {
     }
 }
 
-fn not_tested(reason: &str) {
+pub(crate) fn not_tested(reason: &str) {
     eprintln!("\n**** NOT TESTED: no hosts of its own for this test: {reason} ****\n");
 }
 

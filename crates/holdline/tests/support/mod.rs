@@ -9,6 +9,7 @@
 pub(crate) mod baresip;
 pub(crate) mod dns;
 pub(crate) mod hosts;
+pub(crate) mod lan;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod pair;

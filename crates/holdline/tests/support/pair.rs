@@ -11,7 +11,7 @@ use super::node::{DOMAIN, password_of, run};
 use super::{Ending, PATIENCE, ask, free_port, signal, text, wait_until};
 
 /// Sends a signal to a process.
-fn signal_to(process: u32, name: &str) {
+pub(crate) fn signal_to(process: u32, name: &str) {
     let sent = std::process::Command::new("kill")
         .args(["-s", name, &process.to_string()])
         .status();
