@@ -559,3 +559,148 @@ fn one_who_lost_the_authority_forgets_everything_and_is_told_anew() {
         rig.quiet();
     }
 }
+
+#[test]
+fn a_call_survives_two_owners() {
+    for again in 1..9 {
+        with_every_death(|dies| {
+            let alice = Plan {
+                has_sdp: true,
+                ..hangs_up(3_000)
+            };
+            let bob = Plan {
+                has_sdp: true,
+                ..answers(&[(20, 183), (1_500, 200)])
+            };
+            let mut pair = Pair::new(&anchored(), vec![caller(alice), callee(bob)], dies);
+            pair.dies_again_after = Some(again);
+            bind(&mut pair, "sip:bob@192.0.2.20:5060", 1_000);
+            let mut pair = run(pair);
+            is_a_call(&mut pair, 0);
+            pair
+        });
+    }
+}
+
+/// Small changes of bytes, from a seed.
+fn damage(bytes: &mut Vec<u8>, seed: &mut u64) {
+    let mut random = |below: usize| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (*seed >> 33) as usize % below.max(1)
+    };
+    for _ in 0..=random(3) {
+        let at = random(bytes.len());
+        match random(4) {
+            0 => bytes.truncate(at),
+            1 if !bytes.is_empty() => bytes[at] = random(256) as u8,
+            2 if !bytes.is_empty() => bytes[at] ^= 1 << random(8),
+            _ => bytes.insert(at.min(bytes.len()), random(256) as u8),
+        }
+    }
+}
+
+#[test]
+fn damaged_records_harm_nobody() {
+    let mut tables = Vec::new();
+    for (ends_ms, is_pooled) in [(15, false), (800, false), (1_600, false), (900, true)] {
+        let alice = Plan {
+            has_sdp: !is_pooled,
+            reinvites_after_ms: Some(300),
+            ..Plan::default()
+        };
+        let bob = Plan {
+            has_sdp: !is_pooled,
+            ..answers(&[(20, 183), (1_000, 200)])
+        };
+        let carol = Phone::new(CAROL, "bob", "c", answers(&[(20, 180)]));
+        let phones = vec![caller(alice), callee(bob), carol];
+        let mut pair = match is_pooled {
+            true => pooled(phones, None),
+            false => Pair::new(&anchored(), phones, None),
+        };
+        bind(&mut pair, "sip:bob@192.0.2.20:5060", 1_000);
+        bind(&mut pair, "sip:bob@192.0.2.30:5060", 1_000);
+        let now = pair.now_ms;
+        let uri = if is_pooled {
+            "sip:8000@example.org"
+        } else {
+            TO_BOB
+        };
+        pair.phones[0].call(uri, now);
+        registers(&mut pair, "sip:bob@192.0.2.20:5060", 1);
+        pair.run_until(now + ends_ms);
+        tables.push(pair);
+    }
+    let (mut seed, mut refused) = (7, 0);
+    for round in 0..1_200 {
+        let from = &tables[round % tables.len()];
+        let settings = from.nodes[0].settings.clone();
+        let mut heir = Pair::new(&settings, Vec::new(), None);
+        let rig = &mut heir.nodes[1];
+        rig.now_ms = from.now_ms;
+        let now = rig.now();
+        for ((kind, key), value) in &from.table {
+            let (mut key, mut value) = (key.clone(), value.clone());
+            if seed % 3 != 0 {
+                damage(&mut value, &mut seed);
+            }
+            if seed % 8 == 0 {
+                damage(&mut key, &mut seed);
+            }
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let op = records::Op {
+                kind: *kind,
+                key: &key,
+                value: Some(&value),
+            };
+            refused += u32::from(rig.edge.apply(now, &op, &mut rig.users).is_err());
+        }
+        let epoch = 2;
+        rig.edge
+            .take_office(&settings, now, epoch, &mut rig.users, &mut rig.output);
+        rig.now_ms += 1_000;
+        let now = rig.now();
+        rig.edge
+            .poll(&settings, now, &mut rig.users, &mut rig.output);
+        rig.edge.note(now, &mut rig.users, &mut rig.output);
+        for ms in [1_000, 20_000, 400_000] {
+            rig.now_ms += ms;
+            let now = rig.now();
+            rig.edge
+                .poll(&settings, now, &mut rig.users, &mut rig.output);
+        }
+        let now = rig.now();
+        rig.edge.leave_office(now, &mut rig.users);
+        assert_eq!(rig.edge.tables(), edge::Tables::default());
+        rig.users.media.has_forgotten();
+        rig.users.farm.has_forgotten();
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_read_as_far_as_it_is_known() {
+    let mut pair = Pair::new(
+        &anchored(),
+        vec![
+            caller(Plan {
+                has_sdp: true,
+                ..Plan::default()
+            }),
+            callee(Plan {
+                has_sdp: true,
+                hangs_up_after_ms: Some(3_000),
+                ..answers(&[(20, 183), (1_000, 200)])
+            }),
+        ],
+        None,
+    );
+    pair.is_newer = true;
+    bind(&mut pair, "sip:bob@192.0.2.20:5060", 1_000);
+    let now = pair.now_ms;
+    pair.phones[0].call(TO_BOB, now);
+    pair.run_until(now + 500);
+    pair.kill();
+    pair.run_until(now + 60_000);
+    is_a_call(&mut pair, 1);
+}

@@ -50,6 +50,13 @@ pub struct Pair {
     sequence: u64,
     pub steps: usize,
     dies: Option<(usize, Died)>,
+    /// So many steps after its takeover the second owner dies too, and the first, begun anew, has taken the records in.
+    pub dies_again_after: Option<usize>,
+    /// What the records are now, as the standby's side of the stream has them.
+    pub table: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
+    standby: Option<usize>,
+    /// Whether the owner writes fields and kinds that its standby does not know.
+    pub is_newer: bool,
     takes_over_at: Option<u64>,
     reconnects_at: Option<u64>,
     pub has_died: bool,
@@ -76,6 +83,10 @@ impl Pair {
             sequence: 0,
             steps: 0,
             dies: None,
+            dies_again_after: None,
+            table: BTreeMap::new(),
+            standby: Some(1),
+            is_newer: false,
             takes_over_at: None,
             reconnects_at: None,
             has_died: false,
@@ -152,7 +163,7 @@ impl Pair {
         self.has_died = true;
         self.takes_over_at = Some(self.now_ms + GAP_MS);
         // Nobody has a connection to the next owner.
-        let standby = &mut self.nodes[1];
+        let standby = &mut self.nodes[self.standby.expect("a standby")];
         for phone in self.phones.iter().filter(|phone| phone.is_tcp) {
             let at = phone.at.parse().expect("an address");
             standby.users.closed.insert(at);
@@ -160,11 +171,16 @@ impl Pair {
     }
 
     fn replicate(&mut self, changes: &Changes) {
-        if self.has_died {
-            return;
+        for op in changes.iter() {
+            let key = (op.kind, op.key.to_vec());
+            match op.value {
+                Some(value) => self.table.insert(key, value.to_vec()),
+                None => self.table.remove(&key),
+            };
         }
+        let Some(standby) = self.standby else { return };
         let (mut from, mut batch) = (0, Batch::new());
-        let standby = &mut self.nodes[1];
+        let standby = &mut self.nodes[standby];
         standby.now_ms = self.now_ms;
         let now = standby.now();
         while from < changes.len() {
@@ -174,6 +190,19 @@ impl Pair {
             let mut ops = Ops::new(batch.bytes());
             while let Some(op) = ops.op().expect("it is whole") {
                 self.streamed.1 += 1;
+                let mut newer = op.value.map(<[u8]>::to_vec);
+                if self.is_newer {
+                    if let Some(value) = &mut newer {
+                        records::tlv::write_bytes(77, b"of a later version", value);
+                    }
+                    let unknown = records::Op { kind: 99, ..op };
+                    let applied = standby.edge.apply(now, &unknown, &mut standby.users);
+                    assert_eq!(applied, Ok(()));
+                }
+                let op = records::Op {
+                    value: newer.as_deref(),
+                    ..op
+                };
                 let applied = standby.edge.apply(now, &op, &mut standby.users);
                 assert_eq!(applied, Ok(()), "{op:?}");
             }
@@ -235,7 +264,9 @@ impl Pair {
             self.now_ms = next.max(self.now_ms);
             if self.takes_over_at.is_some_and(|at| at <= self.now_ms) {
                 self.takes_over_at = None;
-                self.take_office(1);
+                let heir = self.standby.take().expect("a standby");
+                self.take_office(heir);
+                self.join_again(1 - heir);
                 self.reconnects_at = Some(self.now_ms + 50);
             }
             if self.reconnects_at.is_some_and(|at| at <= self.now_ms) {
@@ -286,14 +317,38 @@ impl Pair {
             self.phones[at].reconnect();
             let flow = tcp(&self.phones[at].at);
             let (user, contact) = self.phones[at].binding();
+            let heir = self.acting.expect("an owner");
             {
                 let aor = format!("{user}@example.org");
-                let location = &mut self.nodes[1].users.location;
+                let location = &mut self.nodes[heir].users.location;
                 location.remove(aor.as_bytes(), |_| {});
-                self.nodes[1].bind(user, &contact, 1_000, Some(flow), "");
+                self.nodes[heir].bind(user, &contact, 1_000, Some(flow), "");
             }
         }
         self.flush_phones();
+    }
+
+    /// A node begins anew as a member and is told everything, in an order of no meaning.
+    fn join_again(&mut self, node: usize) {
+        let Some(after) = self.dies_again_after.take() else {
+            return;
+        };
+        self.dies = Some((self.steps + after, Died::BeforeSending));
+        let rig = &mut self.nodes[node];
+        rig.now_ms = self.now_ms;
+        let now = rig.now();
+        rig.edge.leave_office(now, &mut rig.users);
+        rig.edge = edge::Edge::new(now.time, (7, 8), &rig.settings);
+        rig.edge.join(&rig.settings);
+        for ((kind, key), value) in self.table.iter().rev() {
+            let op = records::Op {
+                kind: *kind,
+                key,
+                value: Some(value),
+            };
+            assert_eq!(rig.edge.apply(now, &op, &mut rig.users), Ok(()));
+        }
+        self.standby = Some(node);
     }
 
     /// Lets everything be forgotten, and asserts that it is.
@@ -304,8 +359,13 @@ impl Pair {
         self.nodes[acting].now_ms = self.now_ms;
         self.nodes[acting].has_forgotten();
         assert_eq!(self.nodes[acting].edge.counters().records_lacking, 0);
-        if !self.has_died {
-            let standby = &self.nodes[1];
+        assert!(
+            self.table
+                .keys()
+                .all(|(kind, _)| *kind == edge::record::BINDING)
+        );
+        if let Some(standby) = self.standby {
+            let standby = &self.nodes[standby];
             assert_eq!(standby.edge.tables(), edge::Tables::default(), "standby");
             assert_eq!(standby.edge.calls().len(), 0, "calls of the standby");
             assert_eq!(standby.users.media.in_use(), 0, "ports of the standby");

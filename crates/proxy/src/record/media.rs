@@ -179,11 +179,12 @@ impl AnchorRecord {
                 Some(place) => Some(had.swap_remove(place)),
                 None => media.claim(address),
             };
+            let party = &mut anchor.sides[usize::from(side)];
             let is_here = |port: &MediaPort| anchor.relay.is_none_or(|relay| relay == port.relay);
             match port {
-                Some(port) if is_here(&port) => {
+                Some(port) if is_here(&port) && party.port(stream).is_none() => {
                     anchor.relay = Some(port.relay);
-                    anchor.sides[usize::from(side)].set_port(stream, Some(port));
+                    party.set_port(stream, Some(port));
                 }
                 Some(port) => {
                     media.give_back(port);
