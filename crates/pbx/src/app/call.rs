@@ -1,7 +1,7 @@
 //! What is known of one call, all of it written down in its record.
 
 use crate::control::{
-    Cause, DiversionReason, LegId, LegRecord, Party, PlayId, Question, RecordingId, RoomId, Sound,
+    Cause, DiversionReason, LegId, LegRecord, Party, PlayId, Question, RecordingId, RoomId,
 };
 use crate::plan::{Order, Outcome, Step};
 
@@ -58,10 +58,6 @@ fields! {
     pub(crate) struct Sounding {
         1 leg: LegId,
         2 play: PlayId,
-        3 sounds: Vec<Sound>,
-        4 began_unix_ms: u64,
-        5 repeat: bool,
-        6 barge_in: bool,
     }
 }
 

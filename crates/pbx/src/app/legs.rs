@@ -288,19 +288,12 @@ impl Switchboard {
         round.act(Action::Play {
             leg,
             play,
-            sounds: sounds.clone(),
+            sounds,
             from_ms: 0,
             repeat,
             barge_in,
         });
-        call.sounding.push(Sounding {
-            leg,
-            play,
-            sounds,
-            began_unix_ms: round.unix_ms,
-            repeat,
-            barge_in,
-        });
+        call.sounding.push(Sounding { leg, play });
         play
     }
 

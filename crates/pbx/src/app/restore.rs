@@ -2,9 +2,9 @@
 
 use records::{Changes, Op};
 
-use crate::control::{APPLICATION_KIND, Action, Question, QuestionId};
+use crate::control::{APPLICATION_KIND, Action, QuestionId};
 
-use super::call::{Call, Endless, State};
+use super::call::{Call, State};
 use super::codec::Field;
 use super::queue::Agent;
 use super::{Round, Switchboard};
@@ -103,7 +103,8 @@ impl Switchboard {
         }
     }
 
-    /// Takes up all calls: tables are made of them, and what makes sound go on is said again.
+    /// Takes up all calls: tables are made of them, and what was asked is asked again. What legs hear and what is recorded
+    /// of them is in the records of the legs and goes on by itself.
     pub(crate) fn go_on(&mut self, round: &mut Round<'_>) {
         let ids: Vec<u64> = self.calls.keys().copied().collect();
         for id in &ids {
@@ -116,8 +117,14 @@ impl Switchboard {
             });
         }
         for id in ids {
-            if let Some(call) = self.calls.get(&id) {
-                sound_again(call, round);
+            let asked = self.calls.get(&id).and_then(|call| call.asked.as_ref());
+            if let Some((number, what)) =
+                asked.and_then(|one| Some((one.number, one.what.clone()?)))
+            {
+                round.act(Action::Ask {
+                    question: QuestionId(number),
+                    what,
+                });
             }
         }
     }
@@ -151,53 +158,5 @@ impl Switchboard {
             }
             _ => {}
         }
-    }
-}
-
-/// Says again what a call hears, what is recorded and what was asked. Bridges are the calls' own.
-fn sound_again(call: &Call, round: &mut Round<'_>) {
-    let since = |began: u64| u32::try_from(round.unix_ms.saturating_sub(began)).unwrap_or(u32::MAX);
-    let mut actions = Vec::new();
-    match &call.state {
-        State::Room(at) => actions.push(Action::Join {
-            leg: call.main,
-            room: at.room,
-            muted: at.muted,
-        }),
-        State::Endless(Endless::Echo) => actions.push(Action::Echo { leg: call.main }),
-        _ => {}
-    }
-    for one in &call.sounding {
-        actions.push(Action::Play {
-            leg: one.leg,
-            play: one.play,
-            sounds: one.sounds.clone(),
-            from_ms: since(one.began_unix_ms),
-            repeat: one.repeat,
-            barge_in: one.barge_in,
-        });
-    }
-    for recording in &call.recordings {
-        actions.push(recording.action(since(recording.began_unix_ms), false));
-        if recording.is_stopping {
-            actions.push(Action::StopRecord {
-                recording: recording.id,
-            });
-        }
-    }
-    if let Some((number, what)) = call
-        .asked
-        .as_ref()
-        .and_then(|asked| Some((asked.number, asked.what.clone()?)))
-    {
-        actions.push(again(number, what));
-    }
-    round.actions.append(&mut actions);
-}
-
-fn again(number: u64, what: Question) -> Action {
-    Action::Ask {
-        question: QuestionId(number),
-        what,
     }
 }
