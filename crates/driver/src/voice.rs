@@ -1,9 +1,8 @@
-//! The media of the PBX: its threads, their ports, sounds in memory and files that are fed.
+//! The media of the PBX: its threads, their ports, and sounds in memory.
 //!
 //! Each thread owns its sockets and one [`voice::Voice`]. Commands come through its inbox ([`Voices::push`]); what it has to tell goes to a
 //! [`VoiceSink`], once a turn. Ports are taken from a table in memory ([`Voices::take`]) and come back by themselves when an end is closed.
 
-mod feed;
 mod inbox;
 mod library;
 mod open;
@@ -19,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use voice::{Command, EndId, Event, PortId, Report, Time, Totals};
 
-pub use feed::{Feed, FeedError};
 pub use library::{LoadError, SoundLibrary};
 pub use open::{OpenedVoices, VoiceError, open};
 

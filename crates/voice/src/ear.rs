@@ -119,7 +119,7 @@ impl Ear {
         Ear {
             formats: negotiated.receive,
             event_type: negotiated.receive_events,
-            event_clock_hz: negotiated.send.codec.clock_hz(),
+            event_clock_hz: negotiated.event_clock_hz.max(1),
             noise_type: negotiated.receive_noise,
             reception: Reception::default(),
             timeline: Timeline::default(),
@@ -158,7 +158,7 @@ impl Ear {
             self.decoders = Decoders::new(&negotiated.receive);
         }
         self.event_type = negotiated.receive_events;
-        self.event_clock_hz = negotiated.send.codec.clock_hz();
+        self.event_clock_hz = negotiated.event_clock_hz.max(1);
         self.noise_type = negotiated.receive_noise;
     }
 

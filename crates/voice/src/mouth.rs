@@ -67,6 +67,8 @@ pub(crate) struct Mouth {
     pub(crate) stream: Stream,
     pub(crate) format: Format,
     event_type: Option<u8>,
+    /// Units of an event's duration in a frame.
+    event_units: u16,
     g722: g722::Encoder,
     opus: Option<opus::Encoder>,
     opus_parameters: OpusParameters,
@@ -88,6 +90,7 @@ impl Mouth {
             stream,
             format: negotiated.send,
             event_type: None,
+            event_units: 0,
             g722: g722::Encoder::default(),
             opus: None,
             opus_parameters: negotiated.opus,
@@ -117,6 +120,8 @@ impl Mouth {
         self.opus_parameters = negotiated.opus;
         self.format = negotiated.send;
         self.event_type = negotiated.send_events;
+        let units = negotiated.event_clock_hz / 1_000 * FRAME_MS;
+        self.event_units = u16::try_from(units).unwrap_or(u16::MAX).max(1);
     }
 
     fn first_slot(&self) -> u64 {
@@ -235,8 +240,7 @@ impl Mouth {
         }
         match self.key.as_mut()? {
             Key::Event(sender) | Key::Passed(sender) => {
-                // At most 960.
-                let units = (self.format.codec.clock_hz() / 1_000 * FRAME_MS) as u16;
+                let units = self.event_units;
                 let (Some(outgoing), Some(event_type)) = (sender.send(units), self.event_type)
                 else {
                     self.end_key();
@@ -274,7 +278,7 @@ impl Mouth {
         };
         self.key = Some(match self.event_type {
             Some(_) => {
-                let length = self.format.codec.clock_hz() / 1_000 * self.digit_ms;
+                let length = u32::from(self.event_units) * self.digit_ms.div_ceil(FRAME_MS);
                 let start = self.timestamp_of(number).0;
                 Key::Event(Sender::new(digit.event(), KEY_VOLUME, start, Some(length)))
             }

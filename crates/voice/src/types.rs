@@ -162,10 +162,12 @@ pub struct Negotiated {
     pub send: Format,
     /// What may come, by our payload types; usually the same. What is not listed is dropped.
     pub receive: [Option<Format>; FORMATS_MAX],
-    /// The payload type of telephone events that the peer takes (RFC 4733), with the clock of `send`. Without it digits are sent as tones.
+    /// The payload type of telephone events that the peer takes (RFC 4733). Without it digits are sent as tones.
     pub send_events: Option<u8>,
     /// The payload type of telephone events that come.
     pub receive_events: Option<u8>,
+    /// How telephone events count their duration, both ways, in Hz. It should be the clock of `send`, but phones offer 8,000 beside Opus.
+    pub event_clock_hz: u32,
     /// The payload type of comfort noise that comes (RFC 3389), usually 13.
     pub receive_noise: Option<u8>,
     /// How Opus is sent.
@@ -173,7 +175,7 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
-    /// One format both ways, events by `events` both ways, comfort noise as payload type 13 where the clock is 8,000.
+    /// One format both ways, events by `events` both ways with its clock, comfort noise as payload type 13 where the clock is 8,000.
     pub const fn symmetric(format: Format, events: Option<u8>) -> Negotiated {
         let noise = match format.codec.clock_hz() {
             8_000 => Some(13),
@@ -184,6 +186,7 @@ impl Negotiated {
             receive: [Some(format), None, None, None],
             send_events: events,
             receive_events: events,
+            event_clock_hz: format.codec.clock_hz(),
             receive_noise: noise,
             opus: OpusParameters {
                 bit_rate: 24_000,

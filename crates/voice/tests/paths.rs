@@ -421,3 +421,36 @@ fn the_codec_may_change_under_way() {
     assert_eq!(played(&net), [(PlayId(1), true, 3_000)]);
     net.end();
 }
+
+#[test]
+fn events_may_count_at_8000_beside_opus() {
+    let mut net = Net::default();
+    let end = net.phone(1, OPUS);
+    let mut remote = phones::remote(1, OPUS);
+    remote.negotiated.event_clock_hz = 8_000;
+    net.describe(end, remote);
+    net.run(100);
+    let packet = net.of(end).packet(EVENTS, &[7, 0x8a, 3, 0x20], 0);
+    net.send(end, &packet);
+    let durations = net.told(|event| match event {
+        Event::Digit { duration_ms, .. } => Some(*duration_ms),
+        _ => None,
+    });
+    assert_eq!(durations, [100]);
+    net.command(Command::SendDigits {
+        end,
+        digits: vec![voice::Digit::of_sign('3').expect("a key")],
+        ms: 80,
+        pause_ms: 40,
+    });
+    net.run(300);
+    let came = &net.of(end).came;
+    let events = came
+        .iter()
+        .filter(|came| came.header.payload_type.number() == EVENTS);
+    let durations: Vec<u16> = events
+        .map(|came| u16::from_be_bytes([came.payload[2], came.payload[3]]))
+        .collect();
+    assert_eq!(durations, [160, 320, 480, 640, 640, 640]);
+    net.end();
+}

@@ -198,22 +198,3 @@ fn the_library_holds_the_sounds_of_folders_and_the_later_one_counts() {
         (Some(100), Some(500), None)
     );
 }
-
-#[test]
-fn a_file_is_fed_piece_by_piece_from_any_place_on() {
-    let mut data = Vec::new();
-    wav::push(Written::G711(Law::Mu), &vec![4_000; 8_000 * 5], &mut data);
-    let mut file = wav::header(Written::G711(Law::Mu), 8_000, data.len() as u32).to_vec();
-    file.extend(data);
-    let mut feed = Feed::open(file, 500).expect("a file");
-    assert_eq!(
-        (feed.rate(), feed.length_ms()),
-        (audio::SampleRate::Hz8000, 5_000)
-    );
-    let pieces: Vec<(usize, bool)> = (0..3)
-        .map(|_| feed.next_piece())
-        .map(|(piece, is_last)| (piece.len(), is_last))
-        .collect();
-    assert_eq!(pieces, [(16_000, false), (16_000, false), (4_000, true)]);
-    assert!(Feed::open(b"no sound".to_vec(), 0).is_err());
-}

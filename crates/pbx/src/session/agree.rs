@@ -71,6 +71,9 @@ pub(crate) fn agree(peer: &Peer, codecs: &[Codec], by_peer: bool) -> Option<Nego
         _ => peer.events,
     };
     let mut negotiated = Negotiated::symmetric(format, events);
+    if format.codec == Codec::Opus && peer.events_48k.is_none() {
+        negotiated.event_clock_hz = 8_000;
+    }
     negotiated.receive_noise = peer.noise.or(negotiated.receive_noise);
     negotiated.opus = peer.opus;
     if by_peer {

@@ -220,6 +220,7 @@ pub fn remote(n: u64, format: Format) -> Remote {
             receive: [Some(format), None, None, None],
             send_events: Some(EVENTS),
             receive_events: Some(EVENTS),
+            event_clock_hz: format.codec.clock_hz(),
             receive_noise: is_8k.then_some(13),
             opus: OpusParameters::default(),
         },
