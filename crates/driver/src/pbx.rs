@@ -165,6 +165,7 @@ impl PbxNode {
             .start(Arc::new(Ear(inbox.clone())))
             .map_err(PbxError::Voice)?;
         let sounds = Arc::new(Sounds::new(options.prompts, options.country));
+        load(sounds.clone()).map_err(PbxError::System)?;
         let clock = Clock::start();
         let now = clock.now();
         let now = pbx::Now {
@@ -222,7 +223,9 @@ impl PbxNode {
 
     /// Takes another dialplan for new calls, other settings, or both; prompts are read again.
     pub fn reload(&self, plan: Option<Arc<Plan>>, settings: Option<pbx::Settings>) {
-        self.sounds.load();
+        if let Err(error) = load(self.sounds.clone()) {
+            tracing::error!(%error, "prompts are not read again");
+        }
         self.inbox.push(Item::Reload(plan, settings.map(Box::new)));
     }
 
@@ -262,6 +265,12 @@ impl PbxNode {
             tracing::warn!("records of calls are not all written; the rest is at the next start");
         }
     }
+}
+
+/// Reads prompts on a thread of its own; calls that want one before have it decoded for them.
+fn load(sounds: Arc<Sounds>) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("prompts".to_owned());
+    thread.spawn(move || sounds.load()).map(drop)
 }
 
 /// Takes what media threads hear to the pbx thread.

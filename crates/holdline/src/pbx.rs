@@ -127,7 +127,8 @@ pub(crate) fn has_prompt(folder: Option<&Path>, name: &str) -> bool {
         entries.any(|entry| entry.path().file_stem() == Some(stem))
     };
     let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
-    name.split('/').all(is_plain) && own.is_some_and(|path| is_file(&path))
+    let is_own = name.split('/').all(is_plain) && own.is_some_and(|path| is_file(&path));
+    is_own || pbx::prompts::find(name).is_some()
 }
 
 /// What calls are set to.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use audio::SampleRate;
 use audio::tone::{Country, Tone};
 use pbx::control;
-use voice::Sound;
+use voice::{Clip, Sound};
 
 use crate::voice::SoundLibrary;
 
@@ -18,28 +18,33 @@ pub(crate) struct Sounds {
 }
 
 impl Sounds {
-    /// All prompts, decoded: this takes a moment.
+    /// No prompts yet: each is decoded when it is first wanted, or by [`Sounds::load`].
     pub(crate) fn new(folder: Option<PathBuf>, country: Country) -> Sounds {
-        let sounds = Sounds {
+        Sounds {
             folder,
             country,
             library: SoundLibrary::new(),
-        };
-        sounds.load();
-        sounds
+        }
     }
 
-    /// Reads and decodes all prompts again; what is played goes on.
+    /// Reads the operator's folder anew, and decodes all prompts: this takes a moment. What is played goes on.
     pub(crate) fn load(&self) {
         let folders: Vec<&Path> = self.folder.as_deref().into_iter().collect();
         for error in self.library.load(&folders) {
             tracing::warn!(%error, "a prompt is left out");
         }
-        for (name, file) in ours() {
-            if let Err(error) = self.library.add(name, file.to_vec()) {
-                tracing::error!(%error, "a prompt of ours is left out");
-            }
+        for name in pbx::prompts::names() {
+            self.decode(name);
         }
+    }
+
+    /// A prompt of ours, unless the operator has one of that name.
+    fn decode(&self, name: &str) -> Option<Clip> {
+        let file = pbx::prompts::find(name)?;
+        if let Err(error) = self.library.add(name, file.to_vec()) {
+            tracing::error!(%error, "a prompt of ours is left out");
+        }
+        self.library.clip(name)
     }
 
     /// Adds what a sound is made of; gives whether it is known.
@@ -47,11 +52,11 @@ impl Sounds {
         match sound {
             control::Sound::Prompt(name) => self.prompt(name, out),
             control::Sound::Number(number) => {
-                let names = digits(&number.to_string());
+                let names = pbx::prompts::number(*number);
                 names.iter().all(|name| self.prompt(name, out))
             }
             control::Sound::Digits(digits) => {
-                let names = self::digits(digits);
+                let names = pbx::prompts::digits(digits);
                 names.iter().all(|name| self.prompt(name, out))
             }
             control::Sound::Tone(name) => match self.tone(name) {
@@ -78,7 +83,7 @@ impl Sounds {
     }
 
     fn prompt(&self, name: &str, out: &mut Vec<Sound>) -> bool {
-        match self.library.clip(name) {
+        match self.library.clip(name).or_else(|| self.decode(name)) {
             Some(clip) => {
                 out.push(Sound::Clip(clip));
                 true
@@ -102,17 +107,4 @@ impl Sounds {
             _ => None,
         }
     }
-}
-
-/// Prompts that are part of the program.
-fn ours() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    std::iter::empty()
-}
-
-/// The prompts of digits, one by one.
-fn digits(digits: &str) -> Vec<String> {
-    digits
-        .chars()
-        .map(|digit| format!("digits/{digit}"))
-        .collect()
 }

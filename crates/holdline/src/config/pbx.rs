@@ -162,7 +162,7 @@ pub(super) fn pbx(
     let place = |text: &str| media_store(text, folder);
     let store = section.text("media_store", "", STORE_WANTED, place);
     let s3 = s3(section.section("s3"));
-    let path = |text: &str| Ok(folder.join(text));
+    let path = |text: &str| plain(text).map(|text| folder.join(text));
     let prompts = section.text("prompts", "", "a folder", path);
     let cdr_file = section.text("cdr_file", "", "a file", path);
     let webhook = section.text("message_webhook", "", URL_WANTED, url);
@@ -255,7 +255,9 @@ fn s3(mut section: Section<'_>) -> S3 {
     let endpoint = section.text("endpoint", "", URL_WANTED, url);
     let region = section.text("region", "us-east-1", "a region", plain);
     let access_key = section.text("access_key", "", "the key's name", plain);
-    let secret_key = section.text("secret_key", "", "the key", |text| Ok(Token::of(text)));
+    let secret_key = section.text("secret_key", "", "the key", |text| {
+        plain(text).map(|text| Token::of(&text))
+    });
     section.finish();
     S3 {
         endpoint: endpoint.map(|placed| placed.value),
@@ -328,7 +330,7 @@ fn media_store(text: &str, folder: &Path) -> Result<MediaStore, String> {
                 }),
             }
         }
-        None if text.contains("://") => Err(STORE_WANTED.to_owned()),
+        None if text.is_empty() || text.contains("://") => Err(STORE_WANTED.to_owned()),
         None => Ok(MediaStore::Folder(folder.join(text))),
     }
 }
