@@ -1,10 +1,10 @@
 //! Calls of two phones.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails so")]
 
-mod common;
+mod rig;
 
-use common::*;
 use pbx::control::{Action, Cause, Happening, LegId, PlayId, Sound};
+use rig::*;
 
 const CALLER: &str = "192.0.2.9";
 const CALLEE: &str = "192.0.2.20";

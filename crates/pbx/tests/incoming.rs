@@ -1,10 +1,10 @@
 //! Calls that come in and are answered by the PBX itself.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails so")]
 
-mod common;
+mod rig;
 
-use common::*;
 use pbx::control::{Action, Cause, Happening};
+use rig::*;
 
 fn answers(happening: &Happening) -> Vec<Action> {
     match happening {

@@ -170,6 +170,13 @@ impl Calls {
                     });
                 }
             }
+            other => self.act_on_place(turn, other),
+        }
+    }
+
+    /// Where a leg is heard, and what is sent to it.
+    fn act_on_place(&mut self, turn: &mut Turn<'_>, action: Action) {
+        match action {
             Action::Join { leg, room, muted } => {
                 self.with(leg, |calls, leg| {
                     leg.ears.room = Some((room, muted));

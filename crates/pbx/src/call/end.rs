@@ -48,7 +48,7 @@ impl Calls {
             }
             State::Calling | State::Ringing => self.give_up_calling(turn, leg, &reason),
             // Its BYE waits for the ACK, or for the end of the waiting.
-            State::Answered => {}
+            State::Answered => self.fail_serving(turn, leg, 487),
             _ => {
                 self.fail_serving(turn, leg, 487);
                 self.cancel_offer(turn, leg);

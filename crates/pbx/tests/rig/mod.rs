@@ -299,6 +299,20 @@ impl World {
     }
 }
 
+impl World {
+    /// However calls stand, session timers and silence end them: no phone answers any more.
+    #[track_caller]
+    pub fn is_empty_in_time(&mut self) {
+        for _ in 0..30 {
+            if self.pbx.tables() == pbx::Tables::default() {
+                break;
+            }
+            self.pass(300_000);
+        }
+        self.is_empty_at_the_end();
+    }
+}
+
 pub fn sdp(address: &str, port: u16, formats: &str) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio {port} RTP/AVP {formats}\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"

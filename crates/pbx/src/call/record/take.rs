@@ -1,0 +1,307 @@
+//! What rested is made live.
+
+use dialog::Dialog;
+use records::{Error, Op};
+use sip::build::ToTag;
+use transaction::layer::{ClientRecord, ServerRecord};
+use voice::Command;
+
+use super::read::{EndRecord, Later, read_leg, read_watcher};
+use super::{LEG, SUBSCRIPTION, each, number, read_flow, small};
+use crate::call::Calls;
+use crate::call::calls::Owner;
+use crate::call::leg::{Calling, End, Leg, Path, Serving, Timer, Why};
+use crate::call::reply::Purpose;
+use crate::call::state::State;
+use crate::control::{Ids, LegId, Now};
+use crate::output::Voiced;
+use crate::pbx::Turn;
+use crate::session::Peer;
+
+impl Calls {
+    /// Takes in a record, which rests until the office is taken.
+    pub(crate) fn rest(&mut self, op: Op<'_>) {
+        let Ok(key) = op.key.try_into().map(u64::from_be_bytes) else {
+            return;
+        };
+        match op.value {
+            Some(value) => {
+                self.resting.insert((op.kind, key), value.to_vec());
+            }
+            None => {
+                self.resting.remove(&(op.kind, key));
+            }
+        }
+    }
+
+    /// Forgets all calls without a word.
+    pub(crate) fn leave_office(&mut self, now: Now) {
+        self.layer.clear(now.time);
+        self.wheel.clear(now.time);
+        self.legs.clear();
+        self.by_tag.clear();
+        self.by_caller.clear();
+        self.ends.clear();
+        self.recordings.clear();
+        self.purposes = transaction::Slab::default();
+        self.watch = crate::call::watch::Watch::default();
+        self.happenings.clear();
+        self.touched.clear();
+        self.changed.clear();
+        self.forgotten.clear();
+        self.resting.clear();
+        self.incoming = 0;
+    }
+
+    /// Makes what rested live.
+    pub(crate) fn take_office(&mut self, turn: &mut Turn<'_>, epoch: u64) {
+        self.ids = Ids::of_epoch(epoch);
+        self.layer.set_epoch(epoch);
+        let mut resting: Vec<_> = std::mem::take(&mut self.resting).into_iter().collect();
+        resting.sort_unstable_by_key(|(key, _)| *key);
+        for ((kind, key), value) in resting {
+            let is_read = match kind {
+                LEG => self.take_leg(turn, LegId(key), &value),
+                SUBSCRIPTION => self.take_watcher(turn.now, key, &value),
+                _ => Ok(()),
+            };
+            if is_read.is_err() {
+                self.counts.unreadable += 1;
+            }
+        }
+        // Legs whose other leg did not come along are on their own.
+        let lonely: Vec<LegId> = self
+            .legs
+            .values()
+            .filter(|leg| leg.peer.is_some_and(|peer| !self.legs.contains_key(&peer)))
+            .map(|leg| leg.id)
+            .collect();
+        for id in lonely {
+            self.with(id, |_, leg| leg.peer = None);
+        }
+    }
+
+    fn take_leg(&mut self, turn: &mut Turn<'_>, id: LegId, value: &[u8]) -> Result<(), Error> {
+        let mut leg = Leg::new(
+            id,
+            false,
+            turn.settings.outbound,
+            Dialog::outgoing(b"", (b"", b""), b"", b""),
+            0,
+        );
+        let mut later = Later::default();
+        each(value, |tag, value| {
+            read_leg(turn.now, &mut leg, &mut later, tag, value)
+        })?;
+        if leg.tag == 0 || leg.dialog.call_id.is_empty() {
+            return Err(Error::Missing { tag: 1 });
+        }
+        if leg.session.has_remote {
+            let limits = &turn.settings.description_limits;
+            leg.session.peer = Peer::read(&leg.session.remote, &mut self.descriptions, limits)
+                .map_err(|_| Error::Field { tag: 21 })?;
+        }
+        if leg.state == State::Over {
+            return Ok(());
+        }
+        if let Some(serving) = &later.serving {
+            self.take_serving(turn, &mut leg, serving)?;
+        }
+        if let Some(calling) = &later.calling {
+            self.take_calling(turn, &mut leg, calling)?;
+        }
+        let now = turn.now.time;
+        if let Some(repeating) = leg.repeating.take() {
+            turn.output
+                .outbox
+                .send(leg.flow, |out| out.extend_from_slice(&repeating.bytes));
+            self.repeat(now, &mut leg, repeating.bytes, repeating.cseq);
+        }
+        self.arm_session(now, &mut leg);
+        if !leg.is_incoming && leg.state.is_early() {
+            self.set_timer(now, &mut leg, Timer::Ring, turn.settings.ring_ms_max);
+        }
+        if leg.is_incoming && matches!(leg.state, State::Invited | State::Answered) {
+            self.by_caller.insert(leg.caller_key, id);
+        }
+        if let Some(taking) = &leg.ears.taking {
+            self.recordings.insert(taking.recording, id);
+        }
+        if let Some(end) = later.end {
+            self.take_end(turn, &mut leg, end);
+        }
+        self.insert(leg);
+        Ok(())
+    }
+
+    /// The server transaction of an INVITE that is not answered: what was said last is said again.
+    fn take_serving(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        value: &[u8],
+    ) -> Result<(), Error> {
+        let (mut head, mut to_tag, mut cseq, mut key, mut flow, mut stored) =
+            (Vec::new(), ToTag::default(), 0, None, leg.flow, Vec::new());
+        each(value, |tag, value| {
+            match tag {
+                1 => head = value.to_vec(),
+                2 => {
+                    let bits = number(value)?;
+                    to_tag = ToTag {
+                        at: (bits >> 1) as u32,
+                        present: bits & 1 == 1,
+                    };
+                }
+                3 => cseq = small(value)?,
+                4 => key = value.try_into().ok().map(u128::from_be_bytes),
+                5 => flow = read_flow(tag, value)?,
+                6 => stored = value.to_vec(),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let key = key.ok_or(Error::Missing { tag: 4 })?;
+        let record = ServerRecord {
+            key,
+            flow,
+            head: &head,
+            tag: to_tag,
+            state: transaction::State::Proceeding,
+            stored: &stored,
+        };
+        let server = self.layer.restore_server(
+            turn.now.time,
+            &record,
+            leg.id.0,
+            Some(&mut turn.output.outbox),
+        );
+        leg.serving = server.map(|server| Serving {
+            server,
+            head,
+            to_tag,
+            cseq,
+            is_invite: true,
+        });
+        Ok(())
+    }
+
+    /// The client transaction of our first INVITE.
+    fn take_calling(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        value: &[u8],
+    ) -> Result<(), Error> {
+        let (mut cseq, mut branch, mut flow, mut request, mut is_heard) =
+            (0, 0, leg.flow, Vec::new(), false);
+        each(value, |tag, value| {
+            match tag {
+                1 => cseq = small(value)?,
+                2 => branch = number(value)?,
+                3 => flow = read_flow(tag, value)?,
+                4 => request = value.to_vec(),
+                5 => is_heard = number(value)? == 1,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let state = if is_heard {
+            transaction::State::Proceeding
+        } else {
+            transaction::State::Calling
+        };
+        let record = ClientRecord {
+            branch,
+            flow,
+            request: &request,
+            state,
+            is_cancelled: false,
+        };
+        let purpose = Purpose::Invite {
+            leg: leg.id,
+            cseq,
+            flow,
+            acks: Vec::new(),
+            orphan: None,
+        };
+        let user = self.purposes.insert(purpose);
+        match self.layer.restore_client(
+            turn.now.time,
+            &record,
+            user.to_bits(),
+            Some(&mut turn.output.outbox),
+        ) {
+            Some(client) => {
+                leg.calling = Some(Calling {
+                    client,
+                    cseq,
+                    why: Why::Call,
+                })
+            }
+            None => {
+                self.purposes.remove(user);
+            }
+        }
+        Ok(())
+    }
+
+    /// The RTP stream goes on with its number and its port.
+    fn take_end(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, end: EndRecord) {
+        let port = turn.around.take_port_at(end.address);
+        let Some(port) = port else {
+            // The next step offers another port.
+            leg.session.path = if leg.session.path == Path::Own {
+                Path::Direct
+            } else {
+                leg.session.path
+            };
+            return;
+        };
+        let id = end.id;
+        leg.ears.end = Some(End {
+            id,
+            port,
+            stream: end.stream,
+            is_described: false,
+            learned: end.learned,
+            connected: None,
+        });
+        self.ends.insert(id, leg.id);
+        turn.output.voice.push(Voiced {
+            thread: port.thread,
+            command: Command::Open {
+                end: id,
+                port: port.port,
+                stream: end.stream,
+            },
+        });
+        if let Some(play) = leg.ears.play.as_mut() {
+            let heard_ms = play
+                .began_unix_ms
+                .map_or(0, |began| turn.now.unix_ms.saturating_sub(began));
+            play.from_ms = play
+                .from_ms
+                .saturating_add(u32::try_from(heard_ms).unwrap_or(u32::MAX));
+        }
+        if let Some(taking) = leg.ears.taking.as_mut() {
+            let taken_ms = taking
+                .began_unix_ms
+                .map_or(0, |began| turn.now.unix_ms.saturating_sub(began));
+            taking.from_ms = taking
+                .from_ms
+                .saturating_add(u32::try_from(taken_ms).unwrap_or(u32::MAX));
+        }
+        if end.was_described {
+            let by_peer = !leg.is_incoming;
+            self.describe(turn, leg, by_peer);
+        }
+    }
+
+    fn take_watcher(&mut self, now: Now, tag: u64, value: &[u8]) -> Result<(), Error> {
+        let watcher = read_watcher(now, value)?;
+        self.by_tag.insert(tag, Owner::Subscription);
+        self.watch.insert(tag, watcher);
+        Ok(())
+    }
+}
