@@ -27,6 +27,7 @@ impl Counts {
                 &mut rig.users,
                 &mut rig.output,
             );
+            note(rig);
         });
         self.count(step, info.count_total);
         rig.collect();
@@ -40,6 +41,7 @@ impl Counts {
             rig.edge
                 .poll(&rig.settings, now, &mut rig.users, &mut rig.output);
             rig.edge.next(now.time);
+            note(rig);
         });
         self.count("timers", info.count_total);
         rig.collect();
@@ -56,6 +58,21 @@ impl Counts {
         let some: Vec<_> = self.steps.iter().filter(|(_, count)| **count > 0).collect();
         assert!(some.is_empty(), "{some:?}");
     }
+}
+
+/// What an owner does besides: nothing, without a cluster.
+fn note(rig: &mut Rig) {
+    let now = rig.now();
+    rig.edge.note(now, &mut rig.users, &mut rig.output);
+    rig.output.changes.clear();
+}
+
+/// Makes an edge the owner of its service in a cluster.
+fn takes_office(rig: &mut Rig) {
+    let (now, settings) = (rig.now(), rig.settings.clone());
+    rig.edge.join(&settings);
+    rig.edge
+        .take_office(&settings, now, 1, &mut rig.users, &mut rig.output);
 }
 
 /// One call of a load, with headers as phones send them.
@@ -145,6 +162,35 @@ fn a_steady_call_allocates_nothing() {
     for number in 0..1_600 {
         counts.is_warm = number >= 1_200;
         call(&mut rig, &mut counts, number);
+    }
+    counts.are_none();
+    rig.forgets();
+}
+
+#[test]
+fn the_records_of_a_steady_call_allocate_nothing() {
+    let mut rig = Rig::with_bob();
+    takes_office(&mut rig);
+    rig.output.is_watched = false;
+    let mut counts = Counts::default();
+    for number in 0..1_600 {
+        counts.is_warm = number >= 1_200;
+        call(&mut rig, &mut counts, number);
+    }
+    counts.are_none();
+    rig.forgets();
+}
+
+#[test]
+fn the_records_of_a_steady_refresh_allocate_nothing() {
+    let mut rig = Rig::new();
+    takes_office(&mut rig);
+    rig.output.is_watched = false;
+    rig.stores = false;
+    let mut counts = Counts::default();
+    for number in 1..500 {
+        counts.is_warm = number >= 300;
+        refresh(&mut rig, &mut counts, number);
     }
     counts.are_none();
     rig.forgets();

@@ -407,15 +407,15 @@ impl Proxy {
             return;
         };
         let is_invite = context.is_invite;
-        if context.recorded.number != 0 {
-            context.recorded.reason.clear();
-            context.recorded.reason.extend_from_slice(reason);
-        }
         for branch in &mut context.branches {
             match (branch.state, branch.client) {
                 (BranchState::Pending, Some(client)) if is_invite => {
                     let outcome = s.layer.cancel_client(s.now, client, reason, s.outbox);
                     self.counters.cancelled += u64::from(outcome != CancelOutcome::Over);
+                    if context.recorded.number != 0 && outcome != CancelOutcome::Over {
+                        context.recorded.reason.clear();
+                        context.recorded.reason.extend_from_slice(reason);
+                    }
                 }
                 (BranchState::Starting | BranchState::Resolving, _) => {
                     branch.state = BranchState::Done

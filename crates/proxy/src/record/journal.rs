@@ -6,10 +6,11 @@ use records::Changes;
 use transaction::layer::Id;
 use transaction::{Layer, Time};
 
+use super::invite::Recorded;
 use super::{BRANCH, CALL_ID_BYTES_MAX, DIALOG, INVITE, INVITE_STATE, write_key};
 use crate::context::Context;
 use crate::pool::Farm;
-use crate::proxy::{Proxy, Surroundings};
+use crate::proxy::{Proxy, SPARE_MAX, Surroundings};
 
 /// What an owner has to tell its standby. Without a cluster it stays empty.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Journal {
     key: Vec<u8>,
     value: Vec<u8>,
     name: Vec<u8>,
+    /// What contexts had for their records, for its memory: most contexts have none.
+    spare: Vec<Recorded>,
 }
 
 impl Journal {
@@ -36,6 +39,13 @@ impl Journal {
     pub(crate) fn call_over(&mut self, number: u64, call_id: &[u8]) {
         write_key(number, None, call_id, &mut self.key);
         self.remove(DIALOG);
+    }
+
+    fn keep(&mut self, mut recorded: Recorded) {
+        if self.spare.len() < SPARE_MAX {
+            recorded.clear();
+            self.spare.push(recorded);
+        }
     }
 
     fn remove(&mut self, kind: u16) {
@@ -109,12 +119,15 @@ impl Proxy {
 
     /// Gives an INVITE that begins its number.
     pub(crate) fn record_invite<N>(
-        &self,
+        &mut self,
         s: &mut Surroundings<'_, N>,
         context: &mut Context,
         call_id: &[u8],
     ) {
         if self.journal.is_on && context.is_invite && call_id.len() <= CALL_ID_BYTES_MAX {
+            if let Some(spare) = self.journal.spare.pop() {
+                context.recorded = spare;
+            }
             context.recorded.number = s.layer.new_branch();
             context.recorded.call_id.extend_from_slice(call_id);
         }
@@ -133,13 +146,20 @@ impl Proxy {
 
     /// Notes the end of a context's records.
     pub(crate) fn context_over(&mut self, id: Id) {
-        let Some(context) = self.contexts.get(id) else {
+        let Some(context) = self.contexts.get_mut(id) else {
             return;
         };
-        let recorded = &context.recorded;
-        if !self.journal.is_on || !recorded.is_written {
+        if context.recorded.number == 0 {
             return;
         }
+        let recorded = std::mem::take(&mut context.recorded);
+        if recorded.is_written {
+            self.remove_invite(&recorded);
+        }
+        self.journal.keep(recorded);
+    }
+
+    fn remove_invite(&mut self, recorded: &Recorded) {
         let journal = &mut self.journal;
         for sent in recorded.sent.iter().filter(|sent| sent.is_written) {
             let branch = Some(sent.index);
