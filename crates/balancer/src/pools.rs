@@ -94,6 +94,14 @@ impl Pools {
         self.names.get(name).copied()
     }
 
+    /// The name of a pool.
+    #[must_use]
+    pub fn name_of(&self, pool: PoolId) -> Option<&str> {
+        let mut names = self.names.iter();
+        let found = names.find(|(_, id)| **id == pool)?;
+        Some(found.0)
+    }
+
     /// The target of this URI or service name.
     #[must_use]
     pub fn find_target(&self, name: &str) -> Option<TargetId> {

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use edge::Now;
 use transaction::Time;
 
+/// What the start stands for: calls that another node began earlier are taken over with their age, and there is no time before
+/// zero. Longer than a call may last.
+const START_MS: u64 = 24 * 3_600 * 1_000;
+
 /// Monotonic time from one origin; the time of day is that of the start plus what has passed since, so
 /// that a clock that is set disturbs nothing.
 #[derive(Debug, Clone, Copy)]
@@ -30,16 +34,15 @@ impl Clock {
 
     pub(crate) fn at(&self, instant: Instant) -> Now {
         let passed_ms = instant.saturating_duration_since(self.origin).as_millis() as u64;
-        // The first millisecond is 1: zero stands for the time before anything.
         Now {
-            time: Time::from_ms(passed_ms + 1),
+            time: Time::from_ms(START_MS + passed_ms),
             unix_ms: self.unix_ms + passed_ms,
         }
     }
 
     /// When it will be `time`.
     pub(crate) fn instant_of(&self, time: Time) -> Instant {
-        self.origin + Duration::from_millis(time.as_ms().saturating_sub(1))
+        self.origin + Duration::from_millis(time.as_ms().saturating_sub(START_MS))
     }
 
     /// Now, as the relay counts.

@@ -15,6 +15,7 @@ pub use settings::{FarmSettings, RouteSettings};
 pub(crate) use task::attend;
 pub use view::{FarmView, NotSaid, PoolView, TargetView, UnknownTarget};
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -240,6 +241,38 @@ impl Shared {
                     remote,
                 });
             }
+        })
+    }
+
+    /// See [`proxy::Farm::pool_name`].
+    pub(crate) fn pool_name(&self, pool: PoolId, name: &mut Vec<u8>) {
+        let inner = self.farm.lock();
+        name.extend_from_slice(inner.pools.name_of(pool).unwrap_or_default().as_bytes());
+    }
+
+    /// See [`proxy::Farm::find_pool`].
+    pub(crate) fn find_pool(&self, name: &[u8]) -> Option<PoolId> {
+        self.farm.lock().pools.find(std::str::from_utf8(name).ok()?)
+    }
+
+    /// The target at an address, as a record of another node names it (see [`proxy::Farm::adopt`]).
+    pub(crate) fn adopt_call(
+        &self,
+        (transport, remote): (Transport, SocketAddr),
+        is_call: bool,
+    ) -> Option<Chosen> {
+        self.with_farm(|inner, now| {
+            let target = inner.places.target_at((transport, remote))?;
+            let slot = match is_call {
+                true => Some(inner.pools.begin(now, target).ok()?),
+                false => None,
+            };
+            Some(Chosen {
+                target,
+                slot,
+                transport,
+                remote,
+            })
         })
     }
 

@@ -150,6 +150,31 @@ impl Relays {
         })
     }
 
+    /// Takes the pair that a description of another node named (see [`proxy::MediaPorts::claim`]): the same port, at the
+    /// address that stands for that one here.
+    pub(crate) fn claim(&self, address: SocketAddr) -> Option<MediaPort> {
+        for (relay, share) in self.shares.iter().enumerate() {
+            let is_it = |bound: &SocketAddr| {
+                bound.port() == address.port() && self.told(bound.ip()) == address.ip()
+            };
+            let Some(at) = share.sockets.iter().position(is_it) else {
+                continue;
+            };
+            let bound = share.sockets[at].ip();
+            let own = self.addresses.iter().position(|own| *own == bound)?;
+            let port = Port(at as u32);
+            if !self.table().claim(self.group(relay, own), port) {
+                return None;
+            }
+            return Some(MediaPort {
+                relay: relay as u16,
+                port,
+                address,
+            });
+        }
+        None
+    }
+
     /// The address that a description names for one of ours.
     fn told(&self, own: IpAddr) -> IpAddr {
         let is_for =

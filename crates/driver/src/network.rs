@@ -55,6 +55,10 @@ impl proxy::MediaPorts for Surface<'_> {
         self.shared.relays.take(local, relay)
     }
 
+    fn claim(&mut self, address: SocketAddr) -> Option<MediaPort> {
+        self.shared.relays.claim(address)
+    }
+
     fn give_back(&mut self, port: MediaPort) {
         let relay = usize::from(port.relay);
         self.shared.relays.give_back(relay, port.port);
@@ -78,6 +82,23 @@ impl proxy::Farm for Surface<'_> {
         tried: &[TargetId],
     ) -> Result<Chosen, NoTarget> {
         self.shared.choose(pool, call, is_call, tried)
+    }
+
+    fn pool_name(&mut self, pool: PoolId, name: &mut Vec<u8>) {
+        self.shared.pool_name(pool, name);
+    }
+
+    fn find_pool(&mut self, name: &[u8]) -> Option<PoolId> {
+        self.shared.find_pool(name)
+    }
+
+    fn adopt(
+        &mut self,
+        _: PoolId,
+        place: (Transport, SocketAddr),
+        is_call: bool,
+    ) -> Option<Chosen> {
+        self.shared.adopt_call(place, is_call)
     }
 
     fn release(&mut self, slot: CallSlot) {

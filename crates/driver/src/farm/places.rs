@@ -176,6 +176,13 @@ impl Places {
         self.of(target)?.addresses.first().copied()
     }
 
+    /// The target at an address.
+    pub(super) fn target_at(&self, at: (Transport, SocketAddr)) -> Option<TargetId> {
+        let mut places = self.places.iter().flatten();
+        let found = places.find(|place| place.addresses.contains(&at))?;
+        Some(found.target)
+    }
+
     pub(super) fn uri(&self, target: TargetId) -> Option<Arc<str>> {
         self.of(target).map(|place| place.uri.clone())
     }

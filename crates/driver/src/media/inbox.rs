@@ -115,7 +115,10 @@ impl RelayInbox {
 }
 
 fn may_be_lost(command: &Command) -> bool {
-    matches!(command, Command::Remote { .. } | Command::Select { .. })
+    matches!(
+        command,
+        Command::Remote { .. } | Command::Source { .. } | Command::Select { .. }
+    )
 }
 
 #[cfg(test)]
