@@ -14,6 +14,7 @@ mod legs;
 mod mailbox;
 mod menu;
 mod park;
+mod pin;
 mod queue;
 mod restore;
 mod ring;
@@ -40,10 +41,11 @@ use codec::mailbox_of;
 pub use end::{END_TIMEOUT_MS, RECORDINGS_MAX};
 use legs::Presence;
 pub use mailbox::MESSAGES_MAX;
+pub use pin::{PIN_TRIES_MAX, WRONG_PINS_MAX, WRONG_PINS_MS, WRONG_PINS_TABLE_MAX};
 use queue::Agent;
 pub use restore::{AGENT_KIND, CALL_KIND, USER_KIND};
 pub use ring::LAST_CALLS_MAX;
-pub use steps::{DIVERSIONS_MAX, PIN_TRIES_MAX};
+pub use steps::DIVERSIONS_MAX;
 
 /// Most calls at one time, whatever the node's own limit.
 pub const CALLS_MAX: usize = 100_000;
@@ -126,6 +128,8 @@ pub struct Switchboard {
     last_calls: BTreeMap<String, u64>,
     /// Mailboxes whose counts were told.
     mailboxes: BTreeMap<String, (u32, u32)>,
+    /// Wrong PINs by caller and what they were for: how many, and when the first was.
+    wrong_pins: BTreeMap<(String, String), (u32, u64)>,
     /// The call of each recording.
     recordings: BTreeMap<RecordingId, u64>,
     /// Calls that were begun by others in this input.

@@ -134,11 +134,17 @@ mod tests {
         let all: usize = list::SOUNDS.iter().map(|(_, sound)| sound.len()).sum();
         assert!(all < 1_500_000, "{all} bytes");
         for name in names() {
+            let file = find(name).unwrap();
+            assert!(file.starts_with(b"OggS"), "{name}");
+            assert!(file.len() > 700, "{name}");
+        }
+        // Decoding all of them takes long where libopus is not optimized.
+        for name in ["welcome", "number/7", "voicemail/saved", "goodbye"] {
             let file = find(name).unwrap().to_vec();
             let rate = audio::SampleRate::Hz16000;
             let sound = audio::upload::decode(file, rate, 60).unwrap();
             let ms = sound.len() / 16;
-            assert!((150..21_000).contains(&ms), "{name} takes {ms} ms");
+            assert!((150..4_000).contains(&ms), "{name} takes {ms} ms");
             assert!(sound.iter().any(|sample| *sample > 2_000), "{name}");
         }
     }
@@ -150,6 +156,7 @@ mod tests {
             include_str!("app/mailbox.rs"),
             include_str!("app/menu.rs"),
             include_str!("app/park.rs"),
+            include_str!("app/pin.rs"),
             include_str!("app/queue.rs"),
             include_str!("app/ring.rs"),
             include_str!("app/room.rs"),

@@ -410,6 +410,8 @@ fields! {
         27 auto_answer: bool,
         /// Why it is over, if a step said so.
         28 cause: Option<Cause>,
+        /// The leg whose sound is searched for keys.
+        29 listens: Option<LegId>,
     }
 }
 

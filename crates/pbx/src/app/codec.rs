@@ -19,11 +19,26 @@ pub(crate) trait Field: Sized {
     fn read(bytes: &[u8]) -> Result<Self, records::Error>;
 }
 
-/// Appends a field.
+/// Appends a field. Its length is written when it is known, so that nothing is gathered elsewhere.
 pub(crate) fn put<T: Field>(tag: u64, value: &T, out: &mut Vec<u8>) {
-    let mut bytes = Vec::new();
-    value.write(&mut bytes);
-    tlv::write_bytes(tag, &bytes, out);
+    tlv::write_varint(tag, out);
+    let start = out.len();
+    out.push(0);
+    value.write(out);
+    let length = out.len() - start - 1;
+    if length < 0x80 {
+        out[start] = length as u8;
+        return;
+    }
+    // The low bits first; all but the last byte say that more follow.
+    let more = tlv::varint_bytes(length as u64) - 1;
+    let end = out.len();
+    out.resize(end + more, 0);
+    out.copy_within(start + 1..end, start + 1 + more);
+    for at in 0..=more {
+        let bits = (length >> (7 * at)) as u8 & 0x7f;
+        out[start + at] = if at < more { bits | 0x80 } else { bits };
+    }
 }
 
 /// A struct whose fields have tags.
@@ -363,5 +378,21 @@ pub(crate) fn mailbox_of(answer: &Answer) -> Option<&Mailbox> {
     match answer {
         Answer::Mailbox(mailbox) => Some(mailbox),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_written_as_records_write_it() {
+        for length in [0, 1, 127, 128, 300, 16_383, 16_384, 70_000] {
+            let text = "x".repeat(length);
+            let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+            put(7, &text, &mut mine);
+            tlv::write_bytes(7, text.as_bytes(), &mut theirs);
+            assert!(mine == theirs, "{length}");
+        }
     }
 }

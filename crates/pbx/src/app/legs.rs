@@ -145,6 +145,9 @@ impl Switchboard {
         round: &mut Round<'_>,
     ) -> Option<Leg> {
         self.hush(call, leg, round);
+        if call.listens == Some(leg) {
+            self.listen_no_more(call, round);
+        }
         // What was recorded of it here is whole.
         for recording in call
             .recordings
@@ -180,6 +183,7 @@ impl Switchboard {
         call.sounding.retain(|one| one.leg != leg.id);
         call.leaving.retain(|one| one.leg != leg.id);
         call.keys.take_if(|keys| keys.leg == leg.id);
+        call.listens.take_if(|listens| *listens == leg.id);
         self.show_as(&leg.user, leg.id, ExtensionState::Idle, round);
         if call.done.len() < LEGS_NOTED_MAX {
             call.done.push(leg.record(cause.clone()));
@@ -300,6 +304,23 @@ impl Switchboard {
     /// Plays prompts to the leg that the steps are for; a key stops them.
     pub(crate) fn say(&mut self, call: &mut Call, sounds: Vec<Sound>, round: &mut Round<'_>) {
         self.play(call, call.main, sounds, false, true, round);
+    }
+
+    /// Keys are waited for: they may come in the sound too.
+    pub(crate) fn listen(&mut self, call: &mut Call, leg: LegId, round: &mut Round<'_>) {
+        if call.listens != Some(leg) {
+            self.listen_no_more(call, round);
+            call.listens = Some(leg);
+            round.act(Action::DetectInBand { leg, on: true });
+        }
+    }
+
+    pub(crate) fn listen_no_more(&mut self, call: &mut Call, round: &mut Round<'_>) {
+        if let Some(leg) = call.listens.take()
+            && call.is_live(leg)
+        {
+            round.act(Action::DetectInBand { leg, on: false });
+        }
     }
 
     pub(crate) fn hush(&mut self, call: &mut Call, leg: LegId, round: &mut Round<'_>) {

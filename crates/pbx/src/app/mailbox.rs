@@ -51,6 +51,7 @@ impl Switchboard {
             Some(text) => Some(text.fill(call.values())),
         };
         self.answer(call, round);
+        self.listen(call, call.main, round);
         call.program.clear();
         match number {
             None => self.ask_number(call, 0, "mailbox/number", round),
@@ -254,7 +255,9 @@ impl Switchboard {
         let (keys, tries) = (std::mem::take(&mut at.keys), at.tries);
         match self.mailbox_number(&keys) {
             Some(number) => {
-                self.unlock(call, &number, round);
+                if self.unlock(call, &number, round) == Flow::Next {
+                    self.run(call, round);
+                }
             }
             None if tries >= TRIES_MAX => self.bye(call, "sorry", round),
             None => self.ask_number(call, tries, "mailbox/number", round),

@@ -24,6 +24,7 @@ impl Switchboard {
             name: name.to_owned(),
             ..MenuAt::default()
         }));
+        self.listen(call, call.main, round);
         self.ask_menu(call, menu, false, round);
         Flow::Wait
     }

@@ -162,6 +162,7 @@ impl Switchboard {
             return self.connect(call, leg, round);
         }
         ringing.asked.push(leg);
+        round.act(Action::DetectInBand { leg, on: true });
         let sounds = prompts(&["call/confirm", "call/confirm"]);
         self.play(call, leg, sounds, false, true, round);
     }
@@ -213,6 +214,7 @@ impl Switchboard {
             ..Talking::default()
         }));
         call.answered_unix_ms.get_or_insert(round.unix_ms);
+        self.listen_no_more(call, round);
         let main = call.main;
         self.answer(call, round);
         self.bridge(call, main, leg, round);

@@ -44,6 +44,7 @@ impl Switchboard {
             _ => RoomId(round.ids.issue()),
         };
         self.hush(call, call.main, round);
+        self.listen(call, call.main, round);
         call.note(format!("joined room {number}"));
         call.program.clear();
         call.enter(State::Room(RoomAt {

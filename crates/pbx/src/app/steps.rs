@@ -1,13 +1,9 @@
 //! The steps of a dialplan, one after the other.
 
 use crate::control::{Action, DiversionReason, Incoming, LegId, Party, Question, Sound};
-use crate::plan::{Found, NUMBER_CHARS_MAX, Outcome, PinRule, Step, Template};
+use crate::plan::{Found, NUMBER_CHARS_MAX, Outcome, Step, Template};
 
-use super::call::{
-    Asked, Call, Endless, Guarded, Leg, MailboxStage, PinAt, STEPS_DONE_MAX, Stage, State,
-    TimerKind,
-};
-use super::legs::{prompt, prompts};
+use super::call::{Asked, Call, Endless, Leg, STEPS_DONE_MAX, Stage, State, TimerKind};
 use super::{Round, Switchboard};
 use crate::control::Answer;
 
@@ -288,33 +284,6 @@ impl Switchboard {
         self.ring_phones(call, extension, round)
     }
 
-    /// Asks for a PIN before the next step.
-    fn guard(&mut self, call: &mut Call, name: &str, round: &mut Round<'_>) -> Flow {
-        match self.plan.pins.get(name).map(|pin| &pin.rule) {
-            None => {
-                call.program = vec![Step::Hangup(Some(403))];
-                Flow::Next
-            }
-            Some(PinRule::None) => Flow::Next,
-            Some(_) => self.ask_pin(call, Guarded::Route(name.to_owned()), round),
-        }
-    }
-
-    pub(crate) fn ask_pin(
-        &mut self,
-        call: &mut Call,
-        what: Guarded,
-        round: &mut Round<'_>,
-    ) -> Flow {
-        self.answer(call, round);
-        call.enter(State::Pin(PinAt {
-            what,
-            ..PinAt::default()
-        }));
-        self.say(call, prompts(&["pin/enter"]), round);
-        Flow::Wait
-    }
-
     /// What was played to a leg has come to its end.
     pub(crate) fn played(&mut self, call: &mut Call, leg: LegId, round: &mut Round<'_>) {
         if leg != call.main {
@@ -437,94 +406,6 @@ impl Switchboard {
             self.count_mailbox(&mailbox, round);
         }
     }
-
-    fn pin_digit(&mut self, call: &mut Call, digit: char, round: &mut Round<'_>) {
-        let State::Pin(at) = &mut call.state else {
-            return;
-        };
-        if at.is_checking {
-            return;
-        }
-        if digit.is_ascii_digit() && at.keys.len() < super::KEYS_MAX {
-            at.keys.push(digit);
-            call.set_timer(TimerKind::State, round.unix_ms + 5_000);
-            self.hush(call, call.main, round);
-        } else if digit == '#' {
-            self.pin_entered(call, round);
-        }
-    }
-
-    fn pin_entered(&mut self, call: &mut Call, round: &mut Round<'_>) {
-        call.clear_timer(&TimerKind::State);
-        let State::Pin(at) = &mut call.state else {
-            return;
-        };
-        let (what, keys) = (at.what.clone(), std::mem::take(&mut at.keys));
-        let (rule, subject) = match &what {
-            Guarded::Nothing => (None, String::new()),
-            Guarded::Route(name) => (
-                self.plan.pins.get(name).map(|pin| pin.rule.clone()),
-                format!("route/{name}"),
-            ),
-            Guarded::Room(name) => (
-                self.plan.rooms.get(name).map(|room| room.pin.clone()),
-                format!("room/{name}"),
-            ),
-            Guarded::Mailbox(name) => (
-                self.plan
-                    .mailboxes
-                    .get(name)
-                    .map(|mailbox| mailbox.pin.clone()),
-                format!("mailbox/{name}"),
-            ),
-        };
-        self.hush(call, call.main, round);
-        match rule {
-            _ if keys.is_empty() => self.pin_checked(call, false, round),
-            Some(PinRule::Fixed(pin)) => self.pin_checked(call, is_same(&pin, &keys), round),
-            Some(PinRule::Stored) => {
-                if let State::Pin(at) = &mut call.state {
-                    at.is_checking = true;
-                }
-                let pin = keys;
-                self.ask(call, Question::CheckPin { subject, pin }, round);
-            }
-            Some(PinRule::None) => self.pin_checked(call, true, round),
-            None => self.finish(call, 403, round),
-        }
-    }
-
-    fn pin_checked(&mut self, call: &mut Call, is_right: bool, round: &mut Round<'_>) {
-        let State::Pin(at) = &mut call.state else {
-            return;
-        };
-        at.is_checking = false;
-        at.tries += 1;
-        if !is_right {
-            if at.tries >= PIN_TRIES_MAX {
-                call.note("wrong pin".to_owned());
-                return self.finish(call, 403, round);
-            }
-            return self.say(call, vec![prompt("pin/wrong"), prompt("pin/enter")], round);
-        }
-        match std::mem::take(&mut at.what) {
-            Guarded::Nothing | Guarded::Route(_) => self.run(call, round),
-            Guarded::Room(number) => self.enter_room(call, &number, round),
-            Guarded::Mailbox(number) => {
-                self.open_mailbox(call, &number, MailboxStage::Asking, round)
-            }
-        }
-    }
-}
-
-/// How often a PIN may be wrong in a call.
-pub const PIN_TRIES_MAX: u32 = 3;
-
-/// Compares without telling by its time how much is right.
-fn is_same(one: &str, two: &str) -> bool {
-    let (one, two) = (one.as_bytes(), two.as_bytes());
-    let differing = one.iter().zip(two).fold(0, |bits, (a, b)| bits | (a ^ b));
-    one.len() == two.len() && differing == 0
 }
 
 impl Switchboard {

@@ -94,6 +94,7 @@ impl Switchboard {
             keys: String::new(),
         }));
         call.set_timer(TimerKind::State, round.unix_ms + FIRST_DIGIT_MS);
+        self.listen(call, by, round);
         self.music(call, held, "default", round);
         self.play(call, by, prompts(&["transfer/number"]), false, true, round);
     }
@@ -156,6 +157,7 @@ impl Switchboard {
             peer,
             ..Talking::default()
         }));
+        self.listen_no_more(call, round);
         self.bridge(call, main, peer, round);
     }
 

@@ -179,6 +179,7 @@ impl Desk {
         }
         // Errands are not moved; here their answers are to come all the same.
         other.errands = errands;
+        other.wrong_pins = std::mem::take(&mut self.board.wrong_pins);
         other.mailboxes = std::mem::take(&mut self.board.mailboxes);
         self.board = other;
     }
@@ -295,7 +296,11 @@ impl Desk {
             }
             Action::Echo { leg } => format!("echo {}", self.name(*leg)),
             Action::SendDigits { leg, digits } => format!("digits {} {digits}", self.name(*leg)),
-            Action::DetectInBand { leg, on } => format!("in band {} {on}", self.name(*leg)),
+            Action::DetectInBand { leg, on } => {
+                return self
+                    .history
+                    .push(format!("in band {} {on}", self.name(*leg)));
+            }
             Action::TransferResult { leg, status } => {
                 format!("transfer {} {status}", self.name(*leg))
             }

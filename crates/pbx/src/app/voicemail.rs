@@ -34,6 +34,7 @@ impl Switchboard {
             return self.say_and_go_on(call, prompts(&["sorry"]), round);
         };
         self.answer(call, round);
+        self.listen(call, call.main, round);
         call.enter(State::Message(MessageAt {
             mailbox: mailbox.clone(),
             ..MessageAt::default()

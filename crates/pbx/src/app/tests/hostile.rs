@@ -196,7 +196,7 @@ fn something(t: &mut Desk, what: u8, which: u8, more: u8) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_each_call_has_one_record_and_no_leg_is_left(

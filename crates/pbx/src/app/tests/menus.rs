@@ -264,3 +264,41 @@ fn a_step_records_and_a_phone_answers_by_itself() {
         t.hangs_up(a);
     });
 }
+
+#[test]
+fn a_pin_cannot_be_tried_over_and_over() {
+    script(PLAN, |t| {
+        for _ in 0..4 {
+            let a = t.call("x", "201");
+            t.presses(a, "1111#2222#3333#");
+            t.hangs_up(a);
+        }
+        t.said();
+        let a = t.call("x", "201");
+        t.expect(&["answer <x>", "play <x>: sorry"]);
+        t.heard(a);
+        // Others are not shut out, and it is over some time later.
+        let b = t.call("y", "201");
+        t.presses(b, "9999#");
+        t.hangs_up(b);
+        t.wait(600_000);
+        t.said();
+        let a = t.call("x", "201");
+        t.expect(&["answer <x>", "play <x>: pin/enter"]);
+        t.hangs_up(a);
+    });
+}
+
+#[test]
+fn a_store_that_does_not_know_a_pin_in_time_lets_nobody_in() {
+    script(PLAN, |t| {
+        let a = t.call("x", "501");
+        t.presses(a, "123#");
+        t.said();
+        t.wait(10_000);
+        t.expect(&["play <x>: sorry"]);
+        t.told(Answer::Done);
+        t.heard(a);
+        t.expect(&["hangup <x> 503"]);
+    });
+}
