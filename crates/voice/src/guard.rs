@@ -96,9 +96,6 @@ impl Guard {
         source: SocketAddr,
         continues: impl FnOnce() -> bool,
     ) -> Result<bool, Reason> {
-        if !self.rtp_rate.is_within(now, RTP_PER_S_MAX) {
-            return Err(Reason::TooMany);
-        }
         let Some((current, current_rank)) = self.source else {
             let rank = self.rank(source).ok_or(Reason::Foreign)?;
             self.take(now, source, rank);
@@ -106,6 +103,10 @@ impl Guard {
             return Ok(rank != Rank::Signalled);
         };
         if current == source {
+            // Of the peer's own packets only, lest others use up what it may send.
+            if !self.rtp_rate.is_within(now, RTP_PER_S_MAX) {
+                return Err(Reason::TooMany);
+            }
             self.last = now;
             return Ok(false);
         }

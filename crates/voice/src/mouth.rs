@@ -213,9 +213,12 @@ impl Mouth {
         Some(())
     }
 
-    /// Sound was left out on purpose.
+    /// Nothing is said for a while on purpose. Keys of the other end that were not sent are of no use later.
     pub(crate) fn pause(&mut self) {
         self.has_paused = true;
+        if matches!(self.key, Some(Key::Pressed { .. } | Key::Passed(_))) {
+            self.key = None;
+        }
     }
 
     fn finish(&mut self, header: Header, out: &mut [u8]) {

@@ -317,7 +317,8 @@ impl Voice {
             return;
         };
         let peer = self.ends.get_mut(peer);
-        let Some(halves) = peer.and_then(|peer| peer.halves.as_mut()) else {
+        let speaking = peer.filter(|peer| peer.direction.sends());
+        let Some(halves) = speaking.and_then(|peer| peer.halves.as_mut()) else {
             return;
         };
         for change in news.changes.iter().flatten() {

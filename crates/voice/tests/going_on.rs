@@ -207,6 +207,13 @@ fn a_better_source_is_learned_and_told_and_a_foreign_one_is_not() {
     let now = net.now();
     net.voice.receive(now, 2, address(99), &packet);
     assert_eq!(net.voice.totals().dropped[Reason::Foreign as usize], 1);
+    // However many strangers send, the peer is heard.
+    for _ in 0..1_000 {
+        net.voice.receive(now, 2, address(99), &packet);
+    }
+    let before = net.voice.totals().packets_received;
+    net.send(end, &packet);
+    assert_eq!(net.voice.totals().packets_received, before + 1);
     // The stream goes on from another port, as a NAT does it.
     net.run(200);
     let packet = net.of(end).packet(0, &[0xff; 160], 160);
