@@ -1,0 +1,93 @@
+//! When the next one is due, by an absolute timetable: being late once makes nothing else late.
+
+/// A timetable of equal distances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    start_us: f64,
+    interval_us: f64,
+    /// How many have been taken.
+    taken: u64,
+    /// How many there are.
+    total: u64,
+    /// None is due after this.
+    end_us: f64,
+}
+
+impl Schedule {
+    /// `per_s` a second from `start_us` on, `total` of them, none later than `end_us`.
+    pub(crate) fn new(start_us: u64, per_s: f64, total: Option<u64>, end_us: Option<u64>) -> Self {
+        Schedule {
+            start_us: float(start_us),
+            interval_us: 1_000_000.0 / per_s.max(1e-6),
+            taken: 0,
+            total: total.unwrap_or(u64::MAX),
+            end_us: end_us.map_or(f64::INFINITY, float),
+        }
+    }
+
+    /// When the next one is due; none if there is no other.
+    pub(crate) fn next_us(&self) -> Option<u64> {
+        let at_us = self.start_us + self.interval_us * float(self.taken);
+        // Not negative, and below 2^52.
+        (self.taken < self.total && at_us < self.end_us).then_some(at_us as u64)
+    }
+
+    /// Takes the next one if it is due, and says how late that is.
+    pub(crate) fn take(&mut self, now_us: u64) -> Option<u64> {
+        let due_us = self.next_us().filter(|due_us| *due_us <= now_us)?;
+        self.taken += 1;
+        Some(now_us - due_us)
+    }
+
+    /// What is due now had to wait, and all others wait as long. Says whether something was due.
+    pub(crate) fn hold(&mut self, now_us: u64) -> bool {
+        let Some(due_us) = self.next_us().filter(|due_us| *due_us <= now_us) else {
+            return false;
+        };
+        self.start_us += float(now_us - due_us);
+        true
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no run has 2^52 microseconds or calls"
+)]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_late_catches_up_and_says_by_how_much() {
+        let mut schedule = Schedule::new(1_000, 1_000.0, Some(4), None);
+        assert_eq!(schedule.take(999), None);
+        assert_eq!(schedule.take(1_000), Some(0));
+        assert_eq!(schedule.take(1_500), None);
+        assert_eq!(schedule.take(3_100), Some(1_100));
+        assert_eq!(schedule.take(3_100), Some(100));
+        assert_eq!(schedule.take(9_000), Some(5_000));
+        assert_eq!(schedule.next_us(), None);
+    }
+
+    #[test]
+    fn what_is_held_back_is_not_made_up_for() {
+        let mut schedule = Schedule::new(0, 1_000.0, None, None);
+        assert_eq!(schedule.take(0), Some(0));
+        assert!(!schedule.hold(500));
+        assert!(schedule.hold(5_500));
+        assert_eq!(schedule.take(5_500), Some(0));
+        assert_eq!(schedule.take(5_500), None);
+        assert_eq!(schedule.next_us(), Some(6_500));
+    }
+
+    #[test]
+    fn nothing_is_due_after_the_end() {
+        let mut schedule = Schedule::new(0, 10.0, None, Some(150_000));
+        assert!(schedule.take(1_000_000).is_some() && schedule.take(1_000_000).is_some());
+        assert_eq!(schedule.take(1_000_000), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! What a run is to do.
+
+use std::net::SocketAddr;
+
+use transaction::{Timers, Transport};
+
+/// A run of traffic: who calls whom, how often, for how long.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where messages out of a dialog go: an edge, a proxy, another phone.
+    pub target: SocketAddr,
+    /// What they go by.
+    pub transport: Transport,
+    /// The domain of the users.
+    pub domain: String,
+    /// Our own addresses; port 0 lets the kernel choose. Over TCP connections come from each of them and lead to each.
+    pub sources: Vec<SocketAddr>,
+    /// Threads for SIP, each with as many more for media as there are media.
+    pub threads: usize,
+    /// The population; at least one user where there are registrations or calls.
+    pub users: Vec<User>,
+    /// Registrations, if any.
+    pub registering: Option<Registering>,
+    /// Calls to be made, if any. Calls that come are always taken.
+    pub calling: Option<Calling>,
+    /// How calls that come are taken.
+    pub answering: Answering,
+    /// Calls carry RTP.
+    pub has_media: bool,
+    /// Most streams at one time where there are media; each has a socket.
+    pub streams_max: u32,
+    /// How long the run goes on, in milliseconds; none: until all is done.
+    pub span_ms: Option<u64>,
+    /// How long to wait for calls that are not over at the end, in milliseconds.
+    pub grace_ms: u64,
+    /// Retransmissions.
+    pub timers: Timers,
+    /// The machine tells of each step by [`crate::Event`]s.
+    pub is_told: bool,
+}
+
+/// Somebody with a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user part of his address.
+    pub name: Box<str>,
+    /// What he answers challenges with.
+    pub password: Box<str>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How users register.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Registering {
+    /// REGISTERs begun a second.
+    pub per_s: f64,
+    /// What is asked for, in seconds.
+    pub expires_s: u32,
+    /// The population is gone round and round as long as the run lasts, in place of each user refreshing in his time.
+    pub is_cycling: bool,
+}
+
+/// How calls are made.
+#[derive(Debug, Clone)]
+pub struct Calling {
+    /// Calls begun a second.
+    pub per_s: f64,
+    /// Most calls at one time.
+    pub active_max: u32,
+    /// How many calls; none: as many as the run has time for.
+    pub total: Option<u64>,
+    /// From the answer to the BYE, in milliseconds.
+    pub duration_ms: u64,
+    /// Who is called; none: the user half the population further on.
+    pub to: Option<String>,
+    /// How long an INVITE that was heard may go without an answer, in milliseconds.
+    pub answer_timeout_ms: u64,
+    /// How many of a thousand calls are cancelled while they ring.
+    pub cancel_per_mille: u32,
+    /// How long after the first provisional response, in milliseconds.
+    pub cancel_after_ms: u64,
+}
+
+/// How calls that come are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answering {
+    /// From the 180 to the final response, in milliseconds.
+    pub ring_ms: u64,
+    /// The final response: 200, or what calls are refused with.
+    pub status: u16,
+}
+
+impl Default for Answering {
+    fn default() -> Answering {
+        Answering {
+            ring_ms: 0,
+            status: 200,
+        }
+    }
+}
+
+/// A text with one number in it, as in `user{n}` or `user{n:5}` (with zeros to five digits), and `{user}` in passwords.
+#[must_use]
+pub fn numbered(pattern: &str, number: u64, user: &str) -> String {
+    let text = pattern
+        .replace("{user}", user)
+        .replace("{n}", &number.to_string());
+    let Some((before, rest)) = text.split_once("{n:") else {
+        return text;
+    };
+    let Some((width, after)) = rest.split_once('}') else {
+        return text;
+    };
+    match width.parse::<usize>() {
+        Ok(width) => format!("{before}{number:0width$}{after}", width = width.min(20)),
+        Err(_) => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_passwords_are_numbered() {
+        assert_eq!(numbered("user{n}", 7, ""), "user7");
+        assert_eq!(numbered("u{n:5}x", 42, ""), "u00042x");
+        assert_eq!(numbered("secret-of-{user}", 1, "user1"), "secret-of-user1");
+        assert_eq!(numbered("alice", 1, ""), "alice");
+        assert_eq!(numbered("a{n:x}", 1, ""), "a{n:x}");
+    }
+}
