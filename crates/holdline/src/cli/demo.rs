@@ -28,6 +28,11 @@ const SECRET_BYTES: usize = 8;
 /// The two users.
 const USERS: [&str; 2] = ["alice", "bob"];
 
+/// What the demo's PBX does, with the numbers of the README's tour.
+const DIALPLAN: &str = include_str!("demo.toml");
+/// How many of the ports for media are the edge's; the others are the PBX's.
+const EDGE_PORTS: u16 = MEDIA_PORTS / 2;
+
 /// Arguments of `holdline demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -140,12 +145,20 @@ impl Demo {
     fn config(&self, data: &Path, port: u16, admin_port: u16) -> Result<Config, Failure> {
         let (host, data) = (host(self.address), json!(data));
         let media = media_ports(self.address, port);
+        let pbx = free_port(self.address, port.saturating_add(10), true)?;
+        let sound = media + EDGE_PORTS;
         let text = format!(
             "[node]\nname = \"demo\"\ndata = {data}\ndrain_timeout_s = 2\n\
              [edge]\ndomains = [\"{host}\", \"localhost\"]\n\
              listen = [\"udp:{host}:{port}\", \"tcp:{host}:{port}\"]\nworkers = 1\n\
              rtp_ports = [{media}, {}]\n[edge.media]\npolicy = \"always\"\n\
-             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[log]\nlevel = \"warn\"\n",
+             [[edge.pool]]\nname = \"pbx\"\ntargets = [{{ uri = \"sip:{host}:{pbx}\" }}]\n\
+             [[edge.route]]\nuser = \"1??\"\npool = \"pbx\"\nmethods = [\"INVITE\", \"SUBSCRIBE\"]\n\
+             [[edge.route]]\nuser = \"6*\"\npool = \"pbx\"\n\
+             [[edge.route]]\nuser = \"?97\"\npool = \"pbx\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[log]\nlevel = \"warn\"\n\
+             [pbx]\nlisten = \"{host}:{pbx}\"\nrtp_ports = [{sound}, {}]\n{DIALPLAN}",
+            sound - 1,
             media + MEDIA_PORTS - 1
         );
         Config::parse(&text, Path::new("")).map_err(|mistakes| {
@@ -224,6 +237,8 @@ impl Demo {
             "  (transport=tcp for TCP), then in alice's terminal: /dial sip:bob@{host}{port_part}\n\
              With Linphone: Use a SIP account: username alice or bob, domain {host}{port_part},\n  \
              the password above, transport UDP or TCP.\n\n\
+             To dial: bob (or 102), alice (101); 600 echo, 601 a menu, 602 music, 603 a conference, 604 a queue,\n  \
+             *97 your voicemail (left by who calls 101 or 102 and is not answered; PIN 1234).\n\n\
              Ctrl-C ends the demo. What happens:"
         )?;
         out.flush()?;
