@@ -63,8 +63,8 @@ pub(crate) enum Item {
     Apply(Vec<u8>),
     /// All records are gone: others follow.
     Forget,
-    /// This node owns the service from now on, in this term.
-    TakeOffice(u64),
+    /// This node owns the service from now on, in this term; whether its records may lack what the store knows.
+    TakeOffice(u64, bool),
     /// It does no more.
     LeaveOffice,
     /// Settings or domains changed.

@@ -33,7 +33,7 @@ use crate::streams::Sink;
 use crate::tasks::Tasks;
 use crate::users::Users;
 use crate::worker::{Port, Worker, open_ports};
-use place::Place;
+use place::{Gone, Place};
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -427,6 +427,9 @@ impl Node {
         let farm = settings.farm.clone();
         drop(settings);
         self.shared.reload_farm(&farm);
+        if let Some(place) = &self.shared.place {
+            place.tell(Order::Renew);
+        }
         self.apply();
     }
 
@@ -442,12 +445,15 @@ impl Node {
     pub fn remove_bindings(&self, aor: &str) {
         let mut changes = Vec::new();
         let mut removed = Vec::new();
+        let mut gone = Gone::default();
         self.shared
             .location(aor.as_bytes())
             .remove(aor.as_bytes(), |binding| {
                 changes.push(DeferredChange::Delete(BindingId(binding.id() as i64)));
+                gone.note(&self.shared, aor.as_bytes(), binding.id());
                 removed.push(printable(binding.contact()));
             });
+        gone.leave(&self.shared);
         if let Err(reason) = self.shared.writer.defer(changes) {
             tracing::warn!(
                 ?reason,
@@ -619,7 +625,8 @@ fn open_relay(settings: &Settings) -> Result<(Relays, Vec<RelayThread>), MediaEr
     let Some(relay) = &settings.relay else {
         return Ok((Relays::none(), Vec::new()));
     };
-    let Opened { relays, threads } = media::open(relay, &settings.listeners, settings.cluster.is_some())?;
+    let Opened { relays, threads } =
+        media::open(relay, &settings.listeners, settings.cluster.is_some())?;
     Ok((relays, threads))
 }
 
@@ -674,9 +681,11 @@ fn sweep_shard(shared: &Shared, shard: &Mutex<registrar::Location>) {
     loop {
         let mut changes = Vec::new();
         let mut expired = Vec::new();
+        let mut gone = Gone::default();
         let mut location = shard.lock().unwrap_or_else(PoisonError::into_inner);
         cursor = location.sweep(now, cursor, SWEEP_BUDGET, |aor, binding| {
             changes.push(DeferredChange::Delete(BindingId(binding.id() as i64)));
+            gone.note(shared, aor, binding.id());
             if is_watched {
                 expired.push(Event::Expired {
                     aor: printable(aor),
@@ -685,6 +694,7 @@ fn sweep_shard(shared: &Shared, shard: &Mutex<registrar::Location>) {
             }
         });
         drop(location);
+        gone.leave(shared);
         if !changes.is_empty()
             && let Err(reason) = shared.writer.defer(changes)
         {

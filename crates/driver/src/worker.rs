@@ -369,7 +369,7 @@ impl Worker {
             }
             Item::Apply(records) => self.apply(&records, now, turn),
             Item::Forget => self.forget(now, turn),
-            Item::TakeOffice(epoch) => self.take_office(epoch, now, turn),
+            Item::TakeOffice(epoch, is_new) => self.take_office((epoch, is_new), now, turn),
             Item::LeaveOffice => self.leave_office(now, turn),
             Item::Parcel(parcel) => {
                 for (bytes, flow) in parcel.iter() {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::cluster::Settings as Spans;
-use admin::{ClusterStatus, LinkStatus, ServiceStatus, Takeover};
+use admin::{ClusterStatus, LinkStatus, MetricFamily, MetricKind, Sample, ServiceStatus, Takeover};
+use coordinator::fence::Agent;
 use coordinator::{Coordinator, EtcdOptions, Options, Password, Tls};
 use driver::{ClusterPulse, ClusterSettings, ClusterView, MoverSettings, ServiceSettings};
-use net::address::{Mover as NetMover, NetlinkMover};
+use net::address::{ExecMover, Mover as NetMover, NetlinkMover, Progress};
 use net::clock::Boottime;
 use net::peer::{Credentials, PeerError, authority};
 use sha2::{Digest, Sha256};
@@ -16,6 +17,9 @@ use crate::config::{self, Config, Mover, Role};
 use crate::lifecycle::StartError;
 use crate::settings::CookieSecret;
 use crate::supervisor::{self, Estate, Supervision};
+
+/// How often it is looked whether the operator's program has taken an address away.
+const WITHDRAW_LOOK: Duration = Duration::from_millis(5);
 
 /// Why a node of a cluster does not start.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub(crate) async fn place(config: &Config) -> Result<Option<Place>, ClusterError
             coordinator: Arc::new(coordinator),
             data: config.node.data.clone(),
             edge: edge.map(|service| self::service(service, cluster)),
+            fences: fences(cluster)?,
             pulse: supervisor::pulse().map(|_| ClusterPulse {
                 introduce: |identity| {
                     if let Some(pulse) = supervisor::pulse() {
@@ -99,6 +104,25 @@ pub(crate) async fn place(config: &Config) -> Result<Option<Place>, ClusterError
         cookie_secret: ((cookie >> 64) as u64, cookie as u64),
         nonce_secret: key("nonces"),
     }))
+}
+
+/// The agents that switch machines off, by node.
+fn fences(cluster: &config::Cluster) -> Result<Vec<(String, Agent)>, ClusterError> {
+    let agent = |fence: &config::Fence| {
+        let options = fence.options.iter();
+        let options = options.map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+        let limit = Duration::from_millis(fence.timeout_ms);
+        let agent = Agent::new(fence.program.clone(), options.collect(), limit);
+        agent.map(|agent| (fence.node.clone(), agent))
+    };
+    let agents: Result<_, _> = cluster.fences.iter().map(agent).collect();
+    agents.map_err(ClusterError::Coordinator)
+}
+
+/// How long a claim waits for an agent: a second longer than the slowest may take.
+fn fence_us(cluster: &config::Cluster) -> u64 {
+    let longest = cluster.fences.iter().map(|fence| fence.timeout_ms).max();
+    (longest.unwrap_or(0) + 1_000) * 1_000
 }
 
 /// What the process does that watches a node of this configuration: none where there is no cluster.
@@ -127,24 +151,43 @@ pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, 
         .map_err(|error| StartError::Process { error })
 }
 
-/// Takes the address of a service from this machine.
+/// Takes the address of a service from this machine, and waits until it is gone.
 fn withdraw(service: &ServiceSettings) -> Result<(), String> {
-    let (
-        MoverSettings::Netlink {
-            interface,
-            prefix_bits,
-            ..
-        },
-        Some(address),
-    ) = (&service.mover, service.address)
-    else {
-        return Ok(());
+    let told = |error: net::address::AddressError| error.to_string();
+    let mut mover = match (&service.mover, service.address) {
+        (
+            MoverSettings::Netlink {
+                interface,
+                prefix_bits,
+                ..
+            },
+            Some(address),
+        ) => NetMover::Netlink(NetlinkMover::new(address, *prefix_bits, interface).map_err(told)?),
+        (
+            MoverSettings::Exec {
+                program,
+                interface,
+                timeout,
+            },
+            Some(address),
+        ) => {
+            let program = program.clone();
+            NetMover::Exec(ExecMover::new(
+                program,
+                Vec::new(),
+                address,
+                interface,
+                *timeout,
+            ))
+        }
+        _ => return Ok(()),
     };
-    let mover = NetlinkMover::new(address, *prefix_bits, interface);
-    mover
-        .and_then(|mover| NetMover::Netlink(mover).remove(Boottime::now()))
-        .map(drop)
-        .map_err(|error| error.to_string())
+    let mut progress = mover.remove(Boottime::now()).map_err(told)?;
+    while progress == Progress::UnderWay {
+        std::thread::sleep(WITHDRAW_LOOK);
+        progress = mover.poll(Boottime::now()).map_err(told)?;
+    }
+    Ok(())
 }
 
 fn options(coordinator: &config::Coordinator, cluster: &str) -> Options {
@@ -194,13 +237,17 @@ fn service(service: &config::Service, cluster: &config::Cluster) -> ServiceSetti
             },
             Mover::Exec {
                 program,
+                interface,
                 timeout_ms,
             } => MoverSettings::Exec {
                 program: program.clone(),
+                interface: interface.clone(),
                 timeout: Duration::from_millis(*timeout_ms),
             },
         },
         spans: Spans {
+            fences: !cluster.fences.is_empty(),
+            fence_us: fence_us(cluster),
             margin_us: cluster.margin_ms * 1_000,
             commit_timeout_us: cluster.commit_timeout_ms * 1_000,
             grace_us: Some(cluster.grace_ms * 1_000),
@@ -251,5 +298,103 @@ fn service_status(view: driver::ServiceView) -> ServiceStatus {
             away_ms: takeover.away_ms,
         }),
         takeovers: view.takeovers,
+    }
+}
+
+/// What there is to count of the cluster.
+pub(crate) fn metrics(view: &ClusterView) -> Vec<MetricFamily> {
+    let of_service =
+        |name: &'static str, help, kind, value: &dyn Fn(&driver::ServiceView) -> f64| {
+            let services = view.services.iter();
+            let values = services.map(|service| (service.name.clone(), value(service)));
+            family((name, help, kind), "service", values)
+        };
+    let is = |yes: bool| f64::from(u8::from(yes));
+    let links = view
+        .links
+        .iter()
+        .map(|link| (link.node.clone(), is(link.is_up)));
+    vec![
+        family(
+            (
+                "holdline_peer_up",
+                "Whether there is a link to the node: 1 or 0.",
+                MetricKind::Gauge,
+            ),
+            "node",
+            links,
+        ),
+        of_service(
+            "holdline_service_owner",
+            "Whether this node owns the service: 1 or 0.",
+            MetricKind::Gauge,
+            &|service| is(service.authority_left_ms.is_some()),
+        ),
+        of_service(
+            "holdline_service_in_sync",
+            "Members in sync, the owner among them, as far as this node knows.",
+            MetricKind::Gauge,
+            &|service| service.in_sync.len() as f64,
+        ),
+        of_service(
+            "holdline_service_epoch",
+            "The term of office.",
+            MetricKind::Gauge,
+            &|service| service.epoch as f64,
+        ),
+        of_service(
+            "holdline_service_takeovers_total",
+            "How often this node became the owner.",
+            MetricKind::Counter,
+            &|service| service.takeovers as f64,
+        ),
+        of_service(
+            "holdline_service_records",
+            "Records in this node's table.",
+            MetricKind::Gauge,
+            &|service| service.records as f64,
+        ),
+        of_service(
+            "holdline_service_backlog_bytes",
+            "Bytes of changes that wait for members.",
+            MetricKind::Gauge,
+            &|service| service.backlog_bytes as f64,
+        ),
+        of_service(
+            "holdline_service_commit_seconds",
+            "How long a batch of changes takes to be safe, half of the last 64.",
+            MetricKind::Gauge,
+            &|service| service.commit_us as f64 / 1e6,
+        ),
+        MetricFamily::single(
+            "holdline_heartbeat_late_seconds_max",
+            "How late the thread of the heartbeats woke at most since the start.",
+            MetricKind::Gauge,
+            view.late_us_max as f64 / 1e6,
+        ),
+        MetricFamily::single(
+            "holdline_coordinator_up",
+            "Whether the coordinator answered last time it was asked: 1 or 0.",
+            MetricKind::Gauge,
+            is(view.coordinator_answers),
+        ),
+    ]
+}
+
+fn family(
+    (name, help, kind): (&'static str, &'static str, MetricKind),
+    label: &'static str,
+    values: impl Iterator<Item = (String, f64)>,
+) -> MetricFamily {
+    let samples = values.map(|(named, value)| Sample {
+        suffix: "",
+        labels: vec![(label.into(), named.into())],
+        value,
+    });
+    MetricFamily {
+        name: name.into(),
+        help: help.into(),
+        kind,
+        samples: samples.collect(),
     }
 }

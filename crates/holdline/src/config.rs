@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use address::{Domain, Listener, Transport};
-pub use cluster::{Cluster, Coordinator, Mover, Role, Service};
+pub use cluster::{Cluster, Coordinator, Fence, Mover, Role, Service};
 pub use ipnet::IpNet;
 pub use mistake::{ConfigError, Fault, Mistake};
 pub use pbx::{Codec, MediaStore, Pbx, S3};

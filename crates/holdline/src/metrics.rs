@@ -42,6 +42,9 @@ pub(crate) fn of_node(node: &Node) -> Vec<MetricFamily> {
         snapshot.counted,
     ));
     families.extend(media::metrics(&snapshot.relay));
+    if let Some(view) = node.cluster() {
+        families.extend(crate::cluster::metrics(&view));
+    }
     families
 }
 

@@ -84,18 +84,13 @@ fn since_1970() -> Duration {
 /// One fault, with a call that rings and one that is established.
 fn run(lan: &mut Lan, fault: Fault) -> Run {
     let owner = lan.owner().expect("an owner");
-    let mut phones: Vec<Phone> = ["alice", "bob", "carol", "dave"]
-        .map(|user| phone(lan, user))
-        .into_iter()
-        .collect();
-    for phone in &mut phones {
+    let [mut alice, mut bob, mut carol, mut dave] =
+        ["alice", "bob", "carol", "dave"].map(|user| phone(lan, user));
+    for phone in [&mut alice, &mut bob, &mut carol, &mut dave] {
         let answer = phone.registers(600);
         assert_eq!(answer.status(), 200, "{answer:?}");
     }
-    let [alice, bob, carol, dave] = &mut phones[..] else {
-        panic!("four phones");
-    };
-    let (mut talk, _) = connect(alice, bob);
+    let (mut talk, _) = connect(&mut alice, &mut bob);
     let mut call = carol.calls("dave");
     let invite = dave.request("INVITE");
     dave.responds(&invite, "180 Ringing", "");
@@ -113,11 +108,11 @@ fn run(lan: &mut Lan, fault: Fault) -> Run {
         carol.answered(&mut call);
         dave.request("ACK");
     }) {
-        lost += usize::from(!goes_on(|| end((carol, &mut call), dave)));
+        lost += usize::from(!goes_on(|| end((&mut carol, &mut call), &mut dave)));
     } else {
         lost += 1;
     }
-    lost += usize::from(!goes_on(|| end((alice, &mut talk), bob)));
+    lost += usize::from(!goes_on(|| end((&mut alice, &mut talk), &mut bob)));
     lan.heal(owner, fault);
     // A frozen owner that wakes up is to say nothing.
     std::thread::sleep(Duration::from_millis(300));

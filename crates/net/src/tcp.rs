@@ -304,6 +304,11 @@ impl Streams {
             .is_some_and(|link| link.command(Command::Close))
     }
 
+    /// Closes all connections after what is queued for each has been sent. Listening goes on.
+    pub fn close_all(&self) {
+        self.hub.table().close_all();
+    }
+
     /// Sets the idle timeout of one connection, such as the lifetime of the registration that uses
     /// it. False if there is no such connection.
     pub fn set_idle_timeout(&self, connection: ConnectionId, timeout: Duration) -> bool {

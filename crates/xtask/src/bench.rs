@@ -15,6 +15,7 @@ mod report;
 mod rows;
 mod server;
 mod sipp;
+mod takeover;
 
 use error::Error;
 use report::Row;
@@ -27,12 +28,14 @@ const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side our
                          [--repeats N] [--runs N] [--population N] [--program FILE]
 
   --rows        udp-floor, proxy-call, register-digest, register-memory, relay-floor,
-                relay-100, relay-500, relay-1000, failover-situation-1, failover-situation-2
+                relay-100, relay-500, relay-1000, failover-situation-1, failover-situation-2,
+                takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
                 (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
-  --runs        deaths in each failover row, half by SIGSTOP and half by SIGKILL (default 200)
+  --runs        deaths in each failover row, half by SIGSTOP and half by SIGKILL, and faults in
+                each takeover row (default 200)
   --population  registrations of our side in register-memory (default 200000)
   --program     a holdline that is built already, instead of building this tree's";
 
@@ -47,6 +50,12 @@ const ROWS: &[&str] = &[
     "relay-1000",
     "failover-situation-1",
     "failover-situation-2",
+    "takeover-killed",
+    "takeover-node",
+    "takeover-frozen",
+    "takeover-cut-peers",
+    "takeover-cut-coordinator",
+    "takeover-cut-both",
 ];
 
 /// What is to be run, and for how long.
@@ -143,14 +152,16 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> ExitCode {
 
 fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     let target = target_folder(root);
-    let needs_load = plan.rows.iter().any(|row| !row.ends_with("-floor"));
+    // The takeover rows build what they need, and load nothing.
+    let is_bare = |row: &String| row.ends_with("-floor") || row.starts_with("takeover-");
+    let needs_load = plan.rows.iter().any(|row| !is_bare(row));
     let mut holdline = Err("not asked for".to_owned());
     if needs_load {
         // The failover rows bring their own peers.
         if plan
             .rows
             .iter()
-            .any(|row| !row.ends_with("-floor") && !row.starts_with("failover-"))
+            .any(|row| !is_bare(row) && !row.starts_with("failover-"))
         {
             install::missing(plan.sides.contains(&Side::Theirs))?;
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster::{Incarnation, NodeId, Record, RequestId, Version};
+use coordinator::fence::{Action, Agent};
 use coordinator::{CasOutcome, ClusterId, Coordinator, Member, Registration, read_outcome};
 use net::peer::Place;
 use tokio::runtime::Handle;
@@ -28,6 +29,8 @@ pub(super) struct Requests {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) inbox: Arc<ClusterInbox>,
     pub(super) within: Duration,
+    /// What switches machines off.
+    pub(super) fences: Vec<(String, Agent)>,
     /// Whether the last request was answered.
     pub(super) answers: Arc<AtomicBool>,
 }
@@ -70,6 +73,39 @@ impl Requests {
                 seat,
                 request,
                 outcome,
+            });
+        });
+    }
+
+    /// Has the machine of a node switched off.
+    pub(super) fn fence(&self, seat: usize, node: &str, attempt: u64) {
+        let agent = self.fences.iter().find(|(name, _)| name == node);
+        let (agent, inbox) = (agent.map(|(_, agent)| agent.clone()), self.inbox.clone());
+        let node = node.to_owned();
+        self.runtime.spawn(async move {
+            let succeeded = match agent {
+                None => {
+                    tracing::error!(
+                        node,
+                        "there is no fence agent for it; add a [[cluster.fence]]"
+                    );
+                    false
+                }
+                Some(agent) => match agent.run(Action::Off).await {
+                    Ok(_) => {
+                        tracing::warn!(node, "switched off");
+                        true
+                    }
+                    Err(error) => {
+                        tracing::error!(node, %error, "not switched off; the claim is put off");
+                        false
+                    }
+                },
+            };
+            inbox.push(Order::Fenced {
+                seat,
+                attempt,
+                succeeded,
             });
         });
     }
@@ -149,8 +185,13 @@ async fn try_join(
         tracing::warn!(path = %path.display(), %error, "the cluster's id is not kept; a mix-up of clusters may go unnoticed");
     }
     if let Some(edge) = &settings.edge {
-        let spans = format!("{} {}", edge.spans.lease_us, edge.spans.margin_us);
-        coordinator.agree("lease-margin-us", &spans, WITHIN).await?;
+        for (name, span_us) in [
+            ("lease_ms", edge.spans.lease_us),
+            ("margin_ms", edge.spans.margin_us),
+        ] {
+            let span_ms = (span_us / 1_000).to_string();
+            coordinator.agree(name, &span_ms, WITHIN).await?;
+        }
     }
     let registration = Registration {
         name: settings.node.clone(),

@@ -20,8 +20,8 @@ pub(crate) trait Crew: Send {
     fn apply(&mut self, op: Op<'_>);
     /// Hands over what was gathered.
     fn flush(&mut self);
-    /// This node owns the service from now on.
-    fn take_office(&mut self, epoch: u64);
+    /// This node owns the service from now on; `is_new`: what it was told may not be all that there was.
+    fn take_office(&mut self, epoch: u64, is_new: bool);
     /// It does no more: what it holds is void, and what is known is given anew.
     fn leave_office(&mut self);
     /// What these (as bits) wait for is committed.
@@ -117,10 +117,10 @@ impl Crew for EdgeCrew {
         }
     }
 
-    fn take_office(&mut self, epoch: u64) {
+    fn take_office(&mut self, epoch: u64, is_new: bool) {
         self.shared.renew_nonces();
         self.tell(|| Item::Reload);
-        self.tell(|| Item::TakeOffice(epoch));
+        self.tell(|| Item::TakeOffice(epoch, is_new));
     }
 
     fn leave_office(&mut self) {

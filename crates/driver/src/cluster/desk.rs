@@ -113,6 +113,15 @@ impl Desk {
         Some(ticket)
     }
 
+    /// Leaves changes that no message depends on, if this node is in office.
+    pub(crate) fn leave(&self, changes: &Changes) {
+        let office = self.office.load(Ordering::Acquire);
+        if office > 0 {
+            // Whoever waits for nothing is woken for nothing, once.
+            let _ = self.submit(office - 1, 0, changes);
+        }
+    }
+
     /// The last ticket whose changes are safe, if the term `epoch` is in office still.
     pub(crate) fn committed(&self, epoch: u64) -> Option<Ticket> {
         let committed = self.committed.load(Ordering::Acquire);

@@ -26,6 +26,12 @@ pub(crate) enum Order {
         revision: Revision,
         record: Option<Record>,
     },
+    /// A fence agent has ended.
+    Fenced {
+        seat: usize,
+        attempt: u64,
+        succeeded: bool,
+    },
     /// Where the nodes are, and the members of each service in order of preference.
     Members {
         places: Vec<Place>,
@@ -39,6 +45,8 @@ pub(crate) enum Order {
     },
     /// Leave all services to others, or take part again.
     Leave(bool),
+    /// Read the certificates again.
+    Renew,
     /// Tell what there is.
     Inspect(SyncSender<ClusterView>),
     /// End.

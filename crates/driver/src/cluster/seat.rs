@@ -156,6 +156,13 @@ impl Seat {
             .observe(time(), revision, record, &mut self.out);
     }
 
+    pub(super) fn fenced(&mut self, attempt: u64, succeeded: bool) {
+        let now = time();
+        self.parts
+            .service
+            .fenced(now, attempt, succeeded, &mut self.out);
+    }
+
     pub(super) fn configure(&mut self, preference: &[NodeId]) {
         self.parts.service.configure(preference);
     }
@@ -306,7 +313,8 @@ impl Seat {
             }
             Effect::Fence { target, attempt } => {
                 let node = name_of(post.places, target);
-                tracing::error!(service = name, node, attempt, "there is no fence agent");
+                post.tell(&name, format!("is claimed when {node} is switched off"));
+                post.requests.fence(seat, &node, attempt);
             }
             Effect::Committed { seq } => self.committed(seq),
             Effect::Event(event) => self.told(event, post),
@@ -327,7 +335,9 @@ impl Seat {
             }
         }
         self.announcing = Some((now, 0));
-        self.parts.crew.take_office(epoch.0);
+        self.parts
+            .crew
+            .take_office(epoch.0, matches!(basis, Basis::First | Basis::Unsynced));
         let since = self.heard.map(|heard| now.since(heard) / 1_000);
         let away_ms = since.filter(|_| !matches!(basis, Basis::First | Basis::Own));
         let cause = cause(basis);

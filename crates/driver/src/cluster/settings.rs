@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cluster::{Identity, Settings};
 use coordinator::Coordinator;
+use coordinator::fence::Agent;
 
 /// How an address of a service comes to its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum MoverSettings {
     Exec {
         /// The program.
         program: PathBuf,
+        /// The interface that it is told.
+        interface: String,
         /// How long it may take.
         timeout: Duration,
     },
@@ -78,6 +81,8 @@ pub struct ClusterSettings {
     pub data: PathBuf,
     /// The edge's service. Without one the edge acts by itself.
     pub edge: Option<ServiceSettings>,
+    /// What switches a node's machine off before its service is claimed, by the node's name.
+    pub fences: Vec<(String, Agent)>,
     /// Who is told that this process lives.
     pub pulse: Option<ClusterPulse>,
 }

@@ -10,7 +10,7 @@ use cluster::rule::Rules;
 use cluster::wire::Frame;
 use cluster::{Identity, Incarnation, NodeId, Options, Service, ServiceId, Time};
 use net::address::lease::Lease;
-use net::address::{Mover, NetlinkMover};
+use net::address::{ExecMover, Mover, NetlinkMover};
 use net::clock::Boottime;
 use net::peer::{Credentials, News, PeerError, PeerOptions, Peers, Place};
 use net::poll::Poller;
@@ -33,6 +33,10 @@ const LINK_TOKENS: u64 = 1_000;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of batches that wait for members of a service.
 const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// From so many days before a certificate ends on it is said.
+const EXPIRY_DAYS: u64 = 30;
+/// How often that is looked at.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often in a lease the process that watches this one is told that it goes on.
 const BEATS_PER_LEASE: u64 = 8;
 /// How often the kernel's leases are looked after.
@@ -66,6 +70,7 @@ struct State {
     late: [u64; LATE_BUCKETS],
     late_us_max: u64,
     surveyed: Boottime,
+    looked: Boottime,
     /// How often the process that watches this one is told of it, and when it was.
     beat_every: Duration,
     beaten: Boottime,
@@ -134,6 +139,7 @@ impl ClusterThread {
             coordinator: settings.coordinator.clone(),
             inbox: self.inbox.clone(),
             within: Duration::from_micros(lease_us.max(100_000)),
+            fences: settings.fences.clone(),
             answers: Arc::new(AtomicBool::new(true)),
         };
         let identity = Identity {
@@ -191,6 +197,7 @@ impl ClusterThread {
             late: [0; LATE_BUCKETS],
             late_us_max: 0,
             surveyed: Boottime::now(),
+            looked: Boottime::now(),
             beat_every: Duration::from_micros(lease_us / BEATS_PER_LEASE),
             beaten: Boottime::START,
             is_over: false,
@@ -213,6 +220,18 @@ fn mover(service: &ServiceSettings) -> Result<Mover, PeerError> {
         ) => NetlinkMover::new(address, *prefix_bits, interface)
             .map(Mover::Netlink)
             .map_err(failed),
+        (
+            MoverSettings::Exec {
+                program,
+                interface,
+                timeout,
+            },
+            Some(address),
+        ) => {
+            let program = program.clone();
+            let mover = ExecMover::new(program, Vec::new(), address, interface, *timeout);
+            Ok(Mover::Exec(mover))
+        }
         _ => Ok(Mover::None),
     }
 }
@@ -252,6 +271,7 @@ pub(super) fn number_of(name: &str) -> u32 {
 
 impl State {
     fn run(&mut self) {
+        self.warn_of_expiry();
         let inbox = self.requests.inbox.clone();
         let (mut orders, mut ready) = (Vec::new(), Vec::new());
         while !self.is_over {
@@ -395,6 +415,10 @@ impl State {
             self.surveyed = now;
             self.seats.iter_mut().for_each(Seat::survey);
         }
+        if now.since(self.looked) >= EXPIRY_INTERVAL {
+            self.looked = now;
+            self.warn_of_expiry();
+        }
     }
 
     fn order(&mut self, order: Order) {
@@ -409,6 +433,11 @@ impl State {
                 revision,
                 record,
             } => self.seats[seat].observed(revision, record),
+            Order::Fenced {
+                seat,
+                attempt,
+                succeeded,
+            } => self.seats[seat].fenced(attempt, succeeded),
             Order::Members {
                 places,
                 preferences,
@@ -433,10 +462,39 @@ impl State {
                     seat.set_leaving(leaving);
                 }
             }
+            Order::Renew => self.renew(),
             Order::Inspect(answer) => {
                 let _ = answer.try_send(self.view());
             }
             Order::Stop => self.is_over = true,
+        }
+    }
+
+    /// Takes the certificates that are in the folder now; links that are there go on.
+    fn renew(&mut self) {
+        let (folder, node) = (&self.settings.certificates, &self.settings.node);
+        match Credentials::load(folder, node) {
+            Ok(credentials) => {
+                self.peers.renewal().replace(credentials);
+                self.warn_of_expiry();
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificates were not read again; the old ones stay in force");
+            }
+        }
+    }
+
+    /// Says so when the node's certificate ends before long.
+    fn warn_of_expiry(&self) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let left_days = self.peers.renewal().expires_at_unix_s().saturating_sub(now) / 86_400;
+        if left_days < EXPIRY_DAYS {
+            let node = &self.settings.node;
+            tracing::warn!(
+                left_days,
+                "this node's certificate ends: run `holdline certs renew {node}`, copy the files here, and `holdline reload`"
+            );
         }
     }
 

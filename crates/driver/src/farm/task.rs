@@ -14,6 +14,9 @@ use crate::tasks::Tasks;
 /// may be, one in a million does not find any; then its answer is lost, and the next one is not.
 const CALL_IDS_MAX: u32 = 4_096;
 
+/// How often a member of a cluster looks whether it has become the owner.
+const MEMBER_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Does what is due, whenever something is. Without pools it sleeps.
 pub(crate) async fn attend(node: Weak<Node>, shared: Arc<Shared>, tasks: Tasks) {
     let wake = shared.farm.wake.clone();
@@ -23,6 +26,12 @@ pub(crate) async fn attend(node: Weak<Node>, shared: Arc<Shared>, tasks: Tasks) 
         let Some((strong, _node)) = shared.upgrade().zip(node.upgrade()) else {
             return;
         };
+        if !strong.may_act() {
+            // A member probes nobody: it would be from the owner's address.
+            drop((strong, _node));
+            tokio::time::sleep(MEMBER_PAUSE).await;
+            continue;
+        }
         let planned = look(&strong, &tasks);
         drop((strong, _node));
         if planned == Time::MAX {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
+use edge::record::{BINDING, binding_key};
 use net::poll::Poller;
+use records::Changes;
 use tokio::runtime::Handle;
 
 use super::{Node, StartError};
@@ -13,7 +15,7 @@ use crate::cluster::{
     ServiceSettings,
 };
 use crate::settings::Settings;
-use crate::shared::ClusterPlace;
+use crate::shared::{ClusterPlace, Shared};
 
 /// How long the thread of the cluster has to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -62,6 +64,32 @@ impl Place {
             desk: self.desk.clone(),
             inbox: self.inbox.clone(),
             opens_late: self.opens_late(),
+        }
+    }
+}
+
+/// Bindings that ended without a worker's doing, as the records are to have it.
+#[derive(Default)]
+pub(super) struct Gone {
+    changes: Changes,
+    key: Vec<u8>,
+}
+
+impl Gone {
+    pub(super) fn note(&mut self, shared: &Shared, aor: &[u8], id: u64) {
+        if shared.place.is_some() {
+            self.key.clear();
+            binding_key(aor, id, &mut self.key);
+            // Keys of bindings are shorter than those of a record may be.
+            let _ = self.changes.remove(BINDING, &self.key);
+        }
+    }
+
+    pub(super) fn leave(self, shared: &Shared) {
+        if let Some(place) = &shared.place
+            && !self.changes.is_empty()
+        {
+            place.desk.leave(&self.changes);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! A worker in a cluster: as a member it takes records in, as the owner it sends what is committed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use cluster::{Held, Seq};
+use edge::record::{BINDING, binding_key};
 use records::Ops;
+use registrar::Cursor;
 use transaction::{Outbox, Transport};
 
 use super::{Turn, Worker, open_ports};
@@ -162,7 +164,12 @@ impl Worker {
     }
 
     /// Owns the service from now on.
-    pub(super) fn take_office(&mut self, epoch: u64, now: Instant, turn: &mut Turn) {
+    pub(super) fn take_office(
+        &mut self,
+        (epoch, is_new): (u64, bool),
+        now: Instant,
+        turn: &mut Turn,
+    ) {
         self.open_late();
         let core_now = self.shared.clock.at(now);
         if let Some(office) = &mut turn.office {
@@ -172,6 +179,33 @@ impl Worker {
         self.with_core(now, turn, |edge, settings, surface, output| {
             edge.take_office(settings, core_now, epoch, surface, output);
         });
+        if is_new {
+            self.note_stored(turn);
+        }
+    }
+
+    /// Notes the bindings of this worker's share that the store alone knew.
+    fn note_stored(&self, turn: &mut Turn) {
+        let changes = &mut turn.output.changes;
+        let now_unix_s = self.shared.clock.unix_s();
+        let mut key = Vec::new();
+        for shard in self.shards() {
+            let location = self.shared.locations[shard]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            location.page(now_unix_s, Cursor::START, usize::MAX, |aor, binding| {
+                key.clear();
+                binding_key(aor, binding.id(), &mut key);
+                // Keys and values of bindings are shorter than a record may be.
+                let _ = changes.put(BINDING, &key, |out| binding.fields().write(out));
+            });
+        }
+    }
+
+    /// The shards of bindings that this worker takes in and empties.
+    fn shards(&self) -> impl Iterator<Item = usize> {
+        let (workers, number) = (self.shared.inboxes.len(), self.number);
+        (0..LOCATION_SHARDS).filter(move |shard| shard % workers == number)
     }
 
     /// Is a member again, and knows nothing.
@@ -205,11 +239,10 @@ impl Worker {
         output.commits.clear();
         output.deferred.clear();
         output.renewals.clear();
-        let workers = self.shared.inboxes.len();
-        for shard in (0..LOCATION_SHARDS).filter(|shard| shard % workers == self.number) {
+        for shard in self.shards() {
             let mut location = self.shared.locations[shard]
                 .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+                .unwrap_or_else(PoisonError::into_inner);
             location.clear();
         }
     }
@@ -263,6 +296,7 @@ impl Worker {
             let _ = self.poller.remove(&port.socket);
         }
         if let (0, Some(streams)) = (self.number, &self.streams) {
+            streams.close_all();
             for listener in &self.listeners {
                 if listener.transport == Transport::Tcp {
                     streams.unlisten(listener.local);

@@ -13,6 +13,7 @@ const URL_WANTED: &str = "\"http://10.0.0.1:2379\" or with https";
 const FOLDER_WANTED: &str = "a folder";
 const FILE_WANTED: &str = "a file";
 const INTERFACE_WANTED: &str = "an interface of this machine: \"eth0\"";
+const OPTION_WANTED: &str = "a text: \"10.0.1.1\"";
 const PREFIX_WANTED: &str = "a path: \"/holdline\"";
 
 /// `[cluster]`: absent where one node is all there is.
@@ -36,8 +37,23 @@ pub struct Cluster {
     pub failback_s: Option<u64>,
     /// Where it is written down who owns what.
     pub coordinator: Coordinator,
+    /// How machines are switched off before what they owned is claimed; none: the lease alone keeps owners apart.
+    pub fences: Vec<Fence>,
     /// What moves.
     pub services: Vec<Service>,
+}
+
+/// `[[cluster.fence]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The node that it switches off.
+    pub node: String,
+    /// The fence agent.
+    pub program: PathBuf,
+    /// What it is told.
+    pub options: Vec<(String, Token)>,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
 }
 
 /// `[cluster.coordinator]`
@@ -107,6 +123,8 @@ pub enum Mover {
     Exec {
         /// The program.
         program: PathBuf,
+        /// The interface that it is told.
+        interface: String,
         /// How long it may take, in milliseconds.
         timeout_ms: u64,
     },
@@ -190,6 +208,7 @@ pub(super) fn cluster(
         section.contradiction("grace_ms", grace.span.clone(), what, want);
     }
     let coordinator = coordinator(&mut section, is_there, folder);
+    let fences = fences(&mut section, folder);
     if is_there && listen.is_none() && !section.has("peer_listen") {
         let want = "say where this node listens for the others: peer_listen = \"10.0.0.1:7400\"";
         section.contradiction("peer_listen", section.span(), "it is not there", want);
@@ -201,8 +220,10 @@ pub(super) fn cluster(
         let want = "add peer_advertise = \"10.0.0.1:7400\": how others reach this node";
         section.contradiction("peer_listen", section.span(), "it is every address", want);
     }
-    section.finish();
+    let span = section.span();
     let services = services(root, node.0, folder);
+    lacks_fence(&section, span, &fences, &services);
+    section.finish();
     if has_services && !is_there {
         let want = "add a section [cluster]: services move among the nodes of one";
         root.contradiction("service", root.span(), "there is no [cluster]", want);
@@ -221,6 +242,7 @@ pub(super) fn cluster(
         grace_ms: or(grace.value, lease.value * 10),
         failback_s: (failback_s > 0).then_some(failback_s),
         coordinator: coordinator?,
+        fences,
         services,
     })
     .filter(|_| is_there)
@@ -287,6 +309,62 @@ fn coordinator(cluster: &mut Section<'_>, is_there: bool, folder: &Path) -> Opti
     };
     section.finish();
     made
+}
+
+fn fences(cluster: &mut Section<'_>, folder: &Path) -> Vec<Fence> {
+    let mut fences = Vec::new();
+    for mut section in cluster.tables("fence") {
+        let node = section.text("node", "", NAME_WANTED, name);
+        let program = section.text("program", "", FILE_WANTED, text(FILE_WANTED));
+        let options = section.entries("options", OPTION_WANTED, |name, value| {
+            Ok((name.to_owned(), Token::of(value)))
+        });
+        let timeout_ms = section.integer("timeout_ms", 30_000, 1_000..=600_000).value;
+        for key in ["node", "program"] {
+            if !section.has(key) {
+                let want = match key {
+                    "node" => "say which node it switches off: node = \"edge1\"",
+                    _ => "name a fence agent: program = \"/usr/sbin/fence_ipmilan\"",
+                };
+                section.contradiction(key, section.span(), "it is not there", want);
+            }
+        }
+        section.finish();
+        if let (Some(node), Some(program)) = (node, program) {
+            fences.push(Fence {
+                node: node.value,
+                program: folder.join(program.value),
+                options: options.into_iter().map(|option| option.value).collect(),
+                timeout_ms,
+            });
+        }
+    }
+    fences
+}
+
+/// With fencing a claim waits for it, and would wait for ever for a node that has none.
+fn lacks_fence(
+    cluster: &Section<'_>,
+    span: std::ops::Range<usize>,
+    fences: &[Fence],
+    services: &[Service],
+) {
+    if fences.is_empty() {
+        return;
+    }
+    let mut members: Vec<&String> = services
+        .iter()
+        .flat_map(|service| &service.members)
+        .collect();
+    members.sort();
+    members.dedup();
+    for member in members {
+        if fences.iter().all(|fence| fence.node != *member) {
+            let what = format!("there is none for {member}");
+            let want = "add one for each member, or remove them all";
+            cluster.contradiction("fence", span.clone(), what, want);
+        }
+    }
 }
 
 fn services(root: &mut Section<'_>, node: &str, folder: &Path) -> Vec<Service> {
@@ -385,6 +463,7 @@ fn mover(mut section: Section<'_>, folder: &Path) -> Mover {
         MoverKind::Exec => match program {
             Some(program) => Mover::Exec {
                 program: folder.join(program.value),
+                interface: interface.map_or_else(String::new, |interface| interface.value),
                 timeout_ms,
             },
             None => lacks(

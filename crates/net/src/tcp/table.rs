@@ -126,6 +126,13 @@ impl Table {
             .is_some()
     }
 
+    /// Closes every connection once its queue is sent.
+    pub(super) fn close_all(&self) {
+        for entry in self.entries.values() {
+            entry.link.command(Command::Close);
+        }
+    }
+
     /// Takes nothing more, ends the listeners and gives `command` to each connection.
     pub(super) fn stop(&mut self, command: Command) {
         self.stopping = true;

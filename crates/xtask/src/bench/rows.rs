@@ -9,6 +9,7 @@ use super::relay;
 use super::report::{Figure, Row, Sample};
 use super::server::{DOMAIN, PASSWORD, Running, Server, Side, free_udp_port};
 use super::sipp::{self, Counts, Load};
+use super::takeover;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,7 @@ impl Scene<'_> {
         match id {
             "udp-floor" => udp_floor(),
             "relay-floor" => relay::floor(self, keeper),
+            _ if id.starts_with("takeover-") => takeover::row(self, id),
             "failover-situation-1" => failover::row(self, keeper, id, Situation::One),
             "failover-situation-2" => failover::row(self, keeper, id, Situation::Two),
             "relay-100" => relay::row(self, keeper, id, 100),
