@@ -430,7 +430,7 @@ fn register(contact: &str, number: u32) -> String {
 fn registers(pair: &mut Pair, contact: &str, number: u32) -> Option<u16> {
     let text = register(contact, number);
     pair.feed(rig::udp(BOB), &text);
-    let challenge = pair.to_peer(BOB)?;
+    let challenge = pair.sent_to(BOB)?;
     assert_eq!(challenge.status(), 401);
     let value = rig::credentials(
         "bob",
@@ -444,7 +444,7 @@ fn registers(pair: &mut Pair, contact: &str, number: u32) -> Option<u16> {
         &format!("Authorization: {value}\r\nContent-Length"),
     );
     pair.feed(rig::udp(BOB), &text);
-    pair.to_peer(BOB).map(|sip| sip.status())
+    pair.sent_to(BOB).map(|sip| sip.status())
 }
 
 #[test]
@@ -521,7 +521,7 @@ fn with_a_standby_nobody_waits_for_the_store_and_without_one_everybody_does() {
     owner.output.has_standby = false;
     assert_eq!(registers(&mut pair, "sip:bob@192.0.2.21:5060", 5), None);
     pair.turn(|rig| rig.store(true));
-    assert_eq!(pair.to_peer(BOB).map(|sip| sip.status()), Some(200));
+    assert_eq!(pair.sent_to(BOB).map(|sip| sip.status()), Some(200));
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Pair {
     }
 
     /// Takes what is on its way to a peer that is no phone.
-    pub fn to_peer(&mut self, peer: &str) -> Option<Sip> {
+    pub fn sent_to(&mut self, peer: &str) -> Option<Sip> {
         let is_to = |wire: &Wire| match wire {
             Wire::ToPhone(sip) => sip.flow.remote.to_string() == peer,
             Wire::ToEdge(..) => false,
