@@ -8,6 +8,7 @@ mod check;
 mod cluster;
 mod demo;
 mod domain;
+mod lab;
 mod run;
 mod show;
 mod target;
@@ -89,8 +90,8 @@ enum Verb {
     Certs(certs::Certs),
     #[command(hide = true)]
     Load(Later),
-    #[command(hide = true)]
-    Lab(Later),
+    /// Kill, freeze and cut off nodes on hosts of their own, and see what phones notice
+    Lab(lab::Lab),
 }
 
 /// A verb of the design that this version has not.
@@ -254,6 +255,8 @@ pub enum Failure {
     Refused(Refusal),
     /// The agent cannot begin.
     Agent(::agent::Error),
+    /// An experiment cannot be made.
+    Lab(::lab::Error),
     /// The admin URL is none.
     AdminUrl {
         /// As given.
@@ -321,6 +324,7 @@ impl std::fmt::Display for Failure {
             Failure::Client(error) => write!(f, "{error}"),
             Failure::Refused(refusal) => write!(f, "{refusal}"),
             Failure::Agent(error) => write!(f, "{error}"),
+            Failure::Lab(error) => write!(f, "{error}"),
             Failure::AdminUrl { url } => {
                 write!(
                     f,
@@ -443,7 +447,7 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Join(part) => part.run(false, out),
         Verb::Certs(certs) => certs.run(out),
         Verb::Load(_) => later("load", "use SIPp meanwhile"),
-        Verb::Lab(_) => later("lab", "there is no cluster to try"),
+        Verb::Lab(lab) => lab.run(out),
     }
 }
 
