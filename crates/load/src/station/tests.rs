@@ -52,13 +52,15 @@ fn calling() -> Calling {
     }
 }
 
+type Loses = Box<dyn FnMut(usize, &str) -> bool>;
+
 /// Two stations, and a network between them that loses what it is told to.
 struct Scene {
     now_us: u64,
     stations: [Station; 2],
     wire: VecDeque<(usize, Flow, Vec<u8>)>,
     /// Whether a message to this station, by its first line, is lost.
-    loses: Box<dyn FnMut(usize, &str) -> bool>,
+    loses: Loses,
 }
 
 impl Scene {

@@ -1,0 +1,220 @@
+//! Runs of real threads and sockets on loopback: with themselves, and beside SIPp, whose counts have to be the same.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use load::{Answering, Calling, Run, Settings, Tally, User};
+use transaction::{Timers, Transport};
+
+const CALLS: u64 = 100;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An address of loopback whose port is free.
+fn free() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("bound")
+}
+
+fn settings(target: SocketAddr, source: SocketAddr, transport: Transport) -> Settings {
+    let user = |number: usize| User {
+        name: format!("user{number}").into(),
+        password: "secret".into(),
+    };
+    Settings {
+        target,
+        transport,
+        domain: target.to_string(),
+        sources: vec![source],
+        threads: 1,
+        users: (0..4).map(user).collect(),
+        registering: None,
+        calling: None,
+        answering: Answering::default(),
+        has_media: false,
+        streams_max: 0,
+        span_ms: None,
+        grace_ms: 20_000,
+        timers: Timers::default(),
+        is_told: false,
+    }
+}
+
+fn calling() -> Calling {
+    Calling {
+        per_s: 50.0,
+        active_max: 100,
+        total: Some(CALLS),
+        duration_ms: 1_000,
+        to: None,
+        answer_timeout_ms: 10_000,
+        cancel_per_mille: 0,
+        cancel_after_ms: 100,
+    }
+}
+
+/// Calls from one run to itself: whoever calls his own address takes his own calls.
+fn with_itself(transport: Transport, has_media: bool) -> Tally {
+    let own = free();
+    let run = Run::start(Settings {
+        calling: Some(calling()),
+        has_media,
+        streams_max: if has_media { 300 } else { 0 },
+        ..settings(own, own, transport)
+    });
+    run.expect("it starts").wait(|_| true).expect("it ends")
+}
+
+fn all_went_through(tally: &Tally) {
+    let report = tally.to_json();
+    assert_eq!(tally.calls.attempted, CALLS, "{report:#}");
+    assert_eq!(tally.calls.completed, CALLS, "{report:#}");
+    assert_eq!(tally.answers.acknowledged, CALLS, "{report:#}");
+    assert_eq!(tally.answers.ended, CALLS, "{report:#}");
+    assert_eq!(tally.failed(), 0, "{report:#}");
+    assert_eq!(tally.messages.unexpected, 0, "{report:#}");
+    assert_eq!(tally.messages.unreadable, 0, "{report:#}");
+    assert_eq!((tally.calls.active, tally.answers.active), (0, 0));
+}
+
+#[test]
+fn a_run_calls_itself_over_udp_with_sound_in_every_call() {
+    let tally = with_itself(Transport::Udp, true);
+    all_went_through(&tally);
+    let (packets, report) = (tally.packets, tally.to_json());
+    assert_eq!(packets.streams, 2 * CALLS, "{report:#}");
+    assert_eq!(packets.silent, 0, "{report:#}");
+    assert_eq!(
+        packets.corrupt + packets.wrong_party + packets.foreign,
+        0,
+        "{report:#}"
+    );
+    // A second of each call, both ways.
+    assert!(packets.received > CALLS * 2 * 30, "{report:#}");
+    assert_eq!(tally.delay.count(), packets.received);
+}
+
+#[test]
+fn a_run_calls_itself_over_tcp() {
+    let tally = with_itself(Transport::Tcp, false);
+    all_went_through(&tally);
+}
+
+/// A SIPp of a built-in scenario.
+struct Sipp {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Sipp {
+    fn start(scenario: &str, local: SocketAddr, more: &[&str]) -> Sipp {
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = Command::new("sipp")
+            .current_dir(folder.path())
+            .args([
+                "-sn",
+                scenario,
+                "-i",
+                "127.0.0.1",
+                "-p",
+                &local.port().to_string(),
+            ])
+            .args(["-m", &CALLS.to_string(), "-r", "50", "-nostdin"])
+            .args([
+                "-timeout",
+                "50s",
+                "-trace_stat",
+                "-stf",
+                "stat.csv",
+                "-fd",
+                "1",
+            ])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("SIPp is installed (scripts/install.sh test)");
+        Sipp { process, folder }
+    }
+
+    /// Waits for the end, and gives the last count of a column.
+    fn end(mut self) -> impl Fn(&str) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.try_wait().expect("a child").is_none() {
+            if Instant::now() > deadline {
+                let _ = self.process.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        counts(self.folder.path())
+    }
+}
+
+fn counts(folder: &Path) -> impl Fn(&str) -> u64 + use<> {
+    let text = fs::read_to_string(folder.join("stat.csv")).expect("statistics");
+    move |name| {
+        let mut lines = text.lines();
+        let head = lines.next().expect("a head");
+        let at = head
+            .split(';')
+            .position(|column| column == name)
+            .expect(name);
+        let last = lines.next_back().expect("a row");
+        let value = last.split(';').nth(at).expect("a value");
+        value.parse().expect("a number")
+    }
+}
+
+#[test]
+fn sipp_counts_the_calls_that_it_made_as_the_run_that_took_them() {
+    let own = free();
+    let run = Run::start(Settings {
+        span_ms: Some(50_000),
+        ..settings(own, own, Transport::Udp)
+    });
+    let run = run.expect("it starts");
+    let sipp = Sipp::start("uac", free(), &["-d", "300", &own.to_string()]);
+    let sipp = std::thread::spawn(move || sipp.end());
+    let tally = run.wait(|_| !sipp.is_finished()).expect("it ends");
+    let count = sipp.join().expect("SIPp ends");
+    let report = tally.to_json();
+    assert_eq!(count("TotalCallCreated"), CALLS);
+    assert_eq!(tally.answers.invited, CALLS, "{report:#}");
+    assert_eq!(
+        tally.answers.ended,
+        count("SuccessfulCall(C)"),
+        "{report:#}"
+    );
+    assert_eq!(tally.failed(), count("FailedCall(C)"), "{report:#}");
+    // What SIPp sent again came again, if it was not lost.
+    assert_eq!(
+        tally.messages.retransmissions_received,
+        count("Retransmissions(C)"),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn sipp_counts_the_calls_that_it_took_as_the_run_that_made_them() {
+    let server = free();
+    let sipp = Sipp::start("uas", server, &[]);
+    std::thread::sleep(Duration::from_millis(500));
+    let run = Run::start(Settings {
+        calling: Some(calling()),
+        ..settings(server, free(), Transport::Udp)
+    });
+    let tally = run.expect("it starts").wait(|_| true).expect("it ends");
+    let count = sipp.end();
+    let report = tally.to_json();
+    assert_eq!(tally.calls.attempted, CALLS, "{report:#}");
+    assert_eq!(count("TotalCallCreated"), CALLS, "{report:#}");
+    assert_eq!(
+        tally.calls.completed,
+        count("SuccessfulCall(C)"),
+        "{report:#}"
+    );
+    assert_eq!(tally.failed(), count("FailedCall(C)"), "{report:#}");
+}
