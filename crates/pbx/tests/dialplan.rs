@@ -66,7 +66,12 @@ fn a_phone_is_rung_and_its_media_do_not_pass_here() {
 fn a_service_answers_and_ends() {
     let mut world = world();
     for number in ["600", "200"] {
-        world.receive(&invite(number, number, "", &sdp("192.0.2.9", 4000, "8 101")));
+        world.receive(&invite(
+            number,
+            number,
+            "",
+            &sdp("192.0.2.9", 4000, "8 101"),
+        ));
         if number == "200" {
             let to_phone = world.the("INVITE ");
             world.receive(&reply(&to_phone, "486 Busy Here", "bob", "", ""));
