@@ -42,6 +42,9 @@ impl VoiceThread {
 
     /// Runs until told to stop.
     pub(super) fn run(mut self, voices: &Voices, sink: &dyn VoiceSink) {
+        if let Err(error) = net::media::raise_priority() {
+            tracing::debug!(%error, "media threads go at the common priority");
+        }
         let mut state = State::default();
         while !state.is_over {
             self.packets(voices, &mut state);

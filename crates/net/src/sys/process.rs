@@ -18,6 +18,13 @@ pub(crate) fn boottime_ns() -> u64 {
     seconds * 1_000_000_000 + nanoseconds
 }
 
+/// Gives the calling thread this nice value: on Linux it is a thread's own.
+pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: setpriority(2) takes no pointers.
+    checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })?;
+    Ok(())
+}
+
 /// Kills a group of processes.
 pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
     let Some(leader) = i32::try_from(leader).ok().filter(|leader| *leader > 1) else {
