@@ -32,7 +32,7 @@ fn restless() -> World {
                 }
                 actions
             }
-            Happening::Answered { leg } if count % 3 == 0 => {
+            Happening::Answered { leg } if count.is_multiple_of(3) => {
                 vec![Action::Play {
                     leg: *leg,
                     play: PlayId(count),
@@ -42,12 +42,14 @@ fn restless() -> World {
                     barge_in: true,
                 }]
             }
-            Happening::Answered { leg } if count % 5 == 0 => vec![Action::Unbridge { leg: *leg }],
+            Happening::Answered { leg } if count.is_multiple_of(5) => {
+                vec![Action::Unbridge { leg: *leg }]
+            }
             Happening::TransferTo { leg, .. } => vec![Action::TransferResult {
                 leg: *leg,
                 status: 404,
             }],
-            Happening::Hold { leg, .. } if count % 2 == 0 => vec![Action::Hangup {
+            Happening::Hold { leg, .. } if count.is_multiple_of(2) => vec![Action::Hangup {
                 leg: *leg,
                 cause: normal,
             }],

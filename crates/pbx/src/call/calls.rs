@@ -56,6 +56,8 @@ pub(crate) struct Calls {
     pub(crate) incoming: usize,
     pub(crate) splices: sip::Splices,
     pub(crate) descriptions: sdp::Index,
+    /// A record that is being written.
+    pub(crate) text: Vec<u8>,
     pub(crate) extra: Vec<u8>,
     pub(crate) head: Vec<u8>,
     /// Max-Forwards of the request that is being written.
@@ -87,6 +89,7 @@ impl Calls {
             incoming: 0,
             splices: sip::Splices::new(),
             descriptions: sdp::Index::new(),
+            text: Vec::new(),
             extra: Vec::new(),
             head: Vec::new(),
             max_forwards: 70,

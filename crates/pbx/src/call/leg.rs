@@ -256,6 +256,8 @@ pub(crate) struct Leg {
     pub(crate) deadlines: [Time; TIMERS],
     pub(crate) armed: Time,
     pub(crate) is_changed: bool,
+    /// A hash of the record that was written last.
+    pub(crate) written: u64,
 }
 
 impl Leg {
@@ -303,6 +305,7 @@ impl Leg {
             deadlines: [Time::MAX; TIMERS],
             armed: Time::MAX,
             is_changed: true,
+            written: 0,
         }
     }
 

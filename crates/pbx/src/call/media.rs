@@ -46,7 +46,12 @@ impl Calls {
             .peer
             .or(leg.offered_for)
             .and_then(|other| self.legs.get(&other)?.ears.end);
-        let thread = near.map(|end| end.port.thread);
+        let room = leg.ears.room.and_then(|(room, _)| {
+            let mut legs = self.legs.values();
+            let eldest = legs.find(|leg| leg.ears.room.is_some_and(|(other, _)| other == room));
+            eldest?.ears.end
+        });
+        let thread = room.or(near).map(|end| end.port.thread);
         let Some(port) = turn.around.take_port(leg.flow.local.ip(), thread) else {
             return false;
         };

@@ -6,7 +6,7 @@ use voice::Command;
 use crate::call::Calls;
 use crate::call::leg::{Leg, Path, Timer, Why};
 use crate::call::state::State;
-use crate::control::LegId;
+use crate::control::{LegId, RoomId};
 use crate::output::Voiced;
 use crate::pbx::Turn;
 use crate::session::Peer;
@@ -151,6 +151,9 @@ impl Calls {
         else {
             return;
         };
+        if let Some((room, _)) = leg.ears.room {
+            return self.join_thread(turn, id, room, end.port.thread);
+        }
         let peer = leg
             .peer
             .and_then(|peer| self.legs.get(&peer))
@@ -200,5 +203,15 @@ impl Calls {
                 calls.offer_own(turn, leg);
             }
         });
+    }
+
+    /// All members of a conference are on the media thread of its eldest.
+    fn join_thread(&mut self, turn: &mut Turn<'_>, id: LegId, room: RoomId, thread: u16) {
+        let mut legs = self.legs.values();
+        let eldest = legs.find(|leg| leg.ears.room.is_some_and(|(other, _)| other == room));
+        let eldest = eldest.and_then(|leg| leg.ears.end);
+        if eldest.is_some_and(|eldest| eldest.port.thread != thread) {
+            self.move_end(turn, id);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Records of legs and subscriptions as they are written.
 
+use std::hash::Hasher;
+
 use dialog::offer;
 use records::tlv;
 
@@ -20,13 +22,19 @@ impl Calls {
             let Some(leg) = self.legs.get(&id).filter(|leg| leg.is_changed) else {
                 continue;
             };
-            // What is too large is a leg that another node could not go on with: the record before stands.
-            let _ = turn.output.changes.put(LEG, &id.0.to_be_bytes(), |out| {
-                self.write_leg(turn.now, leg, out)
-            });
+            let mut text = std::mem::take(&mut self.text);
+            text.clear();
+            self.write_leg(turn.now, leg, &mut text);
+            let written = self.keyed(|hasher| hasher.write(&text));
             if let Some(leg) = self.legs.get_mut(&id) {
                 leg.is_changed = false;
+                if std::mem::replace(&mut leg.written, written) != written {
+                    // What is too large is a leg that another node could not go on with: the record before stands.
+                    let put = |out: &mut Vec<u8>| out.extend_from_slice(&text);
+                    let _ = turn.output.changes.put(LEG, &id.0.to_be_bytes(), put);
+                }
             }
+            self.text = text;
         }
         self.changed = changed;
         for id in self.forgotten.drain(..) {
