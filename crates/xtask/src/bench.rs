@@ -9,6 +9,7 @@ mod failover;
 mod floor;
 mod install;
 mod machine;
+mod pbx;
 mod process;
 mod relay;
 mod report;
@@ -29,7 +30,7 @@ const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side our
 
   --rows        udp-floor, proxy-call, register-digest, register-memory, relay-floor,
                 relay-100, relay-500, relay-1000, failover-situation-1, failover-situation-2,
-                takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
+                pbx-call, takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
                 (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
@@ -50,6 +51,7 @@ const ROWS: &[&str] = &[
     "relay-1000",
     "failover-situation-1",
     "failover-situation-2",
+    "pbx-call",
     "takeover-killed",
     "takeover-node",
     "takeover-frozen",
@@ -120,6 +122,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// Repetitions of each side.
+    pub(crate) fn repeats(&self) -> usize {
+        self.repeats
+    }
+
     /// Whether it is only to be seen that it works.
     pub(crate) fn is_quick(&self) -> bool {
         self.is_quick

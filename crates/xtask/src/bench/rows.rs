@@ -4,6 +4,7 @@ use super::Plan;
 use super::error::Error;
 use super::failover::{self, Situation};
 use super::floor;
+use super::pbx;
 use super::process::{self, Keeper};
 use super::relay;
 use super::report::{Figure, Row, Sample};
@@ -116,6 +117,7 @@ impl Scene<'_> {
             _ if id.starts_with("takeover-") => takeover::row(self, id),
             "failover-situation-1" => failover::row(self, keeper, id, Situation::One),
             "failover-situation-2" => failover::row(self, keeper, id, Situation::Two),
+            "pbx-call" => pbx::row(self, keeper),
             "relay-100" => relay::row(self, keeper, id, 100),
             "relay-500" => relay::row(self, keeper, id, 500),
             "relay-1000" => relay::row(self, keeper, id, 1_000),
