@@ -27,6 +27,7 @@ mod write;
 
 pub use error::Error;
 pub use histogram::Histogram;
+pub use media::Sound;
 pub use run::{Progress, Run};
 pub use settings::{Answering, Calling, Registering, Settings, User, numbered};
 pub use station::{ANSWERS_MAX, EVENTS_MAX, Event, TIMERS_MAX};

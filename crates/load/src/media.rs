@@ -3,8 +3,11 @@
 //! Each packet names its stream and the one that its sender hears. So whoever receives it knows without any SIP whether it was meant for
 //! him, through back-to-back user agents too.
 
+mod device;
 mod thread;
 
+pub use device::Sound;
+pub(crate) use device::start as start_sound;
 pub(crate) use thread::{Bound, MediaThread};
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::media::{Bound, MediaThread};
+use crate::media::{Bound, MediaThread, start_sound};
 use crate::settings::Settings;
 use crate::station::{Begin, Event, Now, Station};
 use crate::tally::Tally;
@@ -71,7 +71,7 @@ impl Run {
         for thread in 0..settings.threads {
             let sources = sources_of(&settings, thread);
             let ways = Ways::open(&settings, &sources, runtime.handle())?;
-            let (media, ports) = media(&settings, &sources, thread, clock, salt)?;
+            let (media, ports) = media(&settings, &sources, (thread, salt), clock, &common)?;
             let locals = ways.locals();
             let begin = Begin {
                 thread,
@@ -144,6 +144,12 @@ impl Run {
         )
     }
 
+    /// As [`events`](Run::events), for when the run is over.
+    pub fn events_later(&self) -> impl FnOnce() -> Vec<(u64, Event)> + use<> {
+        let common = self.common.clone();
+        move || std::mem::take(&mut common.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Nothing new begins from now on; calls that are under way go on to their end.
     pub fn stop(&self) {
         self.common.is_stopping.store(true, Ordering::Release);
@@ -154,20 +160,20 @@ impl Run {
         self.common.hangs_up.store(true, Ordering::Release);
     }
 
-    /// Waits until all is done, or the run's time and the grace after it are over, and calls `each_second` meanwhile, which says whether to
+    /// Waits until all is done, or the run's time and the grace after it are over, and calls `look` every so many milliseconds meanwhile, which says whether to
     /// go on.
     ///
     /// # Errors
     /// A thread has failed.
-    pub fn wait(self, mut each_second: impl FnMut(&Run) -> bool) -> Result<Tally, Error> {
-        let mut next_ms = 1_000;
+    pub fn wait(self, every_ms: u64, mut look: impl FnMut(&Run) -> bool) -> Result<Tally, Error> {
+        let mut next_ms = every_ms;
         let mut end_ms = None;
         loop {
             std::thread::sleep(LOOK);
             let now_ms = self.clock.us() / 1_000;
             if now_ms >= next_ms {
-                next_ms += 1_000;
-                if !each_second(&self) && end_ms.is_none() {
+                next_ms += every_ms.max(1);
+                if !look(&self) && end_ms.is_none() {
                     self.stop();
                     end_ms = Some(now_ms + self.settings.grace_ms);
                 }
@@ -205,8 +211,8 @@ impl Run {
 
     /// Whether there comes a time when all is done, without being stopped.
     fn has_an_end(&self) -> bool {
-        self.settings.calling.is_some()
-            || self.settings.registering.is_some() && self.settings.span_ms.is_none()
+        let settings = &self.settings;
+        !settings.stays && (settings.calling.is_some() || settings.registering.is_some())
     }
 }
 
@@ -248,9 +254,9 @@ fn sources_of(settings: &Settings, thread: usize) -> Vec<SocketAddr> {
 fn media(
     settings: &Settings,
     sources: &[SocketAddr],
-    thread: usize,
+    (thread, salt): (usize, u32),
     clock: Clock,
-    salt: u32,
+    common: &Arc<Common>,
 ) -> Result<(Option<MediaThread>, Vec<crate::station::Port>), Error> {
     if !settings.has_media {
         return Ok((None, Vec::new()));
@@ -260,7 +266,10 @@ fn media(
     let mut bound =
         Bound::open(&addresses, streams).map_err(|error| Error::Streams { streams, error })?;
     let ports = std::mem::take(&mut bound.ports);
-    let media = MediaThread::start(bound, ports.len(), clock, salt, thread as u64);
+    let media = match &settings.sound {
+        Some(sound) => start_sound(bound, sound.clone(), clock, salt, common.clone()),
+        None => MediaThread::start(bound, ports.len(), clock, salt, thread as u64),
+    };
     Ok((Some(media.map_err(Error::Thread)?), ports))
 }
 

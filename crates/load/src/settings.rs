@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use transaction::{Timers, Transport};
 
+use crate::media::Sound;
+
 /// A run of traffic: who calls whom, how often, for how long.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -29,6 +31,10 @@ pub struct Settings {
     pub has_media: bool,
     /// Most streams at one time where there are media; each has a socket.
     pub streams_max: u32,
+    /// The sound of a single phone, in place of packets that are checked.
+    pub sound: Option<Sound>,
+    /// The run goes on when all of its own is done, to take calls.
+    pub stays: bool,
     /// How long the run goes on, in milliseconds; none: until all is done.
     pub span_ms: Option<u64>,
     /// How long to wait for calls that are not over at the end, in milliseconds.

@@ -66,6 +66,21 @@ pub enum Event {
     },
     /// The call that came was answered and acknowledged.
     Taken,
+    /// What was heard in a call of a phone with [`crate::Sound`].
+    Heard {
+        /// Packets that came.
+        packets: u32,
+        /// Packets that are missing.
+        lost: u32,
+        /// The longest pause between two, in microseconds.
+        gap_us_max: u32,
+        /// Keys that were pressed.
+        keys: String,
+        /// The root of the mean square of the samples: 0 is silence.
+        loudness: u16,
+        /// Why the recording could not be written.
+        file_error: Option<String>,
+    },
     /// The call has ended.
     Ended {
         /// The other side ended it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use load::{Answering, Calling, Run, Settings, Tally, User};
+use load::{Answering, Calling, Event, Run, Settings, Sound, Tally, User};
 use transaction::{Timers, Transport};
 
 const CALLS: u64 = 100;
@@ -35,6 +35,8 @@ fn settings(target: SocketAddr, source: SocketAddr, transport: Transport) -> Set
         answering: Answering::default(),
         has_media: false,
         streams_max: 0,
+        sound: None,
+        stays: false,
         span_ms: None,
         grace_ms: 20_000,
         timers: Timers::default(),
@@ -64,7 +66,9 @@ fn with_itself(transport: Transport, has_media: bool) -> Tally {
         streams_max: if has_media { 300 } else { 0 },
         ..settings(own, own, transport)
     });
-    run.expect("it starts").wait(|_| true).expect("it ends")
+    run.expect("it starts")
+        .wait(1_000, |_| true)
+        .expect("it ends")
 }
 
 fn all_went_through(tally: &Tally) {
@@ -172,13 +176,14 @@ fn counts(folder: &Path) -> impl Fn(&str) -> u64 + use<> {
 fn sipp_counts_the_calls_that_it_made_as_the_run_that_took_them() {
     let own = free();
     let run = Run::start(Settings {
+        stays: true,
         span_ms: Some(50_000),
         ..settings(own, own, Transport::Udp)
     });
     let run = run.expect("it starts");
     let sipp = Sipp::start("uac", free(), &["-d", "300", &own.to_string()]);
     let sipp = std::thread::spawn(move || sipp.end());
-    let tally = run.wait(|_| !sipp.is_finished()).expect("it ends");
+    let tally = run.wait(100, |_| !sipp.is_finished()).expect("it ends");
     let count = sipp.join().expect("SIPp ends");
     let report = tally.to_json();
     assert_eq!(count("TotalCallCreated"), CALLS);
@@ -206,7 +211,10 @@ fn sipp_counts_the_calls_that_it_took_as_the_run_that_made_them() {
         calling: Some(calling()),
         ..settings(server, free(), Transport::Udp)
     });
-    let tally = run.expect("it starts").wait(|_| true).expect("it ends");
+    let tally = run
+        .expect("it starts")
+        .wait(1_000, |_| true)
+        .expect("it ends");
     let count = sipp.end();
     let report = tally.to_json();
     assert_eq!(tally.calls.attempted, CALLS, "{report:#}");
@@ -217,4 +225,67 @@ fn sipp_counts_the_calls_that_it_took_as_the_run_that_made_them() {
         "{report:#}"
     );
     assert_eq!(tally.failed(), count("FailedCall(C)"), "{report:#}");
+}
+
+#[test]
+fn two_phones_hear_each_other_and_the_keys_that_are_pressed() {
+    let (one, other) = (free(), free());
+    let folder = tempfile::tempdir().expect("a folder");
+    let heard = folder.path().join("heard.wav");
+    let mut says = vec![0; 8_000];
+    let rate = audio::SampleRate::Hz8000;
+    audio::tone::Player::new(audio::tone::Tone::MILLIWATT, rate, -13.0).play(&mut says);
+    let phone = |sound: Sound, target, source| Settings {
+        has_media: true,
+        streams_max: 1,
+        sound: Some(sound),
+        is_told: true,
+        ..settings(target, source, Transport::Udp)
+    };
+    let keys = "19#".chars().filter_map(audio::dtmf::Digit::of_sign);
+    let caller = Sound {
+        says,
+        keys: keys.collect(),
+        record: None,
+    };
+    let callee = Sound {
+        record: Some(heard.clone()),
+        ..Sound::default()
+    };
+    let taking = Run::start(Settings {
+        stays: true,
+        ..phone(callee, one, other)
+    });
+    let taking = taking.expect("it starts");
+    let making = Run::start(Settings {
+        calling: Some(Calling {
+            total: Some(1),
+            duration_ms: 3_000,
+            ..calling()
+        }),
+        ..phone(caller, other, one)
+    });
+    let making = making.expect("it starts");
+    let made = making.wait(20, |_| true).expect("it ends");
+    assert_eq!(made.calls.completed, 1);
+    let later = taking.events_later();
+    taking.wait(20, |_| false).expect("it ends");
+    let told = later();
+    let found = told.iter().find_map(|(_, event)| match event {
+        Event::Heard {
+            packets,
+            keys,
+            loudness,
+            ..
+        } => Some((*packets, keys.as_str(), *loudness)),
+        _ => None,
+    });
+    let (packets, keys, loudness) = found.expect("something was heard");
+    assert!(packets > 100, "{packets}");
+    assert_eq!(keys, "19#");
+    // A sine 13 dB below the loudest has a mean of about 5,000; keys leave gaps.
+    assert!((3_000..6_000).contains(&loudness), "{loudness}");
+    let file = fs::read(heard).expect("a recording");
+    let wav = audio::wav::Wav::parse(&file).expect("a WAV file");
+    assert!(wav.len() > 8_000, "{}", wav.len());
 }

@@ -19,7 +19,8 @@ const SLOT_US: u64 = PACKET_US / SLOTS;
 /// How often what was counted is shown.
 const SHOW_US: u64 = 500_000;
 
-enum Word {
+#[derive(Debug)]
+pub(super) enum Word {
     Command(Command),
     Stop,
 }
@@ -27,7 +28,7 @@ enum Word {
 /// The sockets that a media thread begins with.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    media: Media,
+    pub(super) media: Media,
     pub(crate) ports: Vec<Port>,
 }
 
@@ -57,10 +58,10 @@ impl Bound {
 /// A running media thread.
 #[derive(Debug)]
 pub(crate) struct MediaThread {
-    words: Sender<Word>,
-    waker: Waker,
+    pub(super) words: Sender<Word>,
+    pub(super) waker: Waker,
     pub(crate) shown: Arc<Mutex<Tally>>,
-    thread: JoinHandle<io::Result<Tally>>,
+    pub(super) thread: JoinHandle<io::Result<Tally>>,
 }
 
 impl MediaThread {

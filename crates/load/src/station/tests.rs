@@ -32,6 +32,8 @@ fn settings() -> Settings {
         answering: Answering::default(),
         has_media: false,
         streams_max: 0,
+        sound: None,
+        stays: false,
         span_ms: None,
         grace_ms: 0,
         timers: Timers::default(),
