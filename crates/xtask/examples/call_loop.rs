@@ -1,5 +1,7 @@
 //! Whole calls and registrations through the edge's core, without sockets, for instruction counts and
-//! profiles: `call_loop call|register|pool-few|pool-many|pool-most TIMES`.
+//! profiles: `call_loop call|register|owner-call|owner-register|pool-few|pool-many|pool-most TIMES`.
+//!
+//! An owner notes what a standby has to know, and puts it into a batch once a message.
 //!
 //! With a pool, few are 2 targets with 100 active calls, many are 100 targets with 10,000, most are 100 targets with
 //! 100,000; a call is made beside them and ends, its transactions too.
@@ -162,6 +164,7 @@ struct Rig {
     settings: Settings,
     memory: Memory,
     output: Output,
+    batch: records::Batch,
     now_ms: u64,
 }
 
@@ -210,8 +213,40 @@ impl Rig {
                 farm: None,
             },
             output: Output::default(),
+            batch: records::Batch::new(),
             now_ms: 1_000_000,
         }
+    }
+
+    /// The owner of its service in a cluster.
+    fn of_owner() -> Rig {
+        let mut rig = Rig::new();
+        rig.edge.join(&rig.settings);
+        let now = rig.now();
+        rig.edge
+            .take_office(&rig.settings, now, 1, &mut rig.memory, &mut rig.output);
+        rig.output.has_standby = true;
+        rig
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            time: Time::from_ms(self.now_ms),
+            unix_ms: self.now_ms,
+        }
+    }
+
+    /// What is done at the end of a turn.
+    fn note(&mut self) {
+        let now = self.now();
+        self.edge.note(now, &mut self.memory, &mut self.output);
+        let changes = &mut self.output.changes;
+        let mut from = 0;
+        while from < changes.len() {
+            self.batch.clear();
+            from = changes.fill(from, &mut self.batch);
+        }
+        changes.clear();
     }
 
     /// One whose users 8xxx are a pool, with so many calls that stay.
@@ -279,6 +314,7 @@ impl Rig {
         }
         self.output.durable.clear();
         self.output.deferred.clear();
+        self.note();
         let sent = self
             .output
             .outbox
@@ -300,6 +336,7 @@ impl Rig {
         };
         self.edge
             .poll(&self.settings, now, &mut self.memory, &mut self.output);
+        self.note();
         self.output.outbox.clear();
     }
 
@@ -431,20 +468,23 @@ fn main() -> ExitCode {
         arguments.next().and_then(|times| times.parse::<u64>().ok()),
     );
     let (Some(work), Some(times)) = (work, times) else {
-        eprintln!("call_loop call|register|pool-few|pool-many|pool-most TIMES");
+        eprintln!(
+            "call_loop call|register|owner-call|owner-register|pool-few|pool-many|pool-most TIMES"
+        );
         return ExitCode::FAILURE;
     };
     let mut rig = match work.as_str() {
         "pool-few" => Rig::with_pool(2, 100),
         "pool-many" => Rig::with_pool(100, 10_000),
         "pool-most" => Rig::with_pool(100, 100_000),
+        "owner-call" | "owner-register" => Rig::of_owner(),
         _ => Rig::new(),
     };
     rig.register(0);
     for number in 1..=times {
         match work.as_str() {
-            "call" => rig.call("bob", number),
-            "register" => rig.register(number),
+            "call" | "owner-call" => rig.call("bob", number),
+            "register" | "owner-register" => rig.register(number),
             _ => rig.call("8000", number),
         }
         rig.pass_time(match rig.memory.farm {
