@@ -147,7 +147,7 @@ fn runs() -> usize {
 /// All runs of a fault; `most` is the longest that the service may be away.
 fn row(name: &str, fault: Fault, most: Duration) {
     let users = ["alice", "bob", "carol", "dave"];
-    let Some(mut lan) = Lan::build("", &users) else {
+    let Some(mut lan) = Lan::build(RELAY, &users) else {
         return;
     };
     let count = runs();
@@ -192,6 +192,9 @@ fn row(name: &str, fault: Fault, most: Duration) {
         lan.log(1)
     );
 }
+
+/// All calls go through the relay.
+const RELAY: &str = "rtp_ports = [20000, 20039]\n[edge.media]\npolicy = \"always\"";
 
 /// Generous: the tests run beside others on a slow machine.
 const MOST: Duration = Duration::from_millis(2_000);

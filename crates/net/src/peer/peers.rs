@@ -74,7 +74,7 @@ pub enum News {
 }
 
 /// What the threads share.
-struct Common {
+struct Hub {
     options: PeerOptions,
     credentials: RwLock<Arc<Credentials>>,
     places: Mutex<Vec<Place>>,
@@ -99,7 +99,7 @@ struct Held {
 
 /// The links of a node, as the thread that serves them sees them.
 pub struct Peers {
-    common: Arc<Common>,
+    hub: Arc<Hub>,
     links: Vec<Option<Held>>,
     token_base: u64,
     local: SocketAddr,
@@ -131,7 +131,7 @@ impl Peers {
         };
         let listener = TcpListener::bind(listen).map_err(listen_error)?;
         let local = listener.local_addr().map_err(listen_error)?;
-        let common = Arc::new(Common {
+        let hub = Arc::new(Hub {
             options,
             credentials: RwLock::new(Arc::new(credentials)),
             places: Mutex::new(Vec::new()),
@@ -141,11 +141,11 @@ impl Peers {
             is_over: AtomicBool::new(false),
             waker,
         });
-        let (one, other) = (common.clone(), common.clone());
+        let (one, other) = (hub.clone(), hub.clone());
         spawn("peer-accept", move || accept(&one, &listener))?;
         let dialer = spawn("peer-dial", move || dial(&other))?;
         Ok(Peers {
-            common,
+            hub,
             links: (0..PEERS_MAX).map(|_| None).collect(),
             token_base,
             local,
@@ -160,15 +160,15 @@ impl Peers {
 
     /// Says where the other nodes are. Of two nodes the one with the lower number dials.
     pub fn set_places(&self, places: Vec<Place>) {
-        let own = self.common.options.number;
+        let own = self.hub.options.number;
         let others = places.into_iter().filter(|place| place.number != own);
-        *lock(&self.common.places) = others.collect();
+        *lock(&self.hub.places) = others.collect();
         self.wake_dialer();
     }
 
     /// A handle by which certificates are replaced while the node runs.
     pub fn renewal(&self) -> Renewal {
-        Renewal(self.common.clone())
+        Renewal(self.hub.clone())
     }
 
     /// Whether there is a link to a node.
@@ -192,7 +192,7 @@ impl Peers {
     /// Takes the links that were made since the last time. The end of one that is replaced is told before the
     /// beginning of the next.
     pub fn settle(&mut self, now: Boottime, poller: &Poller, news: &mut Vec<News>) {
-        let arrivals = std::mem::take(&mut *lock(&self.common.arrivals));
+        let arrivals = std::mem::take(&mut *lock(&self.hub.arrivals));
         for arrival in arrivals {
             match arrival {
                 Arrival::Refused(who, error) => news.push(News::Refused { who, error }),
@@ -205,7 +205,7 @@ impl Peers {
                         news.push(News::Refused { who, error });
                         continue;
                     }
-                    self.common.busy.fetch_or(1 << node, Ordering::AcqRel);
+                    self.hub.busy.fetch_or(1 << node, Ordering::AcqRel);
                     self.links[usize::from(node)] = Some(Held {
                         link,
                         heard: now,
@@ -218,7 +218,7 @@ impl Peers {
     }
 
     fn name_of(&self, node: u8) -> String {
-        let places = lock(&self.common.places);
+        let places = lock(&self.hub.places);
         let place = places.iter().find(|place| place.number == node);
         place.map_or_else(|| format!("node {node}"), |place| place.name.clone())
     }
@@ -322,7 +322,7 @@ impl Peers {
         if let Some(held) = self.links[usize::from(node)].take() {
             // Closing it does the same.
             let _ = poller.remove(&held.link.socket);
-            self.common.busy.fetch_and(!(1 << node), Ordering::AcqRel);
+            self.hub.busy.fetch_and(!(1 << node), Ordering::AcqRel);
             self.wake_dialer();
             news.push(News::Down { node, error });
         }
@@ -337,7 +337,7 @@ impl Peers {
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        self.common.is_over.store(true, Ordering::Release);
+        self.hub.is_over.store(true, Ordering::Release);
         self.wake_dialer();
         // Ends the wait in accept.
         let _ = TcpStream::connect_timeout(&self.local, Duration::from_millis(100));
@@ -346,7 +346,7 @@ impl Drop for Peers {
 
 /// Replaces the certificates that links are made with from then on.
 #[derive(Clone)]
-pub struct Renewal(Arc<Common>);
+pub struct Renewal(Arc<Hub>);
 
 impl std::fmt::Debug for Renewal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -371,7 +371,7 @@ impl Renewal {
     }
 }
 
-impl Common {
+impl Hub {
     fn credentials(&self) -> Arc<Credentials> {
         let held = self
             .credentials
@@ -419,9 +419,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     spawned.map_err(|error| PeerError::Connection { error })
 }
 
-fn accept(common: &Arc<Common>, listener: &TcpListener) {
+fn accept(hub: &Arc<Hub>, listener: &TcpListener) {
     for socket in listener.incoming() {
-        if common.is_over.load(Ordering::Acquire) {
+        if hub.is_over.load(Ordering::Acquire) {
             return;
         }
         let Ok(socket) = socket else {
@@ -429,78 +429,78 @@ fn accept(common: &Arc<Common>, listener: &TcpListener) {
             thread::sleep(DIAL_INTERVAL);
             continue;
         };
-        if common.handshakes.fetch_add(1, Ordering::AcqRel) >= HANDSHAKES_MAX {
-            common.handshakes.fetch_sub(1, Ordering::AcqRel);
+        if hub.handshakes.fetch_add(1, Ordering::AcqRel) >= HANDSHAKES_MAX {
+            hub.handshakes.fetch_sub(1, Ordering::AcqRel);
             continue;
         }
-        let then = common.clone();
+        let then = hub.clone();
         let spawned = spawn("peer-greet", move || {
             take(&then, socket);
             then.handshakes.fetch_sub(1, Ordering::AcqRel);
         });
         if spawned.is_err() {
-            common.handshakes.fetch_sub(1, Ordering::AcqRel);
+            hub.handshakes.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
-fn take(common: &Common, socket: TcpStream) {
+fn take(hub: &Hub, socket: TcpStream) {
     let from = socket
         .peer_addr()
         .map_or_else(|_| String::new(), |peer| peer.to_string());
-    let made = handshake::accept(socket, &common.credentials(), &common.greeting());
-    let made = made.and_then(|(greeting, link)| Ok((common.known(&greeting)?, link)));
-    common.arrive(match made {
+    let made = handshake::accept(socket, &hub.credentials(), &hub.greeting());
+    let made = made.and_then(|(greeting, link)| Ok((hub.known(&greeting)?, link)));
+    hub.arrive(match made {
         Ok((node, link)) => Arrival::Linked(node, Box::new(link)),
         Err(error) => Arrival::Refused(from, error),
     });
 }
 
 /// Dials whoever has no link, each on a thread of its own.
-fn dial(common: &Arc<Common>) {
-    while !common.is_over.load(Ordering::Acquire) {
-        let own = common.options.number;
-        let is_free = |place: &&Place| common.busy.load(Ordering::Acquire) & 1 << place.number == 0;
-        let due: Vec<Place> = lock(&common.places)
+fn dial(hub: &Arc<Hub>) {
+    while !hub.is_over.load(Ordering::Acquire) {
+        let own = hub.options.number;
+        let is_free = |place: &&Place| hub.busy.load(Ordering::Acquire) & 1 << place.number == 0;
+        let due: Vec<Place> = lock(&hub.places)
             .iter()
             .filter(|place| place.number > own)
             .filter(is_free)
             .cloned()
             .collect();
         for place in due {
-            common.busy.fetch_or(1 << place.number, Ordering::AcqRel);
-            let (then, bit) = (common.clone(), 1 << place.number);
+            hub.busy.fetch_or(1 << place.number, Ordering::AcqRel);
+            let (then, bit) = (hub.clone(), 1 << place.number);
             if spawn("peer-greet", move || reach(&then, &place)).is_err() {
-                common.busy.fetch_and(!bit, Ordering::AcqRel);
+                hub.busy.fetch_and(!bit, Ordering::AcqRel);
             }
         }
         thread::park_timeout(DIAL_INTERVAL);
     }
 }
 
-fn reach(common: &Common, place: &Place) {
-    let (credentials, own) = (common.credentials(), common.greeting());
+fn reach(hub: &Hub, place: &Place) {
+    let (credentials, own) = (hub.credentials(), hub.greeting());
     let made = handshake::dial(place.address, &place.name, &credentials, &own);
-    let made = made.and_then(|(greeting, link)| Ok((common.known(&greeting)?, link)));
+    let made = made.and_then(|(greeting, link)| Ok((hub.known(&greeting)?, link)));
     match made {
         Ok((node, link)) if node == place.number => {
-            common.arrive(Arrival::Linked(node, Box::new(link)));
+            hub.arrive(Arrival::Linked(node, Box::new(link)));
         }
-        Ok((_, _)) => free(common, place, PeerError::Garbage),
-        Err(error) => free(common, place, error),
+        Ok((_, _)) => free(hub, place, PeerError::Garbage),
+        Err(error) => free(hub, place, error),
     }
 }
 
 /// Notes that a node was not reached, and lets it be tried again after a while.
-fn free(common: &Common, place: &Place, error: PeerError) {
+fn free(hub: &Hub, place: &Place, error: PeerError) {
     let is_away = matches!(error, PeerError::Connection { .. } | PeerError::Slow);
-    common.arrive(Arrival::Refused(place.name.clone(), error));
+    hub.arrive(Arrival::Refused(place.name.clone(), error));
     thread::sleep(if is_away {
         DIAL_INTERVAL
     } else {
         REFUSED_INTERVAL
     });
-    common
+    hub
         .busy
         .fetch_and(!(1 << place.number), Ordering::AcqRel);
 }
