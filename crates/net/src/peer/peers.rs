@@ -500,9 +500,7 @@ fn free(hub: &Hub, place: &Place, error: PeerError) {
     } else {
         REFUSED_INTERVAL
     });
-    hub
-        .busy
-        .fetch_and(!(1 << place.number), Ordering::AcqRel);
+    hub.busy.fetch_and(!(1 << place.number), Ordering::AcqRel);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
