@@ -127,8 +127,7 @@ impl Fault {
     /// Makes it good.
     pub(crate) fn heal(self, world: &mut World, number: usize) -> Result<(), Error> {
         match self {
-            Fault::Killed | Fault::Frozen => Ok(()),
-            Fault::Unwatched => world.begin(number),
+            Fault::Killed | Fault::Frozen | Fault::Unwatched => world.begin(number),
             Fault::Node => {
                 world.link(number, true)?;
                 world.begin(number)

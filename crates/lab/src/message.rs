@@ -74,6 +74,14 @@ impl Message {
         text
     }
 
+    /// Whether it is a challenge for want of a newer nonce only (RFC 7616 section 3.3).
+    pub(crate) fn says_stale(&self) -> bool {
+        let lines = ["WWW-Authenticate", "Proxy-Authenticate"].map(|name| self.all(name));
+        lines.iter().flatten().any(|line| {
+            parameter(line, "stale").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        })
+    }
+
     /// The URI of the Contact.
     pub(crate) fn contact(&self) -> &str {
         let value = self.header("Contact");

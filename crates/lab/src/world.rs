@@ -284,7 +284,9 @@ impl World {
     /// Starts a node, unless it runs.
     pub(crate) fn begin(&mut self, number: usize) -> Result<(), Error> {
         let node = &mut self.nodes[number];
-        if node.watcher.is_none() {
+        // One that was killed five times within a minute is not started any more by the one that watches it, which ends.
+        let has_ended = |process: &mut Child| !matches!(process.try_wait(), Ok(None));
+        if node.watcher.as_mut().is_none_or(has_ended) {
             let folder = self.plan.folder.join(name(number));
             let arguments = ["run", "--config", "holdline.toml"];
             node.watcher = Some(node.host.start(&self.plan.program, &arguments, &folder)?);

@@ -11,6 +11,8 @@ use crate::world::{DOMAIN, USERS};
 /// The caller's end, and the other.
 const CALLER: usize = 0;
 const CALLED: usize = 1;
+/// Challenges that a phone answers in one call: one, and one that says that its nonce was too old (RFC 7616 section 3.3).
+const CHALLENGES_MAX: u32 = 3;
 
 /// How far an end is.
 #[derive(Debug)]
@@ -290,27 +292,32 @@ impl Call {
             }
             // The same 200 again: its ACK was lost.
             200..300 => line.send(&self.ack),
-            401 | 407
-                if end.dialog.cseq == 1
-                    && matches!(end.state, State::Dialling(_) | State::Ringing) =>
-            {
-                self.acknowledges(message, line);
-                let target = self.ends[CALLER].dialog.target.clone();
-                let proof = line
-                    .credentials(message, "INVITE", &target)
-                    .unwrap_or_default();
-                self.ends[CALLER].dialog.cseq = 2;
-                self.invites(line, &proof, now);
-            }
             _ => {
                 self.acknowledges(message, line);
-                let is_old =
-                    matches!(status, 401 | 407) && message.header("CSeq").starts_with("1 ");
-                if !is_old {
-                    self.failure = Some(format!("INVITE was answered with {status}"));
-                }
+                self.refused(status, message, line, now);
             }
         }
+    }
+
+    /// The caller's INVITE is refused, or challenged: what it answers to that, unless it has.
+    fn refused(&mut self, status: u16, message: &Message, line: &mut Line, now: Instant) {
+        let end = &mut self.ends[CALLER];
+        let cseq = end.dialog.cseq;
+        // An answer to what it has given up, given again.
+        if message.header("CSeq") != format!("{cseq} INVITE") {
+            return;
+        }
+        let is_challenge = matches!(status, 401 | 407);
+        let is_stale = message.says_stale();
+        if is_challenge && (cseq == 1 || is_stale) && cseq < CHALLENGES_MAX {
+            let target = end.dialog.target.clone();
+            let proof = line.credentials(message, "INVITE", &target);
+            end.dialog.cseq += 1;
+            self.invites(line, &proof.unwrap_or_default(), now);
+            return;
+        }
+        let stale = if is_stale { ", stale" } else { "" };
+        self.failure = Some(format!("INVITE {cseq} was answered with {status}{stale}"));
     }
 
     /// The ACK of a refusal has the branch of what was refused (RFC 3261 section 17.1.1.3).
