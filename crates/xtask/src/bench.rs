@@ -35,8 +35,8 @@ const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side our
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
-  --runs        deaths in each failover row, half by SIGSTOP and half by SIGKILL, and faults in
-                each takeover row (default 200)
+  --runs        deaths in each failover row, half by SIGSTOP and half by SIGKILL (default 200),
+                and faults in each takeover row (default 20, of four seconds each)
   --population  registrations of our side in register-memory (default 200000)
   --program     a holdline that is built already, instead of building this tree's";
 
@@ -67,8 +67,8 @@ pub(crate) struct Plan {
     sides: Vec<Side>,
     is_quick: bool,
     repeats: usize,
-    /// Deaths in each failover row.
-    runs: usize,
+    /// Deaths in each failover row and each takeover row, if somebody says so.
+    runs: Option<usize>,
     population: u64,
     program: Option<PathBuf>,
 }
@@ -80,7 +80,7 @@ impl Plan {
             sides: vec![Side::Theirs, Side::Ours],
             is_quick: false,
             repeats: 3,
-            runs: 200,
+            runs: None,
             population: 200_000,
             program: None,
         };
@@ -108,7 +108,7 @@ impl Plan {
                 "--side" if value == "ours" => plan.sides = vec![Side::Ours],
                 "--side" if value == "theirs" => plan.sides = vec![Side::Theirs],
                 "--repeats" => plan.repeats = usize::try_from(number()?).unwrap_or(usize::MAX),
-                "--runs" => plan.runs = usize::try_from(number()?).unwrap_or(usize::MAX),
+                "--runs" => plan.runs = Some(usize::try_from(number()?).unwrap_or(usize::MAX)),
                 "--population" => plan.population = number()?,
                 "--program" => plan.program = Some(PathBuf::from(value)),
                 _ => return Err(Error::Usage(format!("{option} {value}: unknown"))),
@@ -134,7 +134,12 @@ impl Plan {
 
     /// Deaths in each failover row.
     pub(crate) fn runs(&self) -> usize {
-        self.runs
+        self.runs.unwrap_or(200)
+    }
+
+    /// Runs of each takeover row: some seconds each.
+    pub(crate) fn takeover_runs(&self) -> usize {
+        self.runs.unwrap_or(20)
     }
 }
 
@@ -159,17 +164,16 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> ExitCode {
 
 fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     let target = target_folder(root);
-    // The takeover rows build what they need, and load nothing.
-    let is_bare = |row: &String| row.ends_with("-floor") || row.starts_with("takeover-");
-    let needs_load = plan.rows.iter().any(|row| !is_bare(row));
+    // The takeover rows bring all that they need but the program, and have no peers.
+    let is_floor = |row: &String| row.ends_with("-floor");
+    let has_peers = |row: &String| {
+        !is_floor(row) && !row.starts_with("failover-") && !row.starts_with("takeover-")
+    };
+    let needs_load = plan.rows.iter().any(|row| !is_floor(row));
     let mut holdline = Err("not asked for".to_owned());
     if needs_load {
         // The failover rows bring their own peers.
-        if plan
-            .rows
-            .iter()
-            .any(|row| !is_bare(row) && !row.starts_with("failover-"))
-        {
+        if plan.rows.iter().any(has_peers) {
             install::missing(plan.sides.contains(&Side::Theirs))?;
         }
         if plan.sides.contains(&Side::Ours) {
