@@ -9,6 +9,7 @@ mod cluster;
 mod demo;
 mod domain;
 mod lab;
+mod load;
 mod run;
 mod show;
 mod target;
@@ -88,17 +89,10 @@ enum Verb {
     Join(cluster::Part),
     /// Make and renew the certificates of a cluster's nodes
     Certs(certs::Certs),
-    #[command(hide = true)]
-    Load(Later),
+    /// Make SIP calls and registrations, with sound, and count what becomes of them
+    Load(load::Load),
     /// Kill, freeze and cut off nodes on hosts of their own, and see what phones notice
     Lab(lab::Lab),
-}
-
-/// A verb of the design that this version has not.
-#[derive(Debug, Args)]
-struct Later {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<String>,
 }
 
 /// What every verb that prints facts takes.
@@ -255,6 +249,8 @@ pub enum Failure {
     Refused(Refusal),
     /// The agent cannot begin.
     Agent(::agent::Error),
+    /// No traffic can be made.
+    Load(::load::Error),
     /// An experiment cannot be made.
     Lab(::lab::Error),
     /// The admin URL is none.
@@ -285,13 +281,6 @@ pub enum Failure {
         last: u16,
         /// What the system said last.
         what: String,
-    },
-    /// A verb of the design that this version has not.
-    Later {
-        /// The verb.
-        verb: &'static str,
-        /// What it waits for.
-        why: &'static str,
     },
     /// The terminal or a pipe cannot be read.
     Input(std::io::Error),
@@ -325,6 +314,7 @@ impl std::fmt::Display for Failure {
             Failure::Refused(refusal) => write!(f, "{refusal}"),
             Failure::Agent(error) => write!(f, "{error}"),
             Failure::Lab(error) => write!(f, "{error}"),
+            Failure::Load(error) => write!(f, "{error}"),
             Failure::AdminUrl { url } => {
                 write!(
                     f,
@@ -346,7 +336,6 @@ impl std::fmt::Display for Failure {
                 f,
                 "no port from {first} to {last} is free on {address}{what}; name another with --port or --address"
             ),
-            Failure::Later { verb, why } => write!(f, "`{verb}` is not in this version: {why}"),
             Failure::Certificates(error) => write!(f, "{error}"),
             Failure::Input(error) => write!(f, "cannot read the input: {error}"),
             Failure::Output(error) => write!(f, "cannot write the output: {error}"),
@@ -363,6 +352,12 @@ impl From<std::io::Error> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         Failure::Start(error)
+    }
+}
+
+impl From<::load::Error> for Failure {
+    fn from(error: ::load::Error) -> Self {
+        Failure::Load(error)
     }
 }
 
@@ -426,7 +421,6 @@ pub fn main() -> ExitCode {
 }
 
 fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
-    let later = |verb, why| Err(Failure::Later { verb, why });
     match verb {
         Verb::Run(run) => run.run(),
         Verb::Check(check) => check.run(out),
@@ -446,7 +440,7 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Leave(part) => part.run(true, out),
         Verb::Join(part) => part.run(false, out),
         Verb::Certs(certs) => certs.run(out),
-        Verb::Load(_) => later("load", "use SIPp meanwhile"),
+        Verb::Load(load) => load.run(out),
         Verb::Lab(lab) => lab.run(out),
     }
 }

@@ -1,0 +1,114 @@
+//! The generator's honesty: what it counts is what the node counts, and what went wrong on purpose is not counted as well.
+
+mod support;
+
+use serde_json::Value;
+
+use support::node::DOMAIN;
+use support::{Node, ask, free_port, text};
+
+const USERS: usize = 10;
+
+fn node(edge: &str) -> Node {
+    let names: Vec<String> = (1..=USERS).map(|number| format!("user{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Node::with_users(edge, "", &names)
+}
+
+/// Runs `holdline load` against the node; gives whether it counts as well done, and its report.
+fn load(node: &Node, more: &[&str]) -> (bool, Value) {
+    let target = node.address().to_string();
+    let users = USERS.to_string();
+    let mut arguments = vec![
+        "load", "--json", "--quiet", "--target", &target, "--domain", DOMAIN,
+    ];
+    arguments.extend(["--users", &users]);
+    if !more.contains(&"--password") {
+        arguments.extend(["--password", "secret-of-{user}"]);
+    }
+    arguments.extend(more);
+    let output = ask(node.path(), &arguments);
+    assert!(!output.stdout.is_empty(), "{}", text(&output.stderr));
+    let report = serde_json::from_slice(&output.stdout).expect("JSON");
+    (output.status.success(), report)
+}
+
+#[test]
+fn the_node_counts_the_calls_and_registrations_that_the_generator_made() {
+    for transport in [&[][..], &["--tcp"]] {
+        let node = node("");
+        let calls = [
+            "--register",
+            "--calls-per-s",
+            "20",
+            "--total",
+            "60",
+            "--call-duration",
+            "500ms",
+        ];
+        let (is_good, report) = load(&node, &[&calls[..], transport].concat());
+        assert!(is_good, "{report:#}");
+        assert_eq!(report["registrations"]["succeeded"], USERS, "{report:#}");
+        assert_eq!(node.metric("holdline_registered_users"), USERS as f64);
+        for (metric, ours) in [
+            (
+                "holdline_calls_answered_total",
+                &report["calls"]["answered"],
+            ),
+            (
+                "holdline_calls_answered_total",
+                &report["answers"]["acknowledged"],
+            ),
+            ("holdline_calls_ended_total", &report["calls"]["completed"]),
+            ("holdline_calls_ended_total", &report["answers"]["ended"]),
+        ] {
+            assert_eq!(node.metric(metric), 60.0, "{metric}: {report:#}");
+            assert_eq!(*ours, 60, "{metric}: {report:#}");
+        }
+        // Every INVITE was challenged once, and each user's REGISTER.
+        assert_eq!(report["messages"]["challenges"], 60 + USERS, "{report:#}");
+        assert_eq!(report["messages"]["unexpected"], 0, "{report:#}");
+        node.wait_for(|node| node.metric("holdline_calls") == 0.0);
+    }
+}
+
+#[test]
+fn sound_through_the_relay_is_heard_by_whom_it_is_meant_for() {
+    let first = free_port() & !1;
+    let last = first + 99;
+    let edge = format!("rtp_ports = [{first}, {last}]\n[edge.media]\npolicy = \"always\"\n");
+    let node = node(&edge);
+    let calls = [
+        "--register",
+        "--media",
+        "--calls-per-s",
+        "10",
+        "--total",
+        "20",
+        "--call-duration",
+        "2s",
+    ];
+    let (is_good, report) = load(&node, &calls);
+    assert!(is_good, "{report:#}");
+    let media = &report["media"];
+    assert_eq!(media["streams"], 40, "{report:#}");
+    for nothing in ["silent", "corrupt", "wrong_party", "foreign", "echoed"] {
+        assert_eq!(media[nothing], 0, "{report:#}");
+    }
+    assert!(media["received"].as_u64() > Some(40 * 50), "{report:#}");
+}
+
+#[test]
+fn calls_that_must_fail_are_counted_by_their_reason_and_fail_the_run() {
+    let node = node("");
+    // Nobody has registered.
+    let (is_good, report) = load(&node, &["--calls-per-s", "20", "--total", "10"]);
+    assert!(!is_good, "{report:#}");
+    assert_eq!(report["calls"]["failed"], 10, "{report:#}");
+    assert_eq!(report["calls"]["failures"]["480"], 10, "{report:#}");
+    let wrong = ["--register", "--password", "wrong"];
+    let (is_good, report) = load(&node, &wrong);
+    assert!(!is_good, "{report:#}");
+    assert_eq!(report["registrations"]["failed"], USERS, "{report:#}");
+    assert_eq!(node.metric("holdline_registered_users"), 0.0);
+}
