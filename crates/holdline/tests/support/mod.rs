@@ -12,11 +12,14 @@ pub(crate) mod hosts;
 pub(crate) mod lan;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod office;
 pub(crate) mod pair;
 pub(crate) mod phone;
 pub(crate) mod pools;
+pub(crate) mod prompts;
 pub(crate) mod sipp;
 pub(crate) mod sound;
+pub(crate) mod talker;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -28,7 +31,9 @@ use serde_json::Value;
 
 pub(crate) use message::Message;
 pub(crate) use node::Node;
+pub(crate) use office::Office;
 pub(crate) use phone::Phone;
+pub(crate) use talker::{Codec, Says, State, Talker};
 
 /// How long a process may take for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

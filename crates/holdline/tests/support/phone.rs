@@ -377,7 +377,7 @@ impl Phone {
             "" => String::new(),
             tag => format!(";tag={tag}"),
         };
-        if !body.is_empty() {
+        if !body.is_empty() && !lines.contains("Content-Type") {
             head.push_str("Content-Type: application/sdp\r\n");
         }
         format!(
@@ -404,7 +404,12 @@ impl Phone {
             format!(";tag={}", self.tag())
         };
         let (from, call_id) = (request.header("From"), request.header("Call-ID"));
-        let body = if request.method() == "INVITE" && status.starts_with('2') {
+        let wants_answer = match request.method() {
+            "INVITE" => true,
+            "UPDATE" => !request.body().is_empty(),
+            _ => false,
+        };
+        let body = if wants_answer && status.starts_with('2') {
             &self.description
         } else {
             ""

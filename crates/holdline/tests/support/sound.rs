@@ -67,3 +67,14 @@ pub(crate) fn largest_share(samples: &[i16], tone_hz: f64) -> f64 {
         .map(|frame| share(frame, tone_hz))
         .fold(0.0, f64::max)
 }
+
+/// How many tenths of a second hold two tones together, as those of telephones do.
+pub(crate) fn frames_with_both(samples: &[i16], tones_hz: [f64; 2]) -> usize {
+    let frames = samples.chunks_exact(FRAME);
+    frames
+        .filter(|frame| {
+            let shares = tones_hz.map(|tone_hz| share(frame, tone_hz));
+            shares.iter().sum::<f64>() >= SHARE_MIN && shares.iter().all(|&share| share > 0.2)
+        })
+        .count()
+}

@@ -1,0 +1,161 @@
+//! Calls of two through the PBX: where their sound goes, who rings, and what becomes of a call that nobody takes.
+
+mod support;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use support::office::own_address;
+use support::prompts::Known;
+use support::talker::hear_each_other;
+use support::{Office, Says, State, Talker, sound, wait_until};
+
+const PLAN: &str = r##"
+[[pbx.extension]]
+number = "110"
+phones = ["nobody"]
+mailbox = "101"
+
+[[pbx.route]]
+pattern = "810"
+steps = ["ring 102 103", "hangup"]
+
+[[pbx.route]]
+pattern = "811"
+steps = ["ring 103 104 in order for 2s", "on no answer play sorry", "hangup busy"]
+"##;
+
+/// An office whose edge relays all sound at an address of its own.
+fn office() -> (Office, IpAddr) {
+    let relay = own_address();
+    let edge = format!(
+        "rtp_ports = [21000, 21199]\n[edge.media]\npolicy = \"always\"\naddresses = [\"{relay}\"]\n"
+    );
+    (Office::start_edge(&edge, "", PLAN), relay)
+}
+
+#[test]
+fn a_plain_call_stays_out_of_the_pbx_until_it_is_recorded() {
+    let (office, relay) = office();
+    let (ann, ben) = (
+        Talker::of(&office.node, "ann"),
+        Talker::of(&office.node, "ben"),
+    );
+    let call = ann.dials("102");
+    ben.answers(0);
+    ann.is_up(call);
+    hear_each_other((&ann, call), (&ben, 0));
+    assert_eq!(office.node.metric("holdline_pbx_ports_in_use"), 0.0);
+    assert_eq!(
+        office.node.metric("holdline_pbx_packets_received_total"),
+        0.0
+    );
+    for from in [ann.hears_from(call), ben.hears_from(0)] {
+        assert_eq!(from.map(|from| from.ip()), Some(relay));
+    }
+    // It steps in for a recording, which hears both, and out again.
+    ann.informs(call, "*1");
+    office
+        .node
+        .wait_for(|node| node.metric("holdline_pbx_ports_in_use") > 0.0);
+    hear_each_other((&ann, call), (&ben, 0));
+    std::thread::sleep(Duration::from_millis(1_500));
+    ann.informs(call, "*1");
+    office
+        .node
+        .wait_for(|node| node.metric("holdline_pbx_ports_in_use") == 0.0);
+    hear_each_other((&ann, call), (&ben, 0));
+    let file = wait_until("the recording", || {
+        let mut stored = office.stored("recordings").into_iter();
+        stored.find(|path| path.extension().is_some_and(|it| it == "wav"))
+    });
+    let bytes = std::fs::read(file).expect("readable");
+    let recorded = audio::upload::decode(bytes, audio::SampleRate::Hz8000, 600).expect("a WAV");
+    assert!(
+        sound::frames_with_both(&recorded, [500.0, 900.0]) >= 5,
+        "{}",
+        recorded.len()
+    );
+    ann.hangs_up(call);
+    ben.is_over(0);
+    let records = office.is_over(1);
+    let legs = records[0]["legs"].as_array().expect("legs");
+    assert_eq!(legs.len(), 2, "{records:?}");
+}
+
+#[test]
+fn all_ring_and_one_has_the_call_or_one_rings_after_the_other() {
+    let (office, _) = office();
+    let phones = ["ann", "ben", "cat", "dan"].map(|user| Talker::of(&office.node, user));
+    let [ann, ben, cat, dan] = &phones;
+    let call = ann.dials("810");
+    ben.is_rung(0);
+    cat.answers(0);
+    ann.is_up(call);
+    ben.is_over(0);
+    hear_each_other((ann, call), (cat, 0));
+    cat.hangs_up(0);
+    ann.is_over(call);
+
+    let call = ann.dials("811");
+    cat.is_rung(1);
+    assert_eq!(dan.calls(), 0);
+    cat.is_over(1);
+    dan.is_rung(0);
+    dan.is_over(0);
+    ann.hears_prompt(call, "sorry");
+    ann.is_over(call);
+    office.is_over(2);
+}
+
+#[test]
+fn who_is_busy_does_not_answer_or_is_not_there_has_a_mailbox() {
+    let (office, _) = office();
+    let (ann, ben) = (
+        Talker::of(&office.node, "ann"),
+        Talker::of(&office.node, "ben"),
+    );
+    let [busy, late, away] = ["102", "102", "110"].map(|number| {
+        let call = ann.dials(number);
+        match (number, ben.calls()) {
+            ("102", 0) => ben.refuses(0, "486 Busy Here"),
+            ("102", _) => {
+                ben.is_rung(1);
+                assert_eq!(ann.state(call), State::Calling);
+            }
+            _ => {}
+        }
+        ann.is_up(call);
+        ann.hears_prompt(call, "voicemail/extension");
+        call
+    });
+    ben.is_over(1);
+    for call in [busy, late, away] {
+        ann.hangs_up(call);
+    }
+    office.is_over(3);
+}
+
+#[test]
+fn a_phone_on_hold_hears_music_and_goes_on_talking_afterwards() {
+    let (office, _) = office();
+    let (ann, ben) = (
+        Talker::of(&office.node, "ann"),
+        Talker::of(&office.node, "ben"),
+    );
+    let call = ann.dials("102");
+    ben.answers(0);
+    ann.is_up(call);
+    hear_each_other((&ann, call), (&ben, 0));
+    ben.says(0, Says::Nothing);
+    ann.forgets(call);
+    ben.offers(0, "sendonly");
+    ann.hears_prompt(call, "music/default");
+    ben.offers(0, "sendrecv");
+    hear_each_other((&ann, call), (&ben, 0));
+    let heard = ann.listens(call, 600);
+    assert_eq!(Known::of("music/default").find(&heard), None);
+    ann.hangs_up(call);
+    ben.is_over(0);
+    office.is_over(1);
+}
