@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::Error;
+use crate::host::Waiting;
 use crate::world::{NODES, World};
 
 /// How long a frozen node is frozen.
@@ -78,36 +79,43 @@ impl Fault {
         !(on_loopback && is_cut)
     }
 
+    /// Does what takes time beforehand.
+    pub(crate) fn prepare(self, world: &World, number: usize) -> Result<Option<Waiting>, Error> {
+        let from = match self {
+            Fault::Killed | Fault::Unwatched | Fault::Frozen => return Ok(None),
+            Fault::Node => return world.unlink(number),
+            Fault::CutPeers => peers(world, number),
+            Fault::CutCoordinator => world.coordinators(),
+            Fault::CutBoth => [peers(world, number), world.coordinators()].concat(),
+        };
+        cut(world, number, &from).map(Some)
+    }
+
     /// Has it befall a node, now.
-    pub(crate) fn befall(self, world: &mut World, number: usize) -> Result<(), Error> {
+    pub(crate) fn befall(
+        self,
+        world: &mut World,
+        number: usize,
+        prepared: Option<Waiting>,
+    ) -> Result<(), Error> {
         let signal = |what, process| {
             if let Some(process) = process {
                 // It may have ended by itself.
                 let _ = kill(process, what);
             }
         };
+        let done = prepared.map_or(Ok(()), Waiting::go);
         match self {
             Fault::Killed => signal(Signal::SIGKILL, world.process(number)),
-            Fault::Unwatched => world.end(number),
-            Fault::Node => {
-                let done = world.link(number, false);
-                world.end(number);
-                return done;
-            }
+            Fault::Unwatched | Fault::Node => world.end(number),
             Fault::Frozen => {
                 let (watcher, node) = (world.watcher(number), world.process(number));
                 signal(Signal::SIGSTOP, node);
                 signal(Signal::SIGSTOP, watcher);
             }
-            Fault::CutPeers => return cut(world, number, &peers(world, number)),
-            Fault::CutCoordinator => return cut(world, number, &world.coordinators()),
-            Fault::CutBoth => {
-                let mut all = peers(world, number);
-                all.extend(world.coordinators());
-                return cut(world, number, &all);
-            }
+            Fault::CutPeers | Fault::CutCoordinator | Fault::CutBoth => {}
         }
-        Ok(())
+        done
     }
 
     /// What follows while phones and judge look on.
@@ -129,7 +137,7 @@ impl Fault {
         match self {
             Fault::Killed | Fault::Frozen | Fault::Unwatched => world.begin(number),
             Fault::Node => {
-                world.link(number, true)?;
+                world.link(number)?;
                 world.begin(number)
             }
             Fault::CutPeers | Fault::CutCoordinator | Fault::CutBoth => {
@@ -146,8 +154,8 @@ fn peers(world: &World, number: usize) -> Vec<Ipv4Addr> {
     others.map(|other| world.address(other)).collect()
 }
 
-/// Drops what passes between a node and these addresses, both ways: nobody is told.
-fn cut(world: &World, number: usize, from: &[Ipv4Addr]) -> Result<(), Error> {
+/// What drops all that passes between a node and these addresses, both ways: nobody is told.
+fn cut(world: &World, number: usize, from: &[Ipv4Addr]) -> Result<Waiting, Error> {
     let all: Vec<_> = from.iter().map(Ipv4Addr::to_string).collect();
     let all = all.join(", ");
     let rules = format!(
@@ -157,8 +165,5 @@ fn cut(world: &World, number: usize, from: &[Ipv4Addr]) -> Result<(), Error> {
          add chain ip lab out {{ type filter hook output priority -300 ; }}\n\
          add rule ip lab out ip daddr {{ {all} }} drop\n"
     );
-    world
-        .host(number)
-        .run("nft", &["-f", "-"], &rules)
-        .map(drop)
+    world.host(number).prepare("nft", &["-f", "-"], rules)
 }

@@ -119,9 +119,63 @@ impl Host {
         })
     }
 
+    /// Has a program of the system wait for what it reads, so that only [`Waiting::go`] is left to be done when it matters.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub(crate) fn prepare(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        input: String,
+    ) -> Result<Waiting, Error> {
+        let name = format!("{program} {}", arguments.join(" "));
+        let started = self.within(|| {
+            let mut command = Command::new(program);
+            command.env("PATH", path()).args(arguments);
+            command.stdin(Stdio::piped()).stdout(Stdio::null());
+            command.stderr(Stdio::piped()).spawn()
+        });
+        match started {
+            Ok(child) => Ok(Waiting { name, child, input }),
+            Err(error) => Err(Error::Program {
+                command: name,
+                what: error.to_string(),
+            }),
+        }
+    }
+
     /// What a program opens to reach this host's namespace.
     pub(crate) fn path(&self) -> String {
         let file = self.namespace.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         format!("/proc/{}/fd/{file}", std::process::id())
+    }
+}
+
+/// A program that waits for what it reads.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    name: String,
+    child: Child,
+    input: String,
+}
+
+impl Waiting {
+    /// Gives it what it waits for, and waits for its end.
+    pub(crate) fn go(mut self) -> Result<(), Error> {
+        if let Some(mut stdin) = self.child.stdin.take() {
+            // What it does not read, it says by its status.
+            let _ = stdin.write_all(self.input.as_bytes());
+        }
+        let failed = |what: String| Error::Program {
+            command: self.name.clone(),
+            what,
+        };
+        let output = self.child.wait_with_output();
+        let output = output.map_err(|error| failed(error.to_string()))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(failed(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
     }
 }

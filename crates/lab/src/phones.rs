@@ -46,6 +46,8 @@ pub enum Phase {
 pub struct Noticed {
     /// The longest time between two questions that were answered, and whether the last one was.
     pub service_gap: Duration,
+    /// When that began.
+    pub since: Instant,
     /// Whether it answered at the end.
     pub is_back: bool,
     /// The longest time between two packets, of each direction of each established call.
@@ -178,13 +180,14 @@ impl Phones {
     /// Ends the measurement.
     pub fn unwatch(&self) -> Noticed {
         let (mut desk, now) = (self.desk(), Instant::now());
-        let (service_gap, is_back) = desk.prober.end(now);
+        let (service_gap, since, is_back) = desk.prober.end(now);
         let established = desk
             .calls
             .iter()
             .filter(|call| call.phase == Phase::Established);
         Noticed {
             service_gap,
+            since,
             is_back,
             media_gaps: established.flat_map(|call| call.gaps(now)).collect(),
         }

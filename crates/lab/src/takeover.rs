@@ -193,9 +193,14 @@ fn run(
     drop(judge.map(Judge::take));
     phones.watch();
     std::thread::sleep(BEFORE);
-    phones.schedule(Instant::now() + APART, APART);
-    std::thread::sleep(APART);
-    fault.befall(world, owner)?;
+    let prepared = fault.prepare(world, owner)?;
+    // Two calls are dialled or answered before it.
+    std::thread::sleep(BEFORE);
+    let at = Instant::now() + APART * 2;
+    phones.schedule(at, APART);
+    std::thread::sleep(APART * 2);
+    fault.befall(world, owner, prepared)?;
+    let took = at.elapsed();
     fault.follow(world, owner);
     let noticed = phones.unwatch();
     phones.answer_all();
@@ -221,8 +226,10 @@ fn run(
     row.never_back += usize::from(!noticed.is_back);
     let view = world.view(now_owner).unwrap_or_default();
     let mut line = format!(
-        "service {} ms, media {} ms, lost {} of {}, owner {} -> {} (epochs {epoch} -> {now_epoch}), {}",
+        "service {} ms from {} ms on (the fault took {} ms), media {} ms, lost {} of {}, owner {} -> {} (epochs {epoch} -> {now_epoch}), {}",
         noticed.service_gap.as_millis(),
+        (noticed.since + BEFORE).duration_since(at).as_millis() as i64 - BEFORE.as_millis() as i64,
+        took.as_millis(),
         media_max.as_millis(),
         outcome.lost.len(),
         outcome.calls,

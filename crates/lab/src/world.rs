@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::host::Waiting;
 use crate::{Error, Host};
 
 /// The domain of all users.
@@ -37,6 +38,8 @@ pub struct Plan {
     pub is_loopback: bool,
     /// The lease of the cluster.
     pub lease_ms: u64,
+    /// Whether the etcds write to the disk that `folder` is on, as slow as whatever else goes on there makes it; to memory otherwise.
+    pub is_on_disk: bool,
     /// The folder for configurations, data and logs, which exists.
     pub folder: PathBuf,
 }
@@ -165,7 +168,7 @@ impl World {
             hosts.push(join(&format!("etcd{}", number + 1), number as u8 + 11)?);
         }
         let phones = join("phones", 21)?;
-        let coordinators = etcd(&plan.folder, &hosts)?;
+        let coordinators = etcd(&plan, &hosts)?;
         Ok(World {
             plan,
             nodes,
@@ -325,13 +328,21 @@ impl World {
         }
     }
 
-    /// Takes the link of a node, or gives it back.
-    pub(crate) fn link(&self, number: usize, is_up: bool) -> Result<(), Error> {
+    /// Gives a node its link back.
+    pub(crate) fn link(&self, number: usize) -> Result<(), Error> {
+        match &self.bridge {
+            Some(bridge) => bridge.ip(&format!("link set {} up\n", port(&name(number)))),
+            None => Ok(()),
+        }
+    }
+
+    /// What takes a node's link.
+    pub(crate) fn unlink(&self, number: usize) -> Result<Option<Waiting>, Error> {
         let Some(bridge) = &self.bridge else {
-            return Ok(());
+            return Ok(None);
         };
-        let word = if is_up { "up" } else { "down" };
-        bridge.ip(&format!("link set {} {word}\n", port(&name(number))))
+        let line = format!("link set {} down\n", port(&name(number)));
+        bridge.prepare("ip", &["-batch", "-"], line).map(Some)
     }
 
     fn http(&self, number: usize, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
@@ -402,7 +413,18 @@ impl World {
 }
 
 /// Starts one etcd on each host.
-fn etcd(folder: &Path, hosts: &[Host]) -> Result<Vec<(Ipv4Addr, Child)>, Error> {
+fn etcd(plan: &Plan, hosts: &[Host]) -> Result<Vec<(Ipv4Addr, Child)>, Error> {
+    let folder = &plan.folder;
+    if !plan.is_on_disk {
+        // Seen by this laboratory only, and gone with it.
+        let disks = folder.join("disks");
+        fs::create_dir(&disks).map_err(|error| Error::File {
+            path: disks.clone(),
+            error,
+        })?;
+        let at = disks.display().to_string();
+        Host::own().run("mount", &["-t", "tmpfs", "etcds", &at], "")?;
+    }
     let at = |number: usize| address(number as u8 + 11);
     let all: Vec<_> = (0..hosts.len())
         .map(|number| format!("etcd{}=http://{}:2380", number + 1, at(number)))
@@ -415,6 +437,10 @@ fn etcd(folder: &Path, hosts: &[Host]) -> Result<Vec<(Ipv4Addr, Child)>, Error> 
             path: own.clone(),
             error,
         })?;
+        let data = match plan.is_on_disk {
+            true => "data".to_owned(),
+            false => format!("../disks/{name}"),
+        };
         let (client, peer) = (
             format!("http://{}:2379", at(number)),
             format!("http://{}:2380", at(number)),
@@ -423,7 +449,7 @@ fn etcd(folder: &Path, hosts: &[Host]) -> Result<Vec<(Ipv4Addr, Child)>, Error> 
             "--name",
             &name,
             "--data-dir",
-            "data",
+            &data,
             "--listen-client-urls",
             &client,
             "--advertise-client-urls",

@@ -43,6 +43,9 @@ struct Takeover {
     /// On loopback, without hosts of its own, as it is done where there are no rights
     #[arg(long)]
     loopback: bool,
+    /// Let the etcds write to this machine's disk, and not to memory
+    #[arg(long)]
+    disk: bool,
     /// Keep configurations, data and logs
     #[arg(long)]
     keep: bool,
@@ -146,6 +149,7 @@ impl Takeover {
                     program: program.clone(),
                     is_loopback,
                     lease_ms: self.lease_ms,
+                    is_on_disk: self.disk,
                     folder: own,
                 },
             };

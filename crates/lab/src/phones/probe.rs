@@ -40,20 +40,24 @@ impl Prober {
         self.next = Some(now);
     }
 
-    /// The longest time between two answered questions, and whether one of the last was answered.
-    pub(super) fn end(&mut self, now: Instant) -> (Duration, bool) {
+    /// The longest time between two answered questions with its beginning, and whether one of the last was answered.
+    pub(super) fn end(&mut self, now: Instant) -> (Duration, Instant, bool) {
         self.next = None;
         let begun = self.asked.first().map_or(now, |(at, _)| *at);
-        let (mut last, mut longest) = (begun, Duration::ZERO);
+        let (mut last, mut longest, mut since) = (begun, Duration::ZERO, begun);
         for (at, _) in self.asked.iter().filter(|(_, is_answered)| *is_answered) {
-            longest = longest.max(*at - last);
+            if *at - last > longest {
+                (longest, since) = (*at - last, last);
+            }
             last = *at;
         }
         let open = now - last;
         // What is on its way is not missing.
         let is_back = open < Duration::from_millis(100);
-        let longest = if is_back { longest } else { longest.max(open) };
-        (longest, is_back)
+        match is_back || open < longest {
+            true => (longest, since, is_back),
+            false => (open, last, is_back),
+        }
     }
 
     pub(super) fn turn(&mut self, now: Instant) {
