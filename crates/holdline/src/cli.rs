@@ -7,6 +7,7 @@ mod certs;
 mod check;
 mod cluster;
 mod demo;
+mod dialplan;
 mod domain;
 mod lab;
 mod load;
@@ -75,6 +76,8 @@ enum Verb {
     User(user::User),
     /// Add, delete and list domains
     Domain(domain::Domain),
+    /// Put a dialplan into the store, print it, take it out
+    Dialplan(dialplan::Dialplan),
     /// End a running node once the calls being set up have ended
     Drain(show::Drain),
     /// Let a running node read its configuration again
@@ -433,6 +436,7 @@ fn perform(verb: &Verb, out: &mut impl Write) -> Result<ExitCode, Failure> {
         Verb::Unban(unban) => unban.run(out),
         Verb::User(user) => user.run(out),
         Verb::Domain(domain) => domain.run(out),
+        Verb::Dialplan(dialplan) => dialplan.run(out),
         Verb::Drain(drain) => drain.run(out),
         Verb::Reload(reload) => reload.run(out),
         Verb::Agent(agent) => agent.run(),

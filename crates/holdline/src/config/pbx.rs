@@ -169,31 +169,7 @@ pub(super) fn pbx(
     let command = section.list("message_command", &[], "a program and its arguments", plain);
     let stored_dialplan = section.text("stored_dialplan", "", "a name", plain);
     if is_there {
-        let required = [
-            (
-                "listen",
-                listen.is_some() || section.has("listen"),
-                ADDRESS_WANTED,
-            ),
-            (
-                "edge",
-                through.is_some() || beside.is_some() || section.has("edge"),
-                EDGE_WANTED,
-            ),
-            (
-                "rtp_ports",
-                ports.is_some() || section.has("rtp_ports"),
-                "[30000, 39999]",
-            ),
-        ];
-        for (key, is_written, wanted) in required {
-            if !is_written {
-                let want = format!("write `{key} = ` with {wanted}");
-                section.contradiction(key, section.span(), "missing", want);
-            }
-        }
-    }
-    if is_there {
+        requires(&section, beside.is_some());
         dialplan(
             &section,
             text,
@@ -236,6 +212,21 @@ pub(super) fn pbx(
         stored_dialplan: stored_dialplan.map(|placed| placed.value),
         text: text.to_owned(),
     })
+}
+
+/// Says what has to be written and is not.
+fn requires(section: &Section<'_>, has_edge_beside: bool) {
+    let required = [
+        ("listen", false, ADDRESS_WANTED),
+        ("edge", has_edge_beside, EDGE_WANTED),
+        ("rtp_ports", false, "[30000, 39999]"),
+    ];
+    for (key, is_known, wanted) in required {
+        if !is_known && !section.has(key) {
+            let want = format!("write `{key} = ` with {wanted}");
+            section.contradiction(key, section.span(), "missing", want);
+        }
+    }
 }
 
 /// Checks the dialplan in the file.
