@@ -12,7 +12,7 @@ use crate::media::{Bound, MediaThread, start_sound};
 use crate::settings::Settings;
 use crate::station::{Begin, Event, Now, Station};
 use crate::tally::Tally;
-use crate::worker::{Common, Ways, Worker};
+use crate::worker::{Shared, Ways, Worker};
 
 /// How often it is looked whether the run is over.
 const LOOK: Duration = Duration::from_millis(20);
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Run {
     settings: Arc<Settings>,
     clock: Clock,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<Result<Tally, Error>>>,
     shown: Vec<Arc<Mutex<Tally>>>,
     locals: Vec<SocketAddr>,
@@ -56,9 +56,9 @@ impl Run {
             .build()
             .map_err(Error::Thread)?;
         let clock = Clock::start();
-        let common = Arc::new(Common {
+        let shared = Arc::new(Shared {
             unregistered: AtomicUsize::new(settings.threads),
-            ..Common::default()
+            ..Shared::default()
         });
         let first = settings.sources[0].ip();
         let silent = UdpSocket::bind((first, 0)).map_err(|error| Error::Bind {
@@ -71,7 +71,7 @@ impl Run {
         for thread in 0..settings.threads {
             let sources = sources_of(&settings, thread);
             let ways = Ways::open(&settings, &sources, runtime.handle())?;
-            let (media, ports) = media(&settings, &sources, (thread, salt), clock, &common)?;
+            let (media, ports) = media(&settings, &sources, (thread, salt), clock, &shared)?;
             let locals = ways.locals();
             let begin = Begin {
                 thread,
@@ -87,7 +87,7 @@ impl Run {
                 ways,
                 clock,
                 media,
-                common: common.clone(),
+                shared: shared.clone(),
                 shown: Arc::default(),
             });
         }
@@ -104,7 +104,7 @@ impl Run {
         Ok(Run {
             settings,
             clock,
-            common,
+            shared,
             threads,
             shown,
             locals,
@@ -137,7 +137,7 @@ impl Run {
     pub fn events(&self) -> Vec<(u64, Event)> {
         std::mem::take(
             &mut self
-                .common
+                .shared
                 .events
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
@@ -146,18 +146,18 @@ impl Run {
 
     /// As [`events`](Run::events), for when the run is over.
     pub fn events_later(&self) -> impl FnOnce() -> Vec<(u64, Event)> + use<> {
-        let common = self.common.clone();
-        move || std::mem::take(&mut common.events.lock().unwrap_or_else(PoisonError::into_inner))
+        let shared = self.shared.clone();
+        move || std::mem::take(&mut shared.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Nothing new begins from now on; calls that are under way go on to their end.
     pub fn stop(&self) {
-        self.common.is_stopping.store(true, Ordering::Release);
+        self.shared.is_stopping.store(true, Ordering::Release);
     }
 
     /// Ends all calls.
     pub fn hang_up(&self) {
-        self.common.hangs_up.store(true, Ordering::Release);
+        self.shared.hangs_up.store(true, Ordering::Release);
     }
 
     /// Waits until all is done, or the run's time and the grace after it are over, and calls `look` every so many milliseconds meanwhile, which says whether to
@@ -187,7 +187,7 @@ impl Run {
                 self.stop();
                 end_ms = Some(now_ms + self.settings.grace_ms);
             }
-            let are_done = self.common.done.load(Ordering::Acquire) >= self.threads.len();
+            let are_done = self.shared.done.load(Ordering::Acquire) >= self.threads.len();
             // Who only answers is done at any moment, and stays as long as asked to.
             let is_done = are_done && (self.has_an_end() || end_ms.is_some());
             let is_late = end_ms.is_some_and(|end_ms| now_ms >= end_ms);
@@ -195,7 +195,7 @@ impl Run {
                 break;
             }
         }
-        self.common.is_over.store(true, Ordering::Release);
+        self.shared.is_over.store(true, Ordering::Release);
         let mut tally = Tally::default();
         for thread in self.threads {
             let ended = thread.join();
@@ -256,7 +256,7 @@ fn media(
     sources: &[SocketAddr],
     (thread, salt): (usize, u32),
     clock: Clock,
-    common: &Arc<Common>,
+    shared: &Arc<Shared>,
 ) -> Result<(Option<MediaThread>, Vec<crate::station::Port>), Error> {
     if !settings.has_media {
         return Ok((None, Vec::new()));
@@ -267,7 +267,7 @@ fn media(
         Bound::open(&addresses, streams).map_err(|error| Error::Streams { streams, error })?;
     let ports = std::mem::take(&mut bound.ports);
     let media = match &settings.sound {
-        Some(sound) => start_sound(bound, sound.clone(), clock, salt, common.clone()),
+        Some(sound) => start_sound(bound, sound.clone(), clock, salt, shared.clone()),
         None => MediaThread::start(bound, ports.len(), clock, salt, thread as u64),
     };
     Ok((Some(media.map_err(Error::Thread)?), ports))

@@ -32,7 +32,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// What the threads of a run have in common.
 #[derive(Debug, Default)]
-pub(crate) struct Common {
+pub(crate) struct Shared {
     /// Threads whose users have not registered.
     pub(crate) unregistered: AtomicUsize,
     /// Nothing new begins.
@@ -122,7 +122,7 @@ pub(crate) struct Worker {
     pub(crate) ways: Ways,
     pub(crate) clock: Clock,
     pub(crate) media: Option<MediaThread>,
-    pub(crate) common: Arc<Common>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) shown: Arc<Mutex<Tally>>,
 }
 
@@ -136,25 +136,25 @@ impl Worker {
             let now = self.now();
             if !counted && self.station.has_registered() {
                 counted = true;
-                self.common.unregistered.fetch_sub(1, Ordering::AcqRel);
+                self.shared.unregistered.fetch_sub(1, Ordering::AcqRel);
             }
-            if !started && self.common.unregistered.load(Ordering::Acquire) == 0 {
+            if !started && self.shared.unregistered.load(Ordering::Acquire) == 0 {
                 started = true;
                 self.station.start_calls(now);
             }
-            if self.common.is_stopping.load(Ordering::Acquire) {
+            if self.shared.is_stopping.load(Ordering::Acquire) {
                 self.station.stop();
             }
-            if self.common.hangs_up.load(Ordering::Acquire) {
+            if self.shared.hangs_up.load(Ordering::Acquire) {
                 self.station.end_calls(now);
             }
             self.station.poll(now);
             let is_backed_up = self.flush();
             if !done && self.station.is_done() {
                 done = true;
-                self.common.done.fetch_add(1, Ordering::AcqRel);
+                self.shared.done.fetch_add(1, Ordering::AcqRel);
             }
-            if self.common.is_over.load(Ordering::Acquire) {
+            if self.shared.is_over.load(Ordering::Acquire) {
                 break;
             }
             if now.us >= show_us {
@@ -242,7 +242,7 @@ impl Worker {
         if !self.station.events.is_empty() {
             let at_us = self.clock.us();
             let mut told = self
-                .common
+                .shared
                 .events
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);

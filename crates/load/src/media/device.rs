@@ -19,7 +19,7 @@ use super::{Command, PACKET_BYTES, PACKET_US, SAMPLES};
 use crate::clock::Clock;
 use crate::station::Event;
 use crate::tally::Tally;
-use crate::worker::Common;
+use crate::worker::Shared;
 
 const HZ: u32 = 8_000;
 const LAW: Law = Law::Mu;
@@ -62,7 +62,7 @@ pub(super) struct Device {
     sound: Sound,
     talk: Option<Talk>,
     run: u32,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
     tally: Tally,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn start(
     sound: Sound,
     clock: Clock,
     run: u32,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
 ) -> io::Result<MediaThread> {
     let mut media = bound.media;
     let (words, inbox) = channel();
@@ -82,7 +82,7 @@ pub(crate) fn start(
         sound,
         talk: None,
         run,
-        common,
+        shared,
         tally: Tally::default(),
     };
     let thread = std::thread::Builder::new()
@@ -253,7 +253,7 @@ impl Device {
             file_error,
         };
         let mut told = self
-            .common
+            .shared
             .events
             .lock()
             .unwrap_or_else(PoisonError::into_inner);

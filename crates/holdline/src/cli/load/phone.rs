@@ -103,7 +103,7 @@ impl Phone {
             }
             (status, taken, ended)
         };
-        let common = run.events_later();
+        let heard_later = run.events_later();
         run.wait(LOOK_MS, |run| {
             let (_, taken, ended) = tell(run.events(), &mut told);
             let is_over = self.answer && taken && ended;
@@ -112,7 +112,7 @@ impl Phone {
             }
             !is_over && !interrupted.load(Ordering::Relaxed) && told_ok(&told)
         })?;
-        let (status, taken, _) = tell(common(), &mut told);
+        let (status, taken, _) = tell(heard_later(), &mut told);
         told?;
         let is_good = match self.answer {
             true => taken,
