@@ -8,6 +8,7 @@ mod around;
 mod cdr;
 mod inbox;
 mod inspect;
+mod left;
 mod outside;
 mod sounds;
 mod thread;
@@ -123,6 +124,7 @@ pub struct PbxNode {
 /// What is waited for at the end.
 struct Ends {
     thread: std::thread::JoinHandle<()>,
+    left: tokio::task::JoinHandle<()>,
     cdrs: tokio::task::JoinHandle<()>,
 }
 
@@ -174,6 +176,12 @@ impl PbxNode {
         };
         let seed = seed().map_err(PbxError::System)?;
         let desk = Desk::new(options.plan);
+        let outside = Outside {
+            runtime: runtime.clone(),
+            objects: options.objects,
+            inbox: inbox.clone(),
+            notify: options.notify,
+        };
         let thread = PbxThread {
             clock,
             poller,
@@ -185,12 +193,7 @@ impl PbxNode {
                 voices: voices.clone(),
                 sounds: sounds.clone(),
             },
-            outside: Outside {
-                runtime: runtime.clone(),
-                objects: options.objects,
-                inbox: inbox.clone(),
-                notify: options.notify,
-            },
+            outside: outside.clone(),
             cdrs,
             files: Files::default(),
         };
@@ -206,6 +209,7 @@ impl PbxNode {
             runtime: runtime.clone(),
             ends: Mutex::new(Some(Ends {
                 thread,
+                left: runtime.spawn(left::keep(outside)),
                 cdrs: cdr_task,
             })),
         })
@@ -255,6 +259,7 @@ impl PbxNode {
         if ends.thread.join().is_err() {
             tracing::error!("the PBX's thread ended by a panic");
         }
+        ends.left.abort();
         self.voices.stop();
         let written = async { tokio::time::timeout(END_TIMEOUT, ends.cdrs).await };
         let (done, is_done) = std::sync::mpsc::channel();

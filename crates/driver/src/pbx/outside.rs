@@ -28,6 +28,17 @@ const FILE_S_MAX: u32 = 4 * 3_600;
 /// How long a question may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Samples a second of all recordings.
+pub(crate) const RATE_HZ: u32 = 8_000;
+
+/// How recordings are written down: 16 bits a sample, one channel.
+pub(crate) fn sound(rate_hz: u32) -> Sound {
+    Sound {
+        header: |hz, bytes| audio::wav::header(Written::Pcm16, hz, bytes).to_vec(),
+        rate_hz,
+    }
+}
+
 /// What a recording is told.
 pub(crate) enum Piece {
     /// What was said since the last piece.
@@ -146,7 +157,7 @@ impl Outside {
         Ok(Answer::Done)
     }
 
-    fn tell(&self, mailbox: String, message: Message, objects: Objects) {
+    pub(crate) fn tell(&self, mailbox: String, message: Message, objects: Objects) {
         let Some(notify) = self.notify.clone() else {
             return;
         };
@@ -168,10 +179,7 @@ impl Outside {
             recording: begun.recording,
             path: begun.path.clone(),
             goes_on: begun.from_ms > 0,
-            sound: Sound {
-                header: |hz, bytes| audio::wav::header(Written::Pcm16, hz, bytes).to_vec(),
-                rate_hz,
-            },
+            sound: sound(rate_hz),
         };
         let objects = self.objects.clone();
         self.runtime.spawn(saved.run(objects, waiting));
@@ -259,6 +267,10 @@ impl Saved {
                 }
             }
         }
+        if recording.bytes() == 0 && !self.goes_on {
+            // Nothing was said. That is no failure of the media store, and there is nothing to put together.
+            return Ok(());
+        }
         recording.finish().await
     }
 }
@@ -293,7 +305,7 @@ fn voice_message(message: Message) -> VoiceMessage {
 }
 
 /// A message whose sound lies at `path`; it is named as its file is.
-fn message(path: &str, caller: Party, length_ms: u32) -> Message {
+pub(crate) fn message(path: &str, caller: Party, length_ms: u32) -> Message {
     let file = path.rsplit('/').next().unwrap_or(path);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Message {

@@ -413,6 +413,18 @@ impl Talker {
         self.hears(call, name, |heard| known.find(heard))
     }
 
+    /// Waits until music on hold is what it hears.
+    pub(crate) fn hears_music(&self, call: CallId) {
+        /// What is looked for in the music: the last seven tenths of a second.
+        const LAST: usize = 5_600;
+        let music = super::prompts::sound_of("music/default");
+        self.forgets(call);
+        self.hears(call, "music", |heard| {
+            let last = heard.len().checked_sub(LAST)?;
+            super::prompts::Known::sound(&heard[last..]).find(&music)
+        });
+    }
+
     /// Waits for some tenths of a second with a tone of so many Hz, after what is heard now.
     pub(crate) fn hears_tone(&self, call: CallId, tone_hz: f64) {
         self.forgets(call);
