@@ -44,7 +44,7 @@ pub enum Phase {
 /// What was noticed while it was watched.
 #[derive(Debug)]
 pub struct Noticed {
-    /// The longest time between two questions that were answered, and whether the last one was.
+    /// The longest time between two answers.
     pub service_gap: Duration,
     /// When that began.
     pub since: Instant,

@@ -19,8 +19,11 @@ pub(super) struct Prober {
     /// Counts the watches, so that a late answer is not taken for one of the next.
     watch: u64,
     next: Option<Instant>,
-    /// When each question left, and whether it was answered.
-    asked: Vec<(Instant, bool)>,
+    /// Questions of this watch.
+    asked: usize,
+    /// When the last answer came, and the longest time without any: it and its beginning.
+    last: Instant,
+    longest: (Duration, Instant),
 }
 
 impl Prober {
@@ -30,34 +33,38 @@ impl Prober {
             service,
             watch: 0,
             next: None,
-            asked: Vec::new(),
+            asked: 0,
+            last: Instant::now(),
+            longest: (Duration::ZERO, Instant::now()),
         }
     }
 
     pub(super) fn begin(&mut self, now: Instant) {
         self.watch += 1;
-        self.asked.clear();
+        self.asked = 0;
         self.next = Some(now);
+        self.last = now;
+        self.longest = (Duration::ZERO, now);
     }
 
-    /// The longest time between two answered questions with its beginning, and whether one of the last was answered.
+    /// The longest time between two answers with its beginning, and whether it answered at the end. What is answered late
+    /// was not answered meanwhile.
     pub(super) fn end(&mut self, now: Instant) -> (Duration, Instant, bool) {
         self.next = None;
-        let begun = self.asked.first().map_or(now, |(at, _)| *at);
-        let (mut last, mut longest, mut since) = (begun, Duration::ZERO, begun);
-        for (at, _) in self.asked.iter().filter(|(_, is_answered)| *is_answered) {
-            if *at - last > longest {
-                (longest, since) = (*at - last, last);
-            }
-            last = *at;
-        }
-        let open = now - last;
+        let open = now - self.last;
         // What is on its way is not missing.
         let is_back = open < Duration::from_millis(100);
-        match is_back || open < longest {
-            true => (longest, since, is_back),
-            false => (open, last, is_back),
+        if !is_back {
+            self.heard(now);
         }
+        (self.longest.0, self.longest.1, is_back)
+    }
+
+    fn heard(&mut self, now: Instant) {
+        if now - self.last > self.longest.0 {
+            self.longest = (now - self.last, self.last);
+        }
+        self.last = now;
     }
 
     pub(super) fn turn(&mut self, now: Instant) {
@@ -65,24 +72,22 @@ impl Prober {
         while let Ok(size) = self.socket.recv(&mut bytes) {
             let message = Message::new(&bytes[..size]);
             let id = message.header("Call-ID");
-            let number = id.strip_prefix(&format!("probe-{}-", self.watch));
-            let number = number.and_then(|number| number.parse::<usize>().ok());
-            if let Some(asked) = number.and_then(|number| self.asked.get_mut(number)) {
-                asked.1 = true;
+            if self.next.is_some() && id.starts_with(&format!("probe-{}-", self.watch)) {
+                self.heard(now);
             }
         }
         let Some(next) = self.next else {
             return;
         };
-        if now < next || self.asked.len() >= QUESTIONS_MAX {
+        if now < next || self.asked >= QUESTIONS_MAX {
             return;
         }
         self.next = Some((next + INTERVAL).max(now));
-        self.ask(now);
+        self.ask();
     }
 
-    fn ask(&mut self, now: Instant) {
-        let (watch, number) = (self.watch, self.asked.len());
+    fn ask(&mut self) {
+        let (watch, number) = (self.watch, self.asked);
         let Ok(local) = self.socket.local_addr() else {
             return;
         };
@@ -91,7 +96,7 @@ impl Prober {
              Max-Forwards: 70\r\nFrom: <sip:probe@{DOMAIN}>;tag=p{number}\r\nTo: <sip:{DOMAIN}>\r\n\
              Call-ID: probe-{watch}-{number}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
         );
-        self.asked.push((now, false));
+        self.asked += 1;
         // Nobody may have the address at the moment.
         let _ = self.socket.send_to(text.as_bytes(), self.service);
     }
