@@ -164,6 +164,17 @@ impl Peer {
         self.is_plain == other.is_plain && self.codings.iter().any(is_there)
     }
 
+    /// What two peers speak who were told of each other: of the answer's codecs the first, which are all in the offer, too.
+    pub(crate) fn codec_with(&self, other: &Peer) -> Option<Codec> {
+        let count = |peer: &Peer| peer.formats.iter().flatten().count();
+        let (fewer, more) = match count(self) <= count(other) {
+            true => (self, other),
+            false => (other, self),
+        };
+        let mut codecs = fewer.formats.iter().flatten().map(|format| format.codec);
+        codecs.find(|codec| more.format(*codec).is_some())
+    }
+
     /// Whether it wants to hear nothing of us: hold.
     pub(crate) fn holds(&self) -> bool {
         matches!(self.direction, Direction::SendOnly | Direction::Inactive)

@@ -3,7 +3,7 @@
 use crate::call::Calls;
 use crate::call::calls::cause_of;
 use crate::call::identity::reason_value;
-use crate::call::leg::{Leg, Timer};
+use crate::call::leg::{Leg, Path, Timer};
 use crate::call::reply::Purpose;
 use crate::call::send::push_header;
 use crate::call::state::{Event, State};
@@ -117,6 +117,10 @@ impl Calls {
                 .get_mut(&other)
                 .filter(|other| other.peer == Some(id))
             {
+                if leg.session.path == Path::Direct {
+                    leg.spoke = leg.session.peer.codec_with(&other.session.peer);
+                    other.spoke = leg.spoke;
+                }
                 other.peer = None;
                 other.is_changed = true;
                 self.touched.push(other.id);
@@ -134,7 +138,8 @@ impl Calls {
         if has_report {
             self.set_timer(turn.now.time, leg, Timer::Report, REPORT_MS);
         } else {
-            self.tell_quality(leg, "", 0, 0);
+            let codec = leg.spoke.map_or("", |codec| codec.name());
+            self.tell_quality(leg, codec, 0, 0);
             self.tell_end(turn, leg);
         }
     }

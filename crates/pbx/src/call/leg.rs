@@ -238,6 +238,8 @@ pub(crate) struct Leg {
     /// The leg whose description was offered to it.
     pub(crate) offered_for: Option<LegId>,
     pub(crate) ears: Ears,
+    /// What it spoke with the leg it was bridged with, when their sound passed us by.
+    pub(crate) spoke: Option<voice::Codec>,
     /// The end that was closed, until its figures come.
     pub(crate) closing: Option<EndId>,
     /// Since when the media thread has nothing to do for the two legs of a bridge.
@@ -292,6 +294,7 @@ impl Leg {
             peer: None,
             offered_for: None,
             ears: Ears::default(),
+            spoke: None,
             closing: None,
             quiet_since: None,
             is_holding: false,
