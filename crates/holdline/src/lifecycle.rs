@@ -227,11 +227,12 @@ impl Running {
             // A dropped sender says the same.
             let _ = stopped.await;
         }));
+        // First, so that an edge beside it does not find its media server dead.
+        wired.start_pbx().await.map_err(StartError::Pbx)?;
         wired
             .start_node(descriptors(), words, place)
             .await
             .map_err(StartError::Node)?;
-        wired.start_pbx().await.map_err(StartError::Pbx)?;
         tracing::info!(node = name, listen = wired.listeners().join(", "), %admin, "ready");
         tell(Told::Ready);
         Ok(Running {
