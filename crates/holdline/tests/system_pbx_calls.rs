@@ -148,9 +148,8 @@ fn a_phone_on_hold_hears_music_and_goes_on_talking_afterwards() {
     ann.is_up(call);
     hear_each_other((&ann, call), (&ben, 0));
     ben.says(0, Says::Nothing);
-    ann.forgets(call);
     ben.offers(0, "sendonly");
-    ann.hears_prompt(call, "music/default");
+    ann.hears_music(call);
     ben.offers(0, "sendrecv");
     hear_each_other((&ann, call), (&ben, 0));
     let heard = ann.listens(call, 600);

@@ -72,8 +72,9 @@ impl Office {
         let address = own_address();
         let port = free_port();
         let more = format!(
-            "[[edge.pool]]\nname = \"pbx\"\ntargets = [{{ uri = \"sip:{address}:{port}\" }}]\nslow_start_s = 0\n\
+            "[[edge.pool]]\nname = \"pbx\"\nprobe = {{ timeout_ms = 2000 }}\ntargets = [{{ uri = \"sip:{address}:{port}\" }}]\nslow_start_s = 0\n\
              [[edge.route]]\nuser = \"*\"\nmethods = [\"INVITE\", \"SUBSCRIBE\"]\npool = \"pbx\"\n\
+             [edge.failover]\nreply_timeout_ms = 5000\n\
              [pbx]\nlisten = \"{address}:{port}\"\nrtp_ports = [20000, 20399]\nmedia_threads = 1\ncdr_file = \"cdr.jsonl\"\n\
              {keys}\n{EXTENSIONS}\n{plan}\n"
         );

@@ -50,9 +50,7 @@ impl Known {
         let heard = coarse(heard);
         let own = power(&self.piece);
         let mut best = (LIKENESS_MIN, None);
-        let Some(last) = heard.len().checked_sub(self.piece.len()) else {
-            return None;
-        };
+        let last = heard.len().checked_sub(self.piece.len())?;
         let mut other = power(&heard[..self.piece.len()]);
         for at in 0..=last {
             let piece = &heard[at..at + self.piece.len()];

@@ -84,6 +84,7 @@ pub(crate) struct Call {
     lines: String,
     incoming: Option<Message>,
     cancelled: bool,
+    answers_again: bool,
     /// The last status of the other side.
     pub(crate) status: u16,
     /// The last message that began, refused or ended it.
@@ -118,6 +119,8 @@ struct Media {
     /// The codec in which it sends against its word.
     lie: Option<Codec>,
     opus_type: u8,
+    /// Whether the last description had a codec of ours.
+    is_known: bool,
     /// What came, 8,000 samples a second.
     heard: Vec<i16>,
     packets: usize,
@@ -323,7 +326,8 @@ impl Talker {
         self.lock().calls[call].media.digits.extend(keys.chars());
         self.sees(call, "its keys to be sent", |call| {
             let media = &call.media;
-            (media.digits.is_empty() && media.digit.is_none()).then_some(())
+            let is_done = media.digits.is_empty() && media.digit.is_none();
+            (is_done || call.state == State::Over).then_some(())
         });
     }
 
@@ -534,6 +538,7 @@ impl Inner {
             lines: lines.to_owned(),
             incoming: None,
             cancelled: false,
+            answers_again: false,
             status: 0,
             last: None,
             notified: Vec::new(),
@@ -583,7 +588,10 @@ impl Inner {
             "inactive" => "inactive",
             _ => "sendrecv",
         };
-        let codec = call.media.codec.payload_type();
+        let codec = match call.media.codec {
+            Codec::Opus => call.media.opus_type,
+            codec => codec.payload_type(),
+        };
         let events = call.media.events.min(self.events.saturating_mul(255));
         call.media.describe(&[codec], events, direction)
     }
@@ -591,11 +599,24 @@ impl Inner {
     fn answers(&mut self, id: CallId) {
         let invite = self.calls[id].incoming.as_ref().expect("it came");
         let invite = Message::new(invite.to_string().as_bytes());
+        // Who is told that there is nothing in common may come again with more.
+        self.calls[id].answers_again = !self.accepts(id, &invite);
+    }
+
+    /// Answers what is offered; false: there is nothing in it that this phone can speak.
+    fn accepts(&mut self, id: CallId, invite: &Message) -> bool {
         self.phone.description = match invite.body() {
             "" => self.offer(id),
             offer => self.answer_to(id, offer),
         };
-        self.phone.responds(&invite, "200 OK", "");
+        let accepts = invite.body().is_empty() || self.calls[id].media.is_known;
+        let status = if accepts {
+            "200 OK"
+        } else {
+            "488 Not Acceptable Here"
+        };
+        self.phone.responds(invite, status, "");
+        accepts
     }
 
     fn hangs_up(&mut self, id: CallId) {
@@ -640,7 +661,8 @@ impl Inner {
         let copy = Message::new(request.to_string().as_bytes());
         match request.method() {
             "ACK" => {
-                if self.calls[id].state == State::Ringing {
+                let is_refused = self.calls[id].answers_again;
+                if self.calls[id].state == State::Ringing && !is_refused {
                     let invite = self.calls[id].incoming.as_ref().expect("it came");
                     self.calls[id].dialog = Dialog::incoming(&self.phone, invite);
                     self.calls[id].state = State::Up;
@@ -650,13 +672,16 @@ impl Inner {
                     calls[id].media.take(request.body(), codecs);
                 }
             }
+            "INVITE" if !request.header("To").contains("tag=") => {
+                self.calls[id].dialog = Dialog::incoming(&self.phone, request);
+                self.calls[id].incoming = Some(copy);
+                if self.calls[id].answers_again {
+                    self.answers(id);
+                }
+            }
             "INVITE" | "UPDATE" => {
                 self.calls[id].offers += 1;
-                self.phone.description = match request.body() {
-                    "" => self.offer(id),
-                    offer => self.answer_to(id, offer),
-                };
-                self.phone.responds(request, "200 OK", "");
+                self.accepts(id, request);
             }
             "CANCEL" => {
                 self.phone.responds(request, "200 OK", "");
@@ -799,6 +824,7 @@ impl Media {
             opus: opus_of_phone(),
             lie: None,
             opus_type: Codec::Opus.payload_type(),
+            is_known: false,
             heard: Vec::new(),
             packets: 0,
             from: None,
@@ -823,8 +849,8 @@ impl Media {
             )
             .expect("memory");
         }
-        if types.contains(&Codec::Opus.payload_type()) {
-            text.push_str("\r\na=rtpmap:107 opus/48000/2");
+        if let Some(number) = types.iter().find(|&&number| number > 95) {
+            write!(text, "\r\na=rtpmap:{number} opus/48000/2").expect("memory");
         }
         write!(text, "\r\na={direction}\r\n").expect("memory");
         text
@@ -859,6 +885,7 @@ impl Media {
             .find(|codec| codecs.contains(codec));
         self.opus_type = opus.unwrap_or(Codec::Opus.payload_type());
         self.codec = known.unwrap_or(self.codec);
+        self.is_known = known.is_some();
         let events = lines().find_map(|line| {
             let (number, name) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
             let is_events = name.eq_ignore_ascii_case("telephone-event/8000");
