@@ -182,15 +182,24 @@ impl Relays {
         self.advertised.filter(is_for).unwrap_or(own)
     }
 
+    /// Lets a pair be claimed that its relay thread is still to close (see [`proxy::MediaPorts::leave`]).
+    pub(crate) fn leave(&self, relay: usize, port: Port) {
+        if let Some(group) = self.group_of(relay, port) {
+            self.table().leave(group, port);
+        }
+    }
+
+    fn group_of(&self, relay: usize, port: Port) -> Option<usize> {
+        let bound = self.shares.get(relay)?.sockets.get(port.0 as usize)?.ip();
+        let address = self.addresses.iter().position(|own| *own == bound)?;
+        Some(self.group(relay, address))
+    }
+
     /// Takes back what a relay thread has closed, or what was never opened.
     pub(crate) fn give_back(&self, relay: usize, port: Port) {
-        let Some(share) = self.shares.get(relay) else {
+        let Some(group) = self.group_of(relay, port) else {
             return;
         };
-        let bound = share.sockets.get(port.0 as usize).map(SocketAddr::ip);
-        let address = self.addresses.iter().position(|own| Some(*own) == bound);
-        let Some(address) = address else { return };
-        let group = self.group(relay, address);
         let was_taken = self.table().give_back(group, port);
         debug_assert!(was_taken, "a port is given back once");
     }

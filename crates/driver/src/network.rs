@@ -59,6 +59,10 @@ impl proxy::MediaPorts for Surface<'_> {
         self.shared.relays.claim(address)
     }
 
+    fn leave(&mut self, port: MediaPort) {
+        self.shared.relays.leave(usize::from(port.relay), port.port);
+    }
+
     fn give_back(&mut self, port: MediaPort) {
         let relay = usize::from(port.relay);
         self.shared.relays.give_back(relay, port.port);

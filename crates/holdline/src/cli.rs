@@ -93,7 +93,7 @@ enum Verb {
     /// Make and renew the certificates of a cluster's nodes
     Certs(certs::Certs),
     /// Make SIP calls and registrations, with sound, and count what becomes of them
-    Load(load::Load),
+    Load(Box<load::Load>),
     /// Kill, freeze and cut off nodes on hosts of their own, and see what phones notice
     Lab(lab::Lab),
 }

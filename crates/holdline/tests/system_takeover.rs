@@ -1,6 +1,8 @@
 //! `holdline lab takeover`: real nodes, real etcds and phones on hosts of their own, and a judge on the wire. Where the machine
 //! gives no rights for that, it is on loopback, with the faults that can be had there.
 
+#![allow(clippy::panic, reason = "a test that cannot go on says why")]
+
 mod support;
 
 use std::fs;

@@ -95,6 +95,12 @@ pub trait MediaPorts {
         None
     }
 
+    /// Says that a pair which the relay has been told to close is nobody's any more: it may be claimed before the relay
+    /// gives it back.
+    fn leave(&mut self, port: MediaPort) {
+        let _ = port;
+    }
+
     /// Gives ports back that were taken and never opened. What was opened comes back by the relay.
     fn give_back(&mut self, port: MediaPort) {
         let _ = port;

@@ -11,6 +11,10 @@ enum State {
     Unknown,
     Free,
     Taken,
+    /// Whoever had it is done with it, and the relay has not closed it yet.
+    Leaving,
+    /// The same, and somebody has claimed it meanwhile.
+    Reclaimed,
 }
 
 /// Pairs of one relay thread and local address.
@@ -71,12 +75,25 @@ impl PortTable {
         Some(port)
     }
 
-    /// Takes this port, as somebody else has it who may be succeeded here. False, and nothing changes, if it is not
-    /// free in this group.
+    /// Says that whoever has this port is done with it, while the relay has still to close it and give it back. It may be
+    /// claimed from now on. One that is not taken is left as it is.
+    pub fn leave(&mut self, group: usize, port: Port) {
+        let group = self.groups.get_mut(group);
+        if let Some(state @ State::Taken) = group.and_then(|group| group.state(port)) {
+            *state = State::Leaving;
+        }
+    }
+
+    /// Takes this port, as somebody else has it who may be succeeded here. False, and nothing changes, if it is neither
+    /// free in this group nor [left](PortTable::leave).
     pub fn claim(&mut self, group: usize, port: Port) -> bool {
         let Some(group) = self.groups.get_mut(group) else {
             return false;
         };
+        if let Some(state @ State::Leaving) = group.state(port) {
+            *state = State::Reclaimed;
+            return true;
+        }
         let Some(place) = group.free.iter().position(|free| *free == port) else {
             return false;
         };
@@ -94,10 +111,15 @@ impl PortTable {
         let Some(group) = self.groups.get_mut(group) else {
             return false;
         };
-        let Some(state @ State::Taken) = group.state(port) else {
-            return false;
-        };
-        *state = State::Free;
+        match group.state(port) {
+            Some(state @ (State::Taken | State::Leaving)) => *state = State::Free,
+            // This is what the one before had; it is the claimer's now.
+            Some(state @ State::Reclaimed) => {
+                *state = State::Taken;
+                return true;
+            }
+            _ => return false,
+        }
         group.free.push_back(port);
         self.in_use -= 1;
         true
@@ -124,6 +146,28 @@ mod tests {
             table.add(1, Port(2 * port));
         }
         table
+    }
+
+    #[test]
+    fn a_port_that_was_left_may_be_claimed_before_it_comes_back() {
+        let mut table = table(2);
+        let port = table.take(1).unwrap();
+        assert!(!table.claim(1, port), "it is somebody's");
+        table.leave(1, port);
+        assert!(table.claim(1, port));
+        assert!(!table.claim(1, port), "it is the claimer's");
+        // The relay has closed what the one before had.
+        assert!(table.give_back(1, port));
+        assert_eq!((table.in_use(), table.free(1)), (1, 1));
+        assert!(table.give_back(1, port));
+        assert!(!table.give_back(1, port));
+        table.leave(1, port);
+        assert_eq!((table.in_use(), table.free(1)), (0, 2));
+        // One that was left and not claimed is free when it comes back.
+        let port = table.take(1).unwrap();
+        table.leave(1, port);
+        assert!(table.give_back(1, port));
+        assert_eq!((table.in_use(), table.free(1)), (0, 2));
     }
 
     #[test]

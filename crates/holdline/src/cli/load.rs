@@ -368,16 +368,17 @@ fn print(tally: &Tally, out: &mut impl Write) -> Result<(), Failure> {
         for (name, value) in fields {
             match value {
                 serde_json::Value::Object(inner) if inner.contains_key("p99") => {
-                    if inner["count"] != 0 {
-                        let at = |name: &str| inner[name].as_f64().unwrap_or(0.0);
-                        writeln!(
-                            out,
-                            "  {name:<26} p50 {:.2}  p99 {:.2}  max {:.2}",
-                            at("p50"),
-                            at("p99"),
-                            at("max")
-                        )?;
+                    if inner["count"] == 0 {
+                        continue;
                     }
+                    let at = |name: &str| inner[name].as_f64().unwrap_or(0.0);
+                    writeln!(
+                        out,
+                        "  {name:<26} p50 {:.2}  p99 {:.2}  max {:.2}",
+                        at("p50"),
+                        at("p99"),
+                        at("max")
+                    )?;
                 }
                 serde_json::Value::Object(inner) => {
                     for (reason, count) in inner {

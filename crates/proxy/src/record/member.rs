@@ -190,6 +190,9 @@ impl Proxy {
         for mut anchor in self.anchors.drain() {
             if was_owner {
                 anchor.close(network);
+                // The records of the same calls come back at once, and claim the same ports.
+                let ports = anchor.take_ports();
+                ports.into_iter().for_each(|port| network.leave(port));
             } else {
                 let ports = anchor.take_ports();
                 ports.into_iter().for_each(|port| network.give_back(port));
