@@ -121,9 +121,10 @@ fn what_was_said_until_the_node_was_killed_is_a_message_after_its_restart() {
     let call = ben.reaches("610");
     ben.presses(call, "#");
     speaks(&ben, call, SPEECH);
-    wait_until("two pieces to be safe", || {
-        (office.stored("voicemail").len() >= 2).then_some(())
-    });
+    wait_until(
+        "two pieces to be safe, and perhaps one that is being written",
+        || (office.stored("voicemail").len() >= 3).then_some(()),
+    );
     office.node.kill();
     drop(ben);
     let pieces = office.stored("voicemail");
@@ -141,7 +142,8 @@ fn what_was_said_until_the_node_was_killed_is_a_message_after_its_restart() {
     office.node.wait_for(|_| {
         let stored = office.stored("voicemail");
         let is_about = |path: &PathBuf| path.extension().is_some_and(|it| it == "json");
-        stored.len() == 2 && stored.iter().any(is_about)
+        let is_whole = |path: &PathBuf| path.extension().is_some_and(|it| it == "wav");
+        stored.iter().any(is_about) && stored.iter().any(is_whole)
     });
     let is_sound = |path: &&PathBuf| path.extension().is_some_and(|it| it == "wav");
     let file = office.stored("voicemail").iter().find(is_sound).cloned();
