@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and this machine lacks, and says what it installs.
-# Usage: scripts/install.sh NEED...    NEED: build test fuzz bench
+# Usage: scripts/install.sh NEED...    NEED: build test fuzz bench lab
 # What is there is left alone; with nothing missing it prints nothing and takes milliseconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,13 +15,15 @@ debian_test="sipp=sip-tester baresip=baresip-core sipsak=sipsak svwar=sipvicious
     conntrack=conntrack valgrind=valgrind
     /usr/lib/postgresql/*/bin/postgres=postgresql mariadbd=mariadb-server etcd=etcd-server"
 debian_fuzz=""
-debian_bench="sipp=sip-tester kamailio=kamailio rtpengine=rtpengine-daemon"
+debian_lab="ip=iproute2 nft=nftables etcd=etcd-server"
+debian_bench="sipp=sip-tester kamailio=kamailio rtpengine=rtpengine-daemon $debian_lab"
 
 # "cargo subcommand=crate"
 cargo_build=""
 cargo_test="nextest=cargo-nextest deny=cargo-deny"
 cargo_fuzz="fuzz=cargo-fuzz"
 cargo_bench=""
+cargo_lab=""
 
 there() {
     case $1 in

@@ -227,7 +227,10 @@ impl PbxNode {
 
     /// Takes another dialplan for new calls, other settings, or both; prompts are read again.
     pub fn reload(&self, plan: Option<Arc<Plan>>, settings: Option<pbx::Settings>) {
-        if let Err(error) = load(self.sounds.clone()) {
+        // Ours do not change.
+        if self.sounds.has_folder()
+            && let Err(error) = load(self.sounds.clone())
+        {
             tracing::error!(%error, "prompts are not read again");
         }
         self.inbox.push(Item::Reload(plan, settings.map(Box::new)));

@@ -27,6 +27,11 @@ impl Sounds {
         }
     }
 
+    /// Whether the operator has prompts of their own.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// Reads the operator's folder anew, and decodes all prompts: this takes a moment. What is played goes on.
     pub(crate) fn load(&self) {
         let folders: Vec<&Path> = self.folder.as_deref().into_iter().collect();
