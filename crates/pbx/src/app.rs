@@ -236,6 +236,12 @@ impl Switchboard {
         let leg = match happening {
             Happening::Incoming(incoming) => return self.incoming(incoming, round),
             Happening::Told { question, answer } => return self.told(*question, answer, round),
+            Happening::Watched { mailbox } => {
+                if let Some(mailbox) = self.mailbox_number(mailbox) {
+                    self.count_mailbox(&mailbox, round);
+                }
+                return;
+            }
             Happening::Ringing { leg, .. }
             | Happening::Answered { leg }
             | Happening::Failed { leg, .. }

@@ -584,6 +584,11 @@ pub enum Happening {
         /// Which.
         on: bool,
     },
+    /// Somebody begins to watch a mailbox: its counts are wanted.
+    Watched {
+        /// The user or number that was named.
+        mailbox: String,
+    },
     /// The world's answer.
     Told {
         /// To which question.

@@ -3,7 +3,7 @@
 
 mod rig;
 
-use pbx::control::{Action, Answer, ExtensionState, Publish, QuestionId};
+use pbx::control::{Action, Answer, ExtensionState, Happening, Publish, QuestionId};
 use rig::*;
 
 fn subscribe(call_id: &str, event: &str, expires: u32) -> String {
@@ -84,6 +84,9 @@ fn a_mailbox_is_watched_and_forgotten_in_time() {
     world.receive(&subscribe("a", "message-summary", 60));
     let first = answer_notify(&mut world);
     assert!(body(&first).starts_with("Messages-Waiting: no\r\n"));
+    // What is in the mailbox is asked for, since it may be from before a start.
+    let mailbox = "200".to_owned();
+    assert_eq!(world.happenings(), [Happening::Watched { mailbox }]);
     publish(
         &mut world,
         Publish::Mailbox {

@@ -167,7 +167,7 @@ impl Switchboard {
                     leg.lost_per_myriad = *lost_per_myriad;
                 }
             }
-            Happening::Incoming(_) | Happening::Told { .. } => {}
+            Happening::Incoming(_) | Happening::Told { .. } | Happening::Watched { .. } => {}
         }
     }
 

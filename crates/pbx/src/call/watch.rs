@@ -14,7 +14,7 @@ use crate::call::calls::Owner;
 use crate::call::identity;
 use crate::call::reply::Purpose;
 use crate::call::send::{push_header, write_contact};
-use crate::control::{ExtensionState, Publish};
+use crate::control::{ExtensionState, Happening, Publish};
 use crate::pbx::Turn;
 
 /// What is granted where nothing is asked for, in seconds (RFC 4235 section 3.4, RFC 3842 section 2.4).
@@ -205,6 +205,7 @@ impl Calls {
         }
         let user = identity::party_of_uri(ask.request.request_uri()).user;
         self.by_tag.insert(tag, Owner::Subscription);
+        let mailbox = user.clone();
         self.watch.insert(
             tag,
             Watcher {
@@ -217,6 +218,10 @@ impl Calls {
             },
         );
         self.notify(turn, tag);
+        if package == Package::MessageSummary {
+            // What is known may be from before a start: the counts follow where they differ.
+            self.tell(Happening::Watched { mailbox });
+        }
     }
 
     /// SUBSCRIBE within a subscription's dialog.
