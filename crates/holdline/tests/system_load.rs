@@ -5,7 +5,8 @@ mod support;
 use serde_json::Value;
 
 use support::node::DOMAIN;
-use support::{Node, ask, free_port, text};
+use support::office::own_address;
+use support::{Node, ask, text};
 
 const USERS: usize = 10;
 
@@ -74,9 +75,10 @@ fn the_node_counts_the_calls_and_registrations_that_the_generator_made() {
 
 #[test]
 fn sound_through_the_relay_is_heard_by_whom_it_is_meant_for() {
-    let first = free_port() & !1;
-    let last = first + 99;
-    let edge = format!("rtp_ports = [{first}, {last}]\n[edge.media]\npolicy = \"always\"\n");
+    let relay = own_address();
+    let edge = format!(
+        "rtp_ports = [21000, 21099]\n[edge.media]\npolicy = \"always\"\naddresses = [\"{relay}\"]\n"
+    );
     let node = node(&edge);
     let calls = [
         "--register",
