@@ -1,6 +1,6 @@
 //! What runs calls by the dialplan.
 //!
-//! Every call is a machine ([`call::State`]) with a list of steps that are left to do, its legs, what they hear and what is recorded. An
+//! Every call is a machine (`call::State`) with a list of steps that are left to do, its legs, what they hear and what is recorded. An
 //! input takes the call out of the table, moves it, and puts it back with its timers; what concerns other calls (queues, rooms, parking,
 //! pick-up) is done through the table. All of a call is in its record, with times as milliseconds since 1970, so that another node goes on.
 //!

@@ -1,7 +1,7 @@
 //! What a standby is told of requests and calls in progress, so that it goes on with them.
 //!
 //! An owner notes in its journal which contexts and calls an input touched; once a turn their records are written, those
-//! that say the same as before left out ([`Proxy::note`]). A member takes calls in as they are, with their ports and their
+//! that say the same as before left out ([`crate::Proxy::note`]). A member takes calls in as they are, with their ports and their
 //! places at targets, and keeps INVITEs in progress as they came, found by branch and by what their server
 //! transaction is matched by: each is made live by the first message for it, or by its turn after the takeover.
 

@@ -113,7 +113,7 @@ enum Next {
     Again,
 }
 
-/// Runs the node in a process of its own and watches it until it ends by intention, or has failed [`FAILURES_MAX`] times in
+/// Runs the node in a process of its own and watches it until it ends by intention, or has failed `FAILURES_MAX` times in
 /// a minute. Returns the exit status to end with. SIGTERM and SIGHUP of this process are passed on, SIGINT as SIGTERM.
 ///
 /// # Errors
