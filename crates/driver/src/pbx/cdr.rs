@@ -213,10 +213,7 @@ fn address(party: &Party) -> String {
 
 fn row(prefix: &str, cdr: &Cdr) -> CdrRow {
     let legs: Vec<Value> = cdr.legs.iter().map(leg).collect();
-    // The caller's end is the call's; legs are in the order in which they ended.
-    let is_callers = |leg: &&pbx::control::LegRecord| leg.party.user == cdr.caller.user;
-    let own = cdr.legs.iter().find(is_callers).or(cdr.legs.first());
-    let last = own.map(|leg| &leg.cause);
+    let last = cdr.legs.first().map(|leg| &leg.cause);
     let time = |unix_ms: u64| i64::try_from(unix_ms).unwrap_or(i64::MAX);
     CdrRow {
         id: format!("{prefix}-{:016x}", cdr.id),
