@@ -108,6 +108,11 @@ fn all_ring_and_one_has_the_call_or_one_rings_after_the_other() {
     office.is_over(2);
 }
 
+fn hears_the_mailbox(phone: &Talker, call: usize) {
+    phone.is_up(call);
+    phone.hears_prompt(call, "voicemail/extension");
+}
+
 #[test]
 fn who_is_busy_does_not_answer_or_is_not_there_has_a_mailbox() {
     let (office, _) = office();
@@ -115,20 +120,15 @@ fn who_is_busy_does_not_answer_or_is_not_there_has_a_mailbox() {
         Talker::of(&office.node, "ann"),
         Talker::of(&office.node, "ben"),
     );
-    let [busy, late, away] = ["102", "102", "110"].map(|number| {
-        let call = ann.dials(number);
-        match (number, ben.calls()) {
-            ("102", 0) => ben.refuses(0, "486 Busy Here"),
-            ("102", _) => {
-                ben.is_rung(1);
-                assert_eq!(ann.state(call), State::Calling);
-            }
-            _ => {}
-        }
-        ann.is_up(call);
-        ann.hears_prompt(call, "voicemail/extension");
-        call
-    });
+    let busy = ann.dials("102");
+    ben.refuses(0, "486 Busy Here");
+    hears_the_mailbox(&ann, busy);
+    let late = ann.dials("102");
+    ben.is_rung(1);
+    assert_eq!(ann.state(late), State::Calling);
+    hears_the_mailbox(&ann, late);
+    let away = ann.dials("110");
+    hears_the_mailbox(&ann, away);
     ben.is_over(1);
     for call in [busy, late, away] {
         ann.hangs_up(call);
