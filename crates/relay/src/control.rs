@@ -108,7 +108,7 @@ impl Relay {
             Some(index) => index,
             None => self.begin(now, place.session)?,
         };
-        let Some(session) = self.sessions.get_mut(index) else {
+        let Some(session) = self.sessions.get_mut(index as usize) else {
             return Ok(());
         };
         if session.find(&self.legs, place.stream, place.side).is_some() {
@@ -125,7 +125,7 @@ impl Relay {
         if self.sessions.len() >= self.settings.sessions_max as usize {
             return Err(Refusal::TooManySessions);
         }
-        let index = self.sessions.insert(Session::new(id, now));
+        let index = self.sessions.insert(Session::new(id, now)) as u32;
         self.by_id.insert(id, index);
         self.totals.sessions_opened += 1;
         Ok(index)
@@ -151,7 +151,7 @@ impl Relay {
 
     fn describe(&mut self, place: Place, remote: &Remote, relearn: bool) -> Result<(), Unknown> {
         let session = self.index_of(place.session)?;
-        let session = self.sessions.get_mut(session).ok_or(Unknown)?;
+        let session = self.sessions.get_mut(session as usize).ok_or(Unknown)?;
         let leg = session.find(&self.legs, place.stream, place.side);
         session.describe(&mut self.legs, leg.ok_or(Unknown)?, remote, relearn);
         session.link(&mut self.legs);
@@ -165,7 +165,7 @@ impl Relay {
         source: SocketAddr,
     ) -> Result<(), Unknown> {
         let session = self.index_of(place.session)?;
-        let session = self.sessions.get(session).ok_or(Unknown)?;
+        let session = self.sessions.get(session as usize).ok_or(Unknown)?;
         let leg = session.find(&self.legs, place.stream, place.side);
         let leg = self.legs.get_mut(leg.ok_or(Unknown)?).ok_or(Unknown)?;
         leg.restore_source(now, source);
@@ -174,7 +174,7 @@ impl Relay {
 
     fn select(&mut self, now: Time, id: SessionId, side: u8) -> Result<(), Unknown> {
         let session = self.index_of(id)?;
-        let session = self.sessions.get_mut(session).ok_or(Unknown)?;
+        let session = self.sessions.get_mut(session as usize).ok_or(Unknown)?;
         if side == 0 || !session.legs(&self.legs).any(|(_, leg)| leg.side == side) {
             return Err(Unknown);
         }
@@ -186,7 +186,7 @@ impl Relay {
     /// Closes all legs of a session that `closes` names.
     fn close_legs(&mut self, id: SessionId, closes: impl Fn(&Leg) -> bool) -> Result<(), Unknown> {
         let session = self.index_of(id)?;
-        let session = self.sessions.get_mut(session).ok_or(Unknown)?;
+        let session = self.sessions.get_mut(session as usize).ok_or(Unknown)?;
         if !session.legs(&self.legs).any(|(_, leg)| closes(leg)) {
             return Err(Unknown);
         }
@@ -228,7 +228,7 @@ impl Relay {
 
     /// Ends a session and gives its report.
     pub(crate) fn end(&mut self, index: u32) -> Option<Report> {
-        let session = self.sessions.get(index)?;
+        let session = self.sessions.get(index as usize)?;
         let report = session.report(&self.legs, self.now);
         for (_, leg) in session.legs(&self.legs) {
             self.totals.add_leg(&session.report_leg(&self.legs, leg));
@@ -239,7 +239,7 @@ impl Relay {
         }
         self.wheel.remove(index);
         self.by_id.remove(&session.id);
-        self.sessions.remove(index);
+        self.sessions.try_remove(index as usize);
         Some(report)
     }
 
@@ -252,7 +252,7 @@ impl Relay {
         let Some(&index) = self.by_id.get(&id) else {
             return;
         };
-        if let Some(session) = self.sessions.get_mut(index) {
+        if let Some(session) = self.sessions.get_mut(index as usize) {
             session.touched = now;
             let deadline = session.deadline(&self.legs, &self.settings);
             self.wheel.put(now, index, deadline);

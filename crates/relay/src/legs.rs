@@ -1,8 +1,8 @@
 //! All legs of a relay and the sockets that they own.
 
 use crate::leg::{Leg, NONE};
-use crate::slab::Slab;
 use crate::types::Port;
+use slab::Slab;
 
 /// Legs by number and by socket. A leg owns both sockets of its port as long as it is open.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl Legs {
 
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&Leg> {
-        self.slab.get(index)
+        self.slab.get(index as usize)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Leg> {
-        self.slab.get_mut(index)
+        self.slab.get_mut(index as usize)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -59,14 +59,14 @@ impl Legs {
     pub(crate) fn open(&mut self, leg: Leg) -> u32 {
         let port = leg.port;
         debug_assert!(self.has(port) && self.owner(port) == NONE);
-        let index = self.slab.insert(leg);
+        let index = self.slab.insert(leg) as u32;
         self.own(port, index);
         index
     }
 
     /// Closes a leg: its sockets belong to nobody, and its port is freed.
     pub(crate) fn close(&mut self, index: u32) -> Option<Leg> {
-        let leg = self.slab.remove(index)?;
+        let leg = self.slab.try_remove(index as usize)?;
         self.own(leg.port, NONE);
         self.freed.push(leg.port);
         Some(leg)

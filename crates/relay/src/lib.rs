@@ -21,7 +21,6 @@ mod report;
 mod rtcp;
 mod session;
 mod settings;
-mod slab;
 mod types;
 mod wheel;
 

@@ -8,9 +8,9 @@ use crate::legs::Legs;
 use crate::report::{Reason, Report, Totals};
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::slab::Slab;
 use crate::types::{Event, Port, SessionId, Time};
 use crate::wheel::Wheel;
+use slab::Slab;
 
 /// Streams of a session.
 pub const STREAMS_MAX: u8 = 32;
@@ -111,7 +111,7 @@ impl Relay {
         let Some(leg) = self.legs.get_mut(index) else {
             return;
         };
-        let session = self.sessions.get(leg.session);
+        let session = self.sessions.get(leg.session as usize);
         let is_current = session.is_none_or(|session| session.is_current(leg.side));
         let reason = match is_current {
             true => Reason::NoDestination,
@@ -127,7 +127,8 @@ impl Relay {
         let Some(leg) = self.legs.get(index) else {
             return;
         };
-        let (Some(session), Some(source)) = (self.sessions.get(leg.session), leg.guard.source())
+        let (Some(session), Some(source)) =
+            (self.sessions.get(leg.session as usize), leg.guard.source())
         else {
             return;
         };
@@ -150,7 +151,7 @@ impl Relay {
             let Some(index) = self.wheel.pop(now) else {
                 return;
             };
-            let Some(session) = self.sessions.get(index) else {
+            let Some(session) = self.sessions.get(index as usize) else {
                 continue;
             };
             let deadline = session.deadline(&self.legs, &self.settings);
@@ -187,7 +188,7 @@ impl Relay {
 
     /// What has become of a session up to the latest command or [`Relay::expire`].
     pub fn report(&self, session: SessionId) -> Option<Report> {
-        let session = self.sessions.get(*self.by_id.get(&session)?)?;
+        let session = self.sessions.get(*self.by_id.get(&session)? as usize)?;
         Some(session.report(&self.legs, self.now))
     }
 

@@ -13,7 +13,7 @@ impl Voice {
     /// Mixes the next frame of a conference.
     pub(crate) fn mix(&mut self, index: u32) {
         self.find_speakers(index);
-        let Some(room) = self.rooms.get_mut(index) else {
+        let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
         if room.begin() {
@@ -26,11 +26,11 @@ impl Voice {
                 });
             }
         }
-        let Some(room) = self.rooms.get_mut(index) else {
+        let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
         for n in 0..room.speakers.len() {
-            let Some(end) = self.ends.get_mut(room.speakers[n].1) else {
+            let Some(end) = self.ends.get_mut(room.speakers[n].1 as usize) else {
                 continue;
             };
             if let (Some(seat), Some(halves)) = (&mut end.seat, &end.halves) {
@@ -39,7 +39,7 @@ impl Voice {
         }
         room.finish();
         for (_, speaker) in &room.speakers {
-            let end = self.ends.get_mut(*speaker);
+            let end = self.ends.get_mut(*speaker as usize);
             if let Some(seat) = end.and_then(|end| end.seat.as_mut()) {
                 seat.listen(room);
             }
@@ -51,12 +51,12 @@ impl Voice {
 
     /// Finds the loudest of those who speak, and tells who began or ceased to.
     fn find_speakers(&mut self, index: u32) {
-        let Some(room) = self.rooms.get_mut(index) else {
+        let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
         room.speakers.clear();
         for member in &room.members {
-            let Some(end) = self.ends.get_mut(*member) else {
+            let Some(end) = self.ends.get_mut(*member as usize) else {
                 continue;
             };
             let (Some(seat), Some(halves)) = (&mut end.seat, &end.halves) else {
@@ -88,16 +88,19 @@ impl Voice {
     /// An end enters, or is muted anew where it is in already.
     pub(crate) fn join(&mut self, end: u32, id: RoomId, muted: bool) {
         let room = self.rooms_by_id.get(&id).copied();
-        let source = self.ends.get(end).map(|end| end.source);
+        let source = self.ends.get(end as usize).map(|end| end.source);
         if room.is_some() && source == room.map(Source::Room) {
-            let seat = self.ends.get_mut(end).and_then(|end| end.seat.as_mut());
+            let seat = self
+                .ends
+                .get_mut(end as usize)
+                .and_then(|end| end.seat.as_mut());
             if let Some(seat) = seat {
                 seat.is_muted = muted;
             }
             return;
         }
         self.detach(end);
-        let Some(member) = self.ends.get_mut(end) else {
+        let Some(member) = self.ends.get_mut(end as usize) else {
             return;
         };
         member.seat = Some(Box::new(Seat::new(muted)));
@@ -106,16 +109,16 @@ impl Voice {
         let room = match self.rooms_by_id.get(&id) {
             Some(room) => *room,
             None => {
-                let room = self.rooms.insert(Box::new(Room::new(id, speak_slot)));
+                let room = self.rooms.insert(Box::new(Room::new(id, speak_slot))) as u32;
                 self.rooms_by_id.insert(id, room);
                 self.mixes[speak_slot].push(room);
                 room
             }
         };
-        if let Some(member) = self.ends.get_mut(end) {
+        if let Some(member) = self.ends.get_mut(end as usize) {
             member.source = Source::Room(room);
         }
-        let Some(conference) = self.rooms.get_mut(room) else {
+        let Some(conference) = self.rooms.get_mut(room as usize) else {
             return;
         };
         conference.members.push(end);
@@ -128,12 +131,12 @@ impl Voice {
 
     /// An end leaves; the last one ends the conference.
     pub(crate) fn leave(&mut self, end: u32, room: u32) {
-        let Some(member) = self.ends.get_mut(end) else {
+        let Some(member) = self.ends.get_mut(end as usize) else {
             return;
         };
         member.source = Source::Nothing;
         let (id, seat) = (member.id, member.seat.take());
-        let Some(conference) = self.rooms.get_mut(room) else {
+        let Some(conference) = self.rooms.get_mut(room as usize) else {
             return;
         };
         conference.members.retain(|member| *member != end);
@@ -153,7 +156,7 @@ impl Voice {
     fn end_room(&mut self, index: u32) {
         self.stop_room_play(index);
         self.end_room_recording(index, Ending::Closed);
-        let Some(room) = self.rooms.remove(index) else {
+        let Some(room) = self.rooms.try_remove(index as usize) else {
             return;
         };
         self.rooms_by_id.remove(&room.id);
@@ -162,7 +165,7 @@ impl Voice {
 
     /// What a conference hears is cut off.
     pub(crate) fn stop_room_play(&mut self, index: u32) {
-        let Some(room) = self.rooms.get_mut(index) else {
+        let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
         if let Some(player) = room.player.take() {
@@ -176,7 +179,7 @@ impl Voice {
 
     /// A recording of a conference is over.
     pub(crate) fn end_room_recording(&mut self, index: u32, reason: Ending) {
-        let room = self.rooms.get_mut(index);
+        let room = self.rooms.get_mut(index as usize);
         if let Some(recorder) = room.and_then(|room| room.recorder.take()) {
             self.records.remove(&recorder.id());
             recorder.end(reason, &mut self.events);
@@ -185,10 +188,13 @@ impl Voice {
 
     /// A conference is mixed at the best rate that a member hears or speaks at.
     pub(crate) fn set_room_rate(&mut self, index: u32) {
-        let Some(room) = self.rooms.get_mut(index) else {
+        let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
-        let members = room.members.iter().filter_map(|end| self.ends.get(*end));
+        let members = room
+            .members
+            .iter()
+            .filter_map(|end| self.ends.get(*end as usize));
         let halves = members.filter_map(|end| end.halves.as_ref());
         let rates = halves.map(|it| it.ear.rate().max(it.mouth.format.codec.rate()));
         room.set_rate(rates.max().unwrap_or(SampleRate::Hz8000));

@@ -150,7 +150,7 @@ impl Voice {
         }
         let end = Box::new(End::new(now, id, port, stream));
         let slot = end.speak_slot;
-        let index = self.ends.insert(end);
+        let index = self.ends.insert(end) as u32;
         self.by_id.insert(id, index);
         self.own(port, index);
         self.hear[slot].push(index);
@@ -188,7 +188,7 @@ impl Voice {
         self.detach(index);
         self.stop_play(index);
         self.end_recording(index, Ending::Closed);
-        let mut end = self.ends.remove(index).ok_or(Unknown)?;
+        let mut end = self.ends.try_remove(index as usize).ok_or(Unknown)?;
         self.by_id.remove(&id);
         self.own(end.port, NONE);
         self.hear[end.hear_slot].retain(|heard| *heard != index);
@@ -227,18 +227,18 @@ impl Voice {
         }
         let is_so =
             |end: Option<&Box<End>>| end.map(|end| end.source) == Some(Source::Peer(second));
-        if is_so(self.ends.get(first)) {
+        if is_so(self.ends.get(first as usize)) {
             return Ok(());
         }
         self.detach(first);
         self.detach(second);
         for (one, other) in [(first, second), (second, first)] {
             // Listened to just before the other speaks, so that nothing waits.
-            let slot = self.ends.get(other).map(|end| end.speak_slot);
+            let slot = self.ends.get(other as usize).map(|end| end.speak_slot);
             if let Some(slot) = slot {
                 self.hear_in(one, slot);
             }
-            if let Some(end) = self.ends.get_mut(one) {
+            if let Some(end) = self.ends.get_mut(one as usize) {
                 end.source = Source::Peer(other);
             }
         }
@@ -247,7 +247,7 @@ impl Voice {
 
     /// The end hears nobody, and nobody hears it.
     pub(crate) fn detach(&mut self, index: u32) {
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         match end.source {
@@ -259,14 +259,14 @@ impl Voice {
                 self.alone(peer);
             }
         }
-        if let Some(end) = self.ends.get(index) {
+        if let Some(end) = self.ends.get(index as usize) {
             let slot = end.speak_slot;
             self.hear_in(index, slot);
         }
     }
 
     fn alone(&mut self, index: u32) {
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         end.source = Source::Nothing;
@@ -279,7 +279,7 @@ impl Voice {
 
     /// Listens to an end in this slot from now on.
     pub(crate) fn hear_in(&mut self, index: u32, slot: usize) {
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         let before = std::mem::replace(&mut end.hear_slot, slot);
@@ -292,7 +292,7 @@ impl Voice {
     fn echo(&mut self, id: EndId) -> Result<(), Unknown> {
         let index = self.of(id)?;
         self.detach(index);
-        self.ends.get_mut(index).ok_or(Unknown)?.source = Source::Echo;
+        self.ends.get_mut(index as usize).ok_or(Unknown)?.source = Source::Echo;
         Ok(())
     }
 
@@ -307,7 +307,7 @@ impl Voice {
 
     fn leave_room(&mut self, id: EndId) -> Result<(), Unknown> {
         let index = self.of(id)?;
-        match self.ends.get(index).map(|end| end.source) {
+        match self.ends.get(index as usize).map(|end| end.source) {
             Some(Source::Room(_)) => self.detach(index),
             _ => return Err(Unknown),
         }
@@ -331,7 +331,7 @@ impl Voice {
         let index = self.of(id)?;
         self.stop_play(index);
         self.cut(&mut sounds);
-        let end = self.ends.get_mut(index).ok_or(Unknown)?;
+        let end = self.ends.get_mut(index as usize).ok_or(Unknown)?;
         let rate = end.said_rate();
         let player = Player::new(play, sounds, rate, from_ms, times, barge_in);
         end.player = Some(Box::new(player));
@@ -363,7 +363,7 @@ impl Voice {
         self.stop_room_play(index);
         sounds.retain(|sound| !matches!(sound, Sound::Feed { .. }));
         self.cut(&mut sounds);
-        let room = self.rooms.get_mut(index).ok_or(Unknown)?;
+        let room = self.rooms.get_mut(index as usize).ok_or(Unknown)?;
         let player = Player::new(play, sounds, room.rate, 0, times, false);
         room.player = Some(Box::new(player));
         Ok(())
@@ -371,7 +371,7 @@ impl Voice {
 
     fn stop_in_room(&mut self, id: RoomId, play: PlayId) -> Result<(), Unknown> {
         let index = *self.rooms_by_id.get(&id).ok_or(Unknown)?;
-        let room = self.rooms.get(index).ok_or(Unknown)?;
+        let room = self.rooms.get(index as usize).ok_or(Unknown)?;
         if room.player.as_ref().map(|player| player.play) != Some(play) {
             return Err(Unknown);
         }
@@ -386,7 +386,7 @@ impl Voice {
         }
         self.end_recording(index, Ending::Replaced);
         let plan = self.bounded(plan);
-        let end = self.ends.get_mut(index).ok_or(Unknown)?;
+        let end = self.ends.get_mut(index as usize).ok_or(Unknown)?;
         let rate = end.said_rate();
         end.said.clear(rate);
         end.recorder = Some(Box::new(Recorder::new(plan, rate)));
@@ -401,7 +401,7 @@ impl Voice {
         }
         self.end_room_recording(index, Ending::Replaced);
         let plan = self.bounded(plan);
-        let room = self.rooms.get_mut(index).ok_or(Unknown)?;
+        let room = self.rooms.get_mut(index as usize).ok_or(Unknown)?;
         room.recorder = Some(Box::new(Recorder::new(plan, SampleRate::Hz16000)));
         self.records.insert(plan.record, Recorded::Room(index));
         Ok(())
@@ -430,7 +430,7 @@ impl Voice {
 
     fn end(&mut self, id: EndId) -> Result<&mut End, Unknown> {
         let index = self.of(id)?;
-        Ok(self.ends.get_mut(index).ok_or(Unknown)?.as_mut())
+        Ok(self.ends.get_mut(index as usize).ok_or(Unknown)?.as_mut())
     }
 
     fn player(&mut self, id: EndId, play: PlayId) -> Result<&mut Player, Unknown> {

@@ -27,7 +27,6 @@ mod recorder;
 mod report;
 mod room;
 mod settings;
-mod slab;
 mod timeline;
 mod types;
 mod voice;

@@ -13,8 +13,8 @@ use crate::mouth::{SLOT_US, SLOTS, Say};
 use crate::report::{Reason, Report, Totals};
 use crate::room::Room;
 use crate::settings::Settings;
-use crate::slab::Slab;
 use crate::types::{Codec, EndId, PortId, RecordId, RoomId, Time};
+use slab::Slab;
 
 /// The longest packet that is looked at: the longest payload with every header extension that is of use.
 const PACKET_BYTES_MAX: usize = 1_500;
@@ -114,7 +114,7 @@ impl Voice {
         let index = index.unwrap_or(NONE);
         if let Err(reason) = self.receive_at(now, index, socket, source, packet) {
             self.totals.dropped[reason as usize] += 1;
-            if let Some(end) = self.ends.get_mut(index) {
+            if let Some(end) = self.ends.get_mut(index as usize) {
                 end.drop_packet(reason);
             }
             return;
@@ -130,7 +130,7 @@ impl Voice {
         source: SocketAddr,
         packet: &[u8],
     ) -> Result<(), Reason> {
-        let end = self.ends.get_mut(index).ok_or(Reason::NoEnd)?;
+        let end = self.ends.get_mut(index as usize).ok_or(Reason::NoEnd)?;
         if packet.len() > PACKET_BYTES_MAX {
             return Err(Reason::Huge);
         }
@@ -209,7 +209,7 @@ impl Voice {
     /// What has become of an end so far.
     pub fn report(&self, end: EndId) -> Option<Report> {
         let index = *self.by_id.get(&end)?;
-        Some(self.ends.get(index)?.report())
+        Some(self.ends.get(index as usize)?.report())
     }
 
     /// Sums over all ends.
@@ -253,7 +253,7 @@ impl Voice {
     /// Takes the next frame of what came to an end.
     fn hear(&mut self, index: u32, due: Time) {
         let raw = self.passing_codec(index);
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         if end.falls_silent(due, &self.settings) {
@@ -284,19 +284,19 @@ impl Voice {
 
     /// The codec in which what an end hears may pass undecoded to the other: both are connected, and nothing else is to be heard or listened to.
     fn passing_codec(&self, index: u32) -> Option<Codec> {
-        let end = self.ends.get(index)?;
+        let end = self.ends.get(index as usize)?;
         let Source::Peer(peer) = end.source else {
             return None;
         };
         if !end.gives_payloads() {
             return None;
         }
-        self.ends.get(peer)?.takes_payloads()
+        self.ends.get(peer as usize)?.takes_payloads()
     }
 
     /// Tells of keys, passes them on, and ends what they end.
     fn note(&mut self, index: u32, news: &News) {
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         let (id, source) = (end.id, end.source);
@@ -316,7 +316,7 @@ impl Voice {
         let Source::Peer(peer) = source else {
             return;
         };
-        let peer = self.ends.get_mut(peer);
+        let peer = self.ends.get_mut(peer as usize);
         let speaking = peer.filter(|peer| peer.direction.sends());
         let Some(halves) = speaking.and_then(|peer| peer.halves.as_mut()) else {
             return;
@@ -338,7 +338,7 @@ impl Voice {
         send: &mut impl FnMut(u32, SocketAddr, &[u8]),
     ) {
         let mut saying = self.compose(index);
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         let scratch = &mut self.scratch;
@@ -376,7 +376,7 @@ impl Voice {
 
     /// Puts what an end says next into the scratch.
     fn compose(&mut self, index: u32) -> Saying {
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return Saying::Lost;
         };
         let frame = &mut self.scratch.frame;
@@ -418,7 +418,10 @@ impl Voice {
     /// What another end heard.
     fn compose_of(&mut self, peer: u32, rate: audio::SampleRate) -> Saying {
         let scratch = &mut self.scratch;
-        let ear = self.ends.get(peer).and_then(|peer| peer.halves.as_ref());
+        let ear = self
+            .ends
+            .get(peer as usize)
+            .and_then(|peer| peer.halves.as_ref());
         let ear = ear.map(|halves| &halves.ear);
         match ear.map(|ear| (ear, ear.heard)) {
             Some((ear, Heard::Sound)) => {
@@ -440,7 +443,10 @@ impl Voice {
 
     fn compose_of_room(&mut self, index: u32, room: u32) -> Saying {
         let scratch = &mut self.scratch;
-        let (Some(end), Some(room)) = (self.ends.get(index), self.rooms.get_mut(room)) else {
+        let (Some(end), Some(room)) = (
+            self.ends.get(index as usize),
+            self.rooms.get_mut(room as usize),
+        ) else {
             return Saying::Lost;
         };
         let Some(seat) = &end.seat else {
@@ -465,7 +471,7 @@ impl Voice {
 
     /// A recording of an end is over.
     pub(crate) fn end_recording(&mut self, index: u32, reason: Ending) {
-        let end = self.ends.get_mut(index);
+        let end = self.ends.get_mut(index as usize);
         if let Some(recorder) = end.and_then(|end| end.recorder.take()) {
             self.records.remove(&recorder.id());
             recorder.end(reason, &mut self.events);
@@ -474,7 +480,7 @@ impl Voice {
 
     /// What is played to an end is cut off.
     pub(crate) fn stop_play(&mut self, index: u32) {
-        let Some(end) = self.ends.get_mut(index) else {
+        let Some(end) = self.ends.get_mut(index as usize) else {
             return;
         };
         if let Some(player) = end.player.take() {
@@ -488,7 +494,7 @@ impl Voice {
     }
 
     fn clear_player(&mut self, index: u32) {
-        if let Some(end) = self.ends.get_mut(index) {
+        if let Some(end) = self.ends.get_mut(index as usize) {
             end.player = None;
         }
     }
