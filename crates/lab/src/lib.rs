@@ -26,6 +26,7 @@ mod host;
 pub mod judge;
 mod message;
 pub mod phones;
+pub mod report;
 mod takeover;
 mod world;
 

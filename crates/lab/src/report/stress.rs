@@ -1,0 +1,165 @@
+//! Rows of the stress: so many calls or registrations a second, and what became of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::NOTES_MAX;
+
+/// How many of one kind there were.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Begun.
+    pub attempted: u64,
+    /// Of these, done as they should be.
+    pub succeeded: u64,
+    /// Of these, failed.
+    pub failed: u64,
+}
+
+/// How a target of the pool stood at some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sample {
+    /// Since the start, in seconds.
+    pub at_s: f64,
+    /// Calls at this moment.
+    pub active: u64,
+    /// Calls given to it since the start.
+    pub processed: u64,
+}
+
+/// How a target of the pool stood over time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Series {
+    /// Which: `pbx1`.
+    pub name: String,
+    /// The oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// What stress came to. Of registrations there are no calls at one time and no series.
+#[derive(Debug, Clone, Default)]
+pub struct StressRow {
+    /// Its name: `stress-invite-proposed-285`, `stress-register-1000`.
+    pub id: String,
+    /// What was done, for people.
+    pub title: String,
+    /// What was to be begun a second.
+    pub offered_per_s: f64,
+    /// What was begun a second.
+    pub achieved_per_s: f64,
+    /// How long, in seconds.
+    pub span_s: f64,
+    /// Most calls that were to be active at one time.
+    pub active_limit: Option<u64>,
+    /// Most that were.
+    pub active_max: Option<u64>,
+    /// How long a call lasts, in seconds, from and to.
+    pub call_s: Option<(f64, f64)>,
+    /// Registered users.
+    pub users: Option<u64>,
+    /// How many.
+    pub count: Count,
+    /// Why those failed that did.
+    pub failures: BTreeMap<String, u64>,
+    /// Requests that were sent again.
+    pub retransmissions: u64,
+    /// From the request to its success, in milliseconds: p50, p99, max.
+    pub response_ms: Option<[f64; 3]>,
+    /// The longest silence of each stream, in milliseconds: p50, p99, max.
+    pub media_gap_ms: Option<[f64; 3]>,
+    /// CPU of all nodes, in microseconds for each that was begun.
+    pub cpu_us: Option<f64>,
+    /// Each target of the pool over time (the published figure 13).
+    pub series: Vec<Series>,
+    /// Most that may fail, in thousandths.
+    pub failed_max_permille: u64,
+    /// Most that may be sent again; none: any number.
+    pub retransmissions_max: Option<u64>,
+    /// What the published work says: its column and its figure.
+    pub published: Vec<(String, String)>,
+    /// The generator was the limit, and not the platform: the row says nothing, and is red.
+    pub is_generator_late: bool,
+    /// What else was seen.
+    pub notes: Vec<String>,
+}
+
+impl StressRow {
+    /// What failed, in per cent of what was begun.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 calls")]
+    pub fn failed_percent(&self) -> f64 {
+        match self.count.attempted {
+            0 => 0.0,
+            all => self.count.failed as f64 * 100.0 / all as f64,
+        }
+    }
+
+    /// What is not as it should be, a line each; none is good.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let Count {
+            attempted, failed, ..
+        } = self.count;
+        if attempted == 0 {
+            faults.push("nothing was begun".to_owned());
+        }
+        if failed * 1_000 > attempted * self.failed_max_permille {
+            faults.push(format!("{failed} of {attempted} failed"));
+        }
+        if let Some(most) = self.retransmissions_max
+            && self.retransmissions > most
+        {
+            faults.push(format!("{} sent again", self.retransmissions));
+        }
+        if self.is_generator_late {
+            faults.push("the generator was the limit".to_owned());
+        }
+        faults
+    }
+
+    /// The row as the report has it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let three = |ms: Option<[f64; 3]>| match ms {
+            Some([p50, p99, max]) => json!({ "p50": p50, "p99": p99, "max": max }),
+            None => Value::Null,
+        };
+        let faults = self.faults();
+        let published = self.published.iter();
+        let paper: serde_json::Map<String, Value> = published
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .collect();
+        let series = self.series.iter().map(|series| {
+            let samples = series.samples.iter();
+            let samples = samples.map(|at| json!([at.at_s, at.active, at.processed]));
+            json!({ "name": series.name, "samples": samples.collect::<Vec<_>>() })
+        });
+        json!({
+            "id": self.id,
+            "title": self.title,
+            "offered_per_s": self.offered_per_s,
+            "achieved_per_s": self.achieved_per_s,
+            "span_s": self.span_s,
+            "active_limit": self.active_limit,
+            "active_max": self.active_max,
+            "call_s": self.call_s,
+            "users": self.users,
+            "attempted": self.count.attempted,
+            "succeeded": self.count.succeeded,
+            "failed": self.count.failed,
+            "failed_percent": self.failed_percent(),
+            "failures": self.failures,
+            "retransmissions": self.retransmissions,
+            "response_ms": three(self.response_ms),
+            "media_gap_ms": three(self.media_gap_ms),
+            "cpu_us": self.cpu_us,
+            "series": series.collect::<Vec<_>>(),
+            "paper": match paper.is_empty() { true => Value::Null, false => Value::Object(paper) },
+            "notes": self.notes.iter().take(NOTES_MAX).collect::<Vec<_>>(),
+            "passed": faults.is_empty(),
+            "faults": faults,
+        })
+    }
+}
