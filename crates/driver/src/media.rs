@@ -17,7 +17,7 @@ use proxy::{Listener, MediaPort, NoPorts};
 use relay::{Command, Port, PortTable, SessionId};
 
 pub use open::MediaError;
-pub(crate) use open::{Opened, open};
+pub(crate) use open::{Opened, Opening, open};
 pub use quality::{MOS_BOUNDS, MosHistogram};
 pub use snapshot::RelaySnapshot;
 pub(crate) use snapshot::ThreadSnapshot;
@@ -249,6 +249,13 @@ impl Relays {
         relay.ports_exhausted = self.exhausted.load(Ordering::Relaxed);
         for call in &mut snapshot.listed {
             call.media = call.anchored.and_then(|at| reports.remove(&at.session));
+        }
+    }
+
+    /// Opens the ports, or closes them, where only the owner of a service has them.
+    pub(crate) fn want_ports(&self, wants: bool) {
+        for share in &self.shares {
+            share.inbox.want_ports(wants);
         }
     }
 

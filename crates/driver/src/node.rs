@@ -25,7 +25,7 @@ use crate::event::{Event, printable};
 use crate::farm::{Farm, FarmView, NotSaid, UnknownTarget, attend};
 use crate::inbox::{Inbox, Item};
 use crate::inspect::{Registration, RegistrationPage, Snapshot};
-use crate::media::{self, MediaError, Opened, RelayThread, Relays};
+use crate::media::{self, MediaError, Opened, Opening, RelayThread, Relays};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sources::BanView;
@@ -199,7 +199,7 @@ impl Node {
             }
             all_ports.push(ports);
         }
-        let (relays, relay_threads) = open_relay(&settings)?;
+        let (relays, relay_threads) = open_relay(&settings, opens_late)?;
         let sink = Arc::new(Sink::new(settings.listeners.clone()));
         let streams = Streams::new(Handle::current(), settings.streams.clone(), sink.clone());
         let inboxes = pollers
@@ -621,12 +621,19 @@ impl Node {
 }
 
 /// Opens the ports for media, if there is to be a relay.
-fn open_relay(settings: &Settings) -> Result<(Relays, Vec<RelayThread>), MediaError> {
+fn open_relay(
+    settings: &Settings,
+    opens_late: bool,
+) -> Result<(Relays, Vec<RelayThread>), MediaError> {
     let Some(relay) = &settings.relay else {
         return Ok((Relays::none(), Vec::new()));
     };
-    let Opened { relays, threads } =
-        media::open(relay, &settings.listeners, settings.cluster.is_some())?;
+    let opening = match &settings.cluster {
+        _ if opens_late => Opening::ByOwner,
+        Some(_) => Opening::Beforehand,
+        None => Opening::Now,
+    };
+    let Opened { relays, threads } = media::open(relay, &settings.listeners, opening)?;
     Ok((relays, threads))
 }
 

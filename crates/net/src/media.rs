@@ -99,9 +99,11 @@ pub struct Turn {
     pub woken: bool,
 }
 
-/// A bound socket.
+/// A bound socket, or the place of one.
 struct Port {
-    socket: Socket,
+    /// None until a reserved one is opened.
+    socket: Option<Socket>,
+    address: SocketAddr,
     /// Drops of the kernel that were reported already.
     overflowed: u32,
 }
@@ -158,11 +160,66 @@ impl Media {
     /// `AddrInUse` when another program has the port, `AddrNotAvailable` when the machine has not the
     /// address, `InvalidInput` for a wildcard: a session description names one address.
     pub fn bind(&mut self, address: SocketAddr) -> io::Result<u32> {
+        let index = self.reserve(address)?;
+        match self.open_one(index) {
+            Ok(()) => Ok(index),
+            Err(error) => {
+                self.ports.pop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps a place for a socket at `address` and returns its index, as [`bind`](Media::bind) does. Nothing comes there, and
+    /// nothing leaves from there, until [`open`](Media::open): for addresses that are another process's by turns.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a wildcard.
+    pub fn reserve(&mut self, address: SocketAddr) -> io::Result<u32> {
         if address.ip().is_unspecified() {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
         let index = u32::try_from(self.ports.len())
             .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        self.ports.push(Port {
+            socket: None,
+            address,
+            overflowed: 0,
+        });
+        Ok(index)
+    }
+
+    /// Opens all sockets that are not open, as many of them as can be had.
+    ///
+    /// # Errors
+    /// As [`bind`](Media::bind), of the last one that could not be opened; it may be tried again.
+    pub fn open(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for index in 0..self.ports.len() as u32 {
+            if let Err(error) = self.open_one(index) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// Closes all sockets; their places stay.
+    pub fn close(&mut self) {
+        for port in &mut self.ports {
+            // Closing takes it from the poller, too.
+            port.socket = None;
+            port.overflowed = 0;
+        }
+    }
+
+    fn open_one(&mut self, index: u32) -> io::Result<()> {
+        let Some(port) = self.ports.get_mut(index as usize) else {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        };
+        if port.socket.is_some() {
+            return Ok(());
+        }
+        let address = port.address;
         let socket = Socket::open(Kind::Datagram, address)?;
         let class = i32::from(self.options.dscp) << 2;
         if address.is_ipv6() {
@@ -179,21 +236,18 @@ impl Media {
         socket.bind(address)?;
         self.poller
             .add(&socket, Token(u64::from(index)), Interest::Readable)?;
-        self.ports.push(Port {
-            socket,
-            overflowed: 0,
-        });
-        Ok(index)
+        port.socket = Some(socket);
+        Ok(())
     }
 
     /// The address that socket `index` is bound to.
     ///
     /// # Errors
-    /// `NotFound` when there is no such socket.
+    /// `NotFound` when there is no such socket, or it is not open.
     pub fn local_address(&self, index: u32) -> io::Result<SocketAddr> {
         let port = self.ports.get(index as usize);
-        port.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
-            .socket
+        port.and_then(|port| port.socket.as_ref())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
             .local_address()
     }
 
@@ -276,7 +330,10 @@ impl Media {
         let Some(port) = self.ports.get_mut(self.asked) else {
             return 0;
         };
-        let drops = port.socket.drops().unwrap_or(port.overflowed);
+        let Some(socket) = &port.socket else {
+            return 0;
+        };
+        let drops = socket.drops().unwrap_or(port.overflowed);
         let since = drops.wrapping_sub(port.overflowed);
         port.overflowed = drops;
         since
@@ -291,10 +348,13 @@ fn relay_one(
     turn: &mut Turn,
     each: &mut impl FnMut(u32, SocketAddr, &mut [u8]) -> Option<(u32, SocketAddr)>,
 ) {
-    let Some(port) = ports.get(index as usize) else {
+    let Some(socket) = ports
+        .get(index as usize)
+        .and_then(|port| port.socket.as_ref())
+    else {
         return;
     };
-    let (length, source) = match sys::receive_from(port.socket.as_fd(), room) {
+    let (length, source) = match sys::receive_from(socket.as_fd(), room) {
         Ok((length, Some(source))) => (length, source),
         // Nothing there after all (a wrong checksum, say).
         _ => return,
@@ -315,10 +375,13 @@ fn relay_one(
 }
 
 fn send(ports: &[Port], from: u32, packet: &[u8], destination: SocketAddr) -> Sent {
-    let Some(port) = ports.get(from as usize) else {
+    let Some(socket) = ports
+        .get(from as usize)
+        .and_then(|port| port.socket.as_ref())
+    else {
         return Sent::Refused;
     };
-    match sys::send_to(port.socket.as_fd(), packet, destination) {
+    match sys::send_to(socket.as_fd(), packet, destination) {
         Ok(()) => Sent::Taken,
         Err(error) => match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Sent::Congested,

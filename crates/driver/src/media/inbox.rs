@@ -1,6 +1,6 @@
 //! What workers and those who look leave for a relay thread.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +40,8 @@ pub(crate) struct RelayInbox {
     waiting: Mutex<Waiting>,
     /// Commands that wait, to be read without the lock.
     length: AtomicUsize,
+    /// Whether ports that only the owner of a service has are to be open.
+    wants_ports: AtomicBool,
     waker: Waker,
 }
 
@@ -48,6 +50,7 @@ impl RelayInbox {
         RelayInbox {
             waiting: Mutex::default(),
             length: AtomicUsize::new(0),
+            wants_ports: AtomicBool::new(false),
             waker,
         }
     }
@@ -89,6 +92,16 @@ impl RelayInbox {
             drop(waiting);
             self.waker.wake();
         }
+    }
+
+    /// Has the ports opened, or closed, that only the owner of a service has.
+    pub(super) fn want_ports(&self, wants: bool) {
+        self.wants_ports.store(wants, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(super) fn wants_ports(&self) -> bool {
+        self.wants_ports.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self) {

@@ -79,16 +79,31 @@ pub(crate) struct Opened {
     pub(crate) threads: Vec<RelayThread>,
 }
 
+/// When and how ports are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// At the start, on addresses that are here.
+    Now,
+    /// At the start, on addresses that need not be here yet.
+    Beforehand,
+    /// When this node owns the service: the addresses are those of all members.
+    ByOwner,
+}
+
 /// The sockets of one relay thread, while they are being opened.
 struct Sockets {
     media: Media,
+    opening: Opening,
     bound: Vec<SocketAddr>,
 }
 
 impl Sockets {
     /// Opens a port of a pair, if it is to be had.
     fn bind(&mut self, address: SocketAddr) -> io::Result<u32> {
-        let index = self.media.bind(address)?;
+        let index = match self.opening {
+            Opening::ByOwner => self.media.reserve(address)?,
+            Opening::Now | Opening::Beforehand => self.media.bind(address)?,
+        };
         self.bound.push(address);
         Ok(index)
     }
@@ -101,12 +116,11 @@ impl Sockets {
     }
 }
 
-/// Opens the ports of the range on each address, which need not be here yet with `freebind`; each thread's share on its own. What others have is left
-/// out.
+/// Opens the ports of the range on each address; each thread's share on its own. What others have is left out.
 pub(crate) fn open(
     settings: &RelaySettings,
     listeners: &[Listener],
-    freebind: bool,
+    opening: Opening,
 ) -> Result<Opened, MediaError> {
     let addresses = addresses(settings, listeners);
     if addresses.is_empty() {
@@ -127,12 +141,16 @@ pub(crate) fn open(
     let mut lacking = Lacking::default();
     for number in 0..count {
         let media = Media::new(MediaOptions {
-            freebind,
+            freebind: opening == Opening::Beforehand,
             ..MediaOptions::default()
         })
         .map_err(MediaError::System)?;
         let bound = Vec::new();
-        let mut sockets = Sockets { media, bound };
+        let mut sockets = Sockets {
+            media,
+            opening,
+            bound,
+        };
         let pairs = (settings.first_port..=settings.last_port).step_by(2);
         for port in pairs.skip(number).step_by(count) {
             for (at, address) in addresses.iter().enumerate() {
@@ -162,6 +180,7 @@ pub(crate) fn open(
             number,
             relay: Relay::new(own, sockets.bound.len() as u32),
             media: sockets.media,
+            opens_late: opening == Opening::ByOwner,
         });
     }
     lacking.judge(settings)?;

@@ -15,6 +15,10 @@ use crate::shared::Shared;
 /// Longest sleep.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// How often, and how far apart, ports are tried that the owner before has open still.
+const OPEN_TRIES: u32 = 200;
+const OPEN_PAUSE: Duration = Duration::from_millis(2);
+
 /// Shortest time that the rate of packets is taken over, in microseconds.
 const RATE_MICROS: u64 = 1_000_000;
 
@@ -23,6 +27,8 @@ pub(crate) struct RelayThread {
     pub(super) number: usize,
     pub(super) media: Media,
     pub(super) relay: Relay,
+    /// The ports are the owner's alone.
+    pub(super) opens_late: bool,
 }
 
 /// What a relay thread has while it runs.
@@ -35,7 +41,18 @@ struct State {
     rate: Rate,
     /// Events for each worker.
     news: Vec<Vec<Event>>,
+    ports: LatePorts,
     is_over: bool,
+}
+
+/// How ports stand that are the owner's alone.
+#[derive(Default, PartialEq, Eq)]
+enum LatePorts {
+    #[default]
+    Closed,
+    /// Some could not be opened so many times.
+    Opening(u32),
+    Open,
 }
 
 /// Packets a second, over the last second or more.
@@ -81,6 +98,10 @@ impl RelayThread {
         let timeout = self.relay.next().map_or(PAUSE_MAX, |next| {
             PAUSE_MAX.min(Duration::from_micros(next.micros_since(now)))
         });
+        let timeout = match state.ports {
+            LatePorts::Opening(_) => timeout.min(OPEN_PAUSE),
+            LatePorts::Closed | LatePorts::Open => timeout,
+        };
         let Some(inbox) = shared.relays.inbox(self.number) else {
             return;
         };
@@ -119,11 +140,38 @@ impl RelayThread {
         }
     }
 
+    /// Opens the ports or closes them. The owner before may be about to close its own.
+    fn attend_ports(&mut self, wanted: bool, ports: &mut LatePorts) {
+        let tries = match ports {
+            _ if !wanted => {
+                if *ports != LatePorts::Closed {
+                    self.media.close();
+                    *ports = LatePorts::Closed;
+                }
+                return;
+            }
+            LatePorts::Open => return,
+            LatePorts::Closed => 0,
+            LatePorts::Opening(tries) => *tries,
+        };
+        *ports = match self.media.open() {
+            Ok(()) => LatePorts::Open,
+            Err(_) if tries < OPEN_TRIES => LatePorts::Opening(tries + 1),
+            Err(error) => {
+                tracing::error!(%error, "ports for media are another's; calls that have them are silent");
+                LatePorts::Open
+            }
+        };
+    }
+
     /// Does what workers and those who look have left here, and what is due.
     fn orders(&mut self, shared: &Shared, state: &mut State) {
         let Some(inbox) = shared.relays.inbox(self.number) else {
             return;
         };
+        if self.opens_late {
+            self.attend_ports(inbox.wants_ports(), &mut state.ports);
+        }
         let (commands_dropped, is_over) = inbox.take(&mut state.commands, &mut state.asks);
         state.counters.commands_dropped = commands_dropped;
         state.is_over = is_over;

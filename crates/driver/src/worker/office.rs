@@ -258,6 +258,9 @@ impl Worker {
         {
             return;
         }
+        if self.number == 0 {
+            self.shared.relays.want_ports(true);
+        }
         let reuse_port = self.shared.inboxes.len() > 1;
         for _ in 0..OPEN_TRIES {
             match open_ports(&self.listeners, reuse_port, false) {
@@ -291,6 +294,9 @@ impl Worker {
     }
 
     fn close_late(&mut self) {
+        if self.number == 0 {
+            self.shared.relays.want_ports(false);
+        }
         for port in self.ports.drain(..) {
             // Closing it does the same.
             let _ = self.poller.remove(&port.socket);

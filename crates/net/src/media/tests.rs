@@ -244,6 +244,30 @@ fn an_address_that_is_elsewhere_is_bound_where_that_is_asked_for() {
 }
 
 #[test]
+fn places_that_are_kept_are_opened_by_one_process_after_the_other() {
+    let (taken, address) = phone(loopback());
+    let mut media = Media::new(MediaOptions::default()).expect("media");
+    assert_eq!(media.reserve(address).expect("a place"), 0);
+    assert_eq!(media.reserve(loopback()).expect("a place"), 1);
+    assert_eq!(media.send(0, b"early", address), Sent::Refused);
+    let error = media.open().expect_err("another has one of them");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(media.local_address(1).is_ok());
+    drop(taken);
+    media.open().expect("all of them");
+    let (caller, _) = phone(loopback());
+    caller.send_to(b"sound", address).expect("sent");
+    let turn = media.turn(LONG, |_, _, _| None).expect("a turn");
+    assert_eq!(turn.received, 1);
+    media.close();
+    let again = UdpSocket::bind(address).expect("it is free");
+    caller.send_to(b"sound", address).expect("sent");
+    assert_eq!(receive(&again).0, b"sound");
+    let idle = media.turn(Duration::ZERO, |_, _, _| None).expect("a turn");
+    assert_eq!(idle, Turn::default());
+}
+
+#[test]
 fn packets_leave_as_expedited() {
     let mut media = Media::new(MediaOptions::default()).expect("media");
     media.bind(loopback()).expect("bound");
@@ -253,7 +277,8 @@ fn packets_leave_as_expedited() {
         (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
     ];
     for (port, (level, name)) in media.ports.iter().zip(options) {
-        assert_eq!(port.socket.option(level, name).expect("a value"), 46 << 2);
+        let socket = port.socket.as_ref().expect("open");
+        assert_eq!(socket.option(level, name).expect("a value"), 46 << 2);
     }
 }
 
