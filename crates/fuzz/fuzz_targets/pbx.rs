@@ -67,6 +67,7 @@ impl Applications for Restless {
                     is_private: incoming.is_private,
                     diversions: incoming.diversions.clone(),
                     auto_answer: incoming.auto_answer,
+                    referral: Default::default(),
                 });
                 actions.push(Action::Bridge { a, b });
             }

@@ -7,6 +7,7 @@
 //! A call keeps the steps it began with when the dialplan changes; menus, queues and mailboxes are looked up by name when their
 //! turn comes.
 
+mod blind;
 mod call;
 mod codec;
 mod end;

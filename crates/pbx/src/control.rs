@@ -134,8 +134,22 @@ pub struct Incoming {
     pub replaces: Option<LegId>,
     /// Whether the caller wants the other to answer without a hand (Answer-Mode, Call-Info).
     pub auto_answer: bool,
+    /// Who sent the call here, as Referred-By says it (RFC 3892); empty if nobody did.
+    pub referred_by: String,
     /// Call-ID, for logs and records of calls.
     pub call_id: String,
+}
+
+/// What a transfer brings along for the call that it makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Referral {
+    /// Who sent the call on, as Referred-By says it (RFC 3892); empty if nobody did.
+    pub referred_by: String,
+    /// The dialog that the new call is to take the place of, as Replaces says it (RFC 3891), where another than this PBX has
+    /// it; empty: none.
+    pub replaces: String,
+    /// The URI to be called for that; empty: the target's.
+    pub uri: String,
 }
 
 /// Why a leg ended or is to end: a SIP status and a Q.850 cause (RFC 3326).
@@ -212,6 +226,8 @@ pub enum Action {
         diversions: Vec<(Party, DiversionReason)>,
         /// Whether the phone is to answer by itself.
         auto_answer: bool,
+        /// What the transfer brought that makes this call.
+        referral: Referral,
     },
     /// End a leg: BYE, CANCEL or a refusal, whatever its state asks for.
     Hangup {
@@ -572,10 +588,12 @@ pub enum Happening {
     TransferTo {
         /// The leg that asks.
         leg: LegId,
-        /// User or `user@host`.
+        /// User or `user@host`; the user may be empty where `referral` names a dialog.
         target: String,
         /// The leg that the new call takes the place of: an attended transfer.
         replaces: Option<LegId>,
+        /// What the new call is to bring along.
+        referral: Referral,
     },
     /// A leg put its other party on hold, or took it back.
     Hold {

@@ -1,7 +1,8 @@
 //! What is known of one call, all of it written down in its record.
 
 use crate::control::{
-    Cause, DiversionReason, LegId, LegRecord, Party, PlayId, Question, RecordingId, RoomId,
+    Cause, DiversionReason, LegId, LegRecord, Party, PlayId, Question, RecordingId, Referral,
+    RoomId,
 };
 use crate::plan::{Order, Outcome, Step};
 
@@ -50,6 +51,8 @@ fields! {
         7 codec: String,
         8 mos_hundredths: u16,
         9 lost_per_myriad: u16,
+        /// It put the other party on hold.
+        10 is_holding: bool,
     }
 }
 
@@ -322,6 +325,7 @@ fields! {
         2 held: LegId,
         3 is_attended: bool,
         4 keys: String,
+        5 by_user: String,
     }
 }
 
@@ -332,6 +336,22 @@ fields! {
         2 call: u64,
         /// The other party's user.
         3 by_user: String,
+    }
+}
+
+fields! {
+    /// A blind transfer that has come to nothing yet.
+    pub(crate) struct Sending {
+        /// Who sends; may have hung up.
+        1 by: LegId,
+        2 by_user: String,
+        /// Where to.
+        3 number: String,
+        /// Who sends waits for the outcome (REFER).
+        4 is_told: bool,
+        5 has_rung: bool,
+        /// What the last phone said that refused.
+        6 status: u16,
     }
 }
 
@@ -412,6 +432,9 @@ fields! {
         28 cause: Option<Cause>,
         /// The leg whose sound is searched for keys.
         29 listens: Option<LegId>,
+        30 sending: Option<Sending>,
+        /// What a transfer brought for the legs that are called.
+        31 referral: Referral,
     }
 }
 

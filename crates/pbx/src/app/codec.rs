@@ -4,7 +4,7 @@ use records::tlv::{self, Fields};
 
 use crate::control::{
     Answer, Cause, DiversionReason, LegId, LegRecord, Mailbox, Party, PlayId, Question, QuestionId,
-    RecordingId, RoomId, Sound,
+    RecordingId, Referral, RoomId, Sound,
 };
 use crate::plan::{Order, Outcome, Step};
 
@@ -250,6 +250,7 @@ small!(Order {
 });
 
 fields!(impl Party { 1 user, 2 host, 3 display, });
+fields!(impl Referral { 1 referred_by, 2 replaces, 3 uri, });
 fields!(impl Cause { 1 status, 2 q850, 3 text, });
 fields!(impl LegRecord {
     1 call_id, 2 party, 3 codec, 4 cause, 5 mos_hundredths, 6 lost_per_myriad,

@@ -150,8 +150,11 @@ impl Switchboard {
                 }
             }
             Happening::TransferTo {
-                target, replaces, ..
-            } => self.transfer_to(call, leg, target, *replaces, round),
+                target,
+                replaces,
+                referral,
+                ..
+            } => self.transfer_to(call, leg, target, (*replaces, referral), round),
             Happening::Hold { on, .. } => self.held(call, leg, *on, round),
             Happening::Quality {
                 call_id,
@@ -239,6 +242,11 @@ impl Switchboard {
     pub(crate) fn finish(&mut self, call: &mut Call, status: u16, round: &mut Round<'_>) {
         if call.consults.is_some() && self.return_from_consulting(call, round) {
             return;
+        }
+        match status {
+            200 => self.sending_done(call, round),
+            _ if self.sending_failed(call, status, round) => return,
+            _ => {}
         }
         self.leave_tables(call, round);
         call.state = State::Running;

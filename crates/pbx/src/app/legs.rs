@@ -211,6 +211,7 @@ impl Switchboard {
             is_private: call.is_private,
             diversions: call.diversions.clone(),
             auto_answer: auto_answer || call.auto_answer,
+            referral: call.referral.clone(),
         });
         let (user, host) = target
             .dial
@@ -221,6 +222,9 @@ impl Switchboard {
             host: host.to_owned(),
             display: String::new(),
         };
+        // A dialog is replaced once.
+        call.referral.replaces.clear();
+        call.referral.uri.clear();
         let leg_state = Leg {
             id: leg,
             user: target.user.clone(),

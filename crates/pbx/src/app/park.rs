@@ -75,8 +75,11 @@ impl Switchboard {
     /// `park`: who the steps are for waits in a slot.
     pub(crate) fn park_step(&mut self, call: &mut Call, round: &mut Round<'_>) -> Flow {
         self.answer(call, round);
-        let parker = call.diversions.first().map(|(from, _)| from.user.clone());
+        let sender = call.sending.as_ref().map(|sending| sending.by_user.clone());
+        let from = call.diversions.first().map(|(from, _)| from.user.clone());
+        let parker = sender.or(from);
         if self.park(call, parker.unwrap_or_default(), round).is_some() {
+            self.sending_done(call, round);
             return Flow::Wait;
         }
         self.say_and_go_on(call, vec![prompt("park/full")], round)

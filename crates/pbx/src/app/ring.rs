@@ -13,7 +13,7 @@ use super::{Round, Switchboard};
 pub const LAST_CALLS_MAX: usize = 65_536;
 
 /// What a failed leg says about its phone.
-fn outcome(status: u16) -> Outcome {
+pub(crate) fn outcome(status: u16) -> Outcome {
     match status {
         486 | 600 | 603 => Outcome::Busy,
         408 | 487 => Outcome::NoAnswer,
@@ -64,7 +64,7 @@ impl Switchboard {
         self.begin_ringing(call, phones, ringing, round)
     }
 
-    fn begin_ringing(
+    pub(crate) fn begin_ringing(
         &mut self,
         call: &mut Call,
         mut targets: Vec<Target>,
@@ -197,6 +197,7 @@ impl Switchboard {
         for other in legs.into_iter().filter(|other| *other != leg) {
             self.hang_up(call, other, completed_elsewhere(), round);
         }
+        self.sending_done(call, round);
         call.program.clear();
         call.outcome = None;
         let user = call
@@ -240,6 +241,10 @@ impl Switchboard {
         };
         ringing.legs.retain(|one| *one != leg);
         ringing.asked.retain(|one| *one != leg);
+        self.sending_refused(call, why.status);
+        let State::Ringing(ringing) = &mut call.state else {
+            return;
+        };
         let is_alone = ringing.legs.is_empty() && ringing.left.is_empty();
         if let Some(contact) = contacts.first().filter(|_| is_alone)
             && self.redirect(call, contact, round)

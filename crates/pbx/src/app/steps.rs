@@ -1,6 +1,6 @@
 //! The steps of a dialplan, one after the other.
 
-use crate::control::{Action, DiversionReason, Incoming, LegId, Party, Question, Sound};
+use crate::control::{Action, DiversionReason, Incoming, LegId, Party, Question, Referral, Sound};
 use crate::plan::{Found, NUMBER_CHARS_MAX, Outcome, Step, Template};
 
 use super::call::{Asked, Call, Endless, Leg, STEPS_DONE_MAX, Stage, State, TimerKind};
@@ -30,6 +30,10 @@ impl Switchboard {
             is_trusted: incoming.is_trusted,
             auto_answer: incoming.auto_answer && incoming.is_trusted,
             diversions: incoming.diversions.clone(),
+            referral: Referral {
+                referred_by: incoming.referred_by.clone(),
+                ..Referral::default()
+            },
             ..Call::default()
         };
         call.diversions.truncate(DIVERSIONS_MAX);
@@ -116,6 +120,9 @@ impl Switchboard {
             Step::When { .. } | Step::On { .. } | Step::Forwards(_) | Step::Hangup(None)
         ) {
             call.note(step.to_string());
+        }
+        if takes_the_call(step) {
+            self.sending_done(call, round);
         }
         match step {
             Step::Answer => self.answer(call, round),
@@ -420,9 +427,28 @@ impl Switchboard {
         let is_new = call.leg(leg).is_some_and(|one| one.stage == Stage::Calling);
         if is_new {
             self.set_stage(call, leg, Stage::Ringing, round);
+            self.sending_rings(call, round);
         }
         if matches!(call.leg(leg).map(|one| &one.stage), Some(Stage::Ringing)) {
             self.rung(call, leg, has_media, round);
         }
     }
+}
+
+/// Whether a step is something that a call can be sent on to: who did so is let go.
+fn takes_the_call(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Play(_)
+            | Step::Music(_)
+            | Step::Echo
+            | Step::Milliwatt
+            | Step::Menu(_)
+            | Step::Queue(_)
+            | Step::Voicemail(_)
+            | Step::Mailbox(_)
+            | Step::Room(_)
+            | Step::Unpark(_)
+            | Step::PickUp(_)
+    )
 }

@@ -1,8 +1,8 @@
 //! Two who talk: codes they key in, hold, transfer, and others who take a place.
 
-use crate::control::{Action, Cause, LegId, Party, Sound};
+use crate::control::{Action, Cause, LegId, Party, Referral, Sound};
 
-use super::call::{Call, Consulting, Dialling, Keys, Stage, State, Talking, TimerKind};
+use super::call::{Call, Consulting, Dialling, Keys, Sending, Stage, State, Talking, TimerKind};
 use super::end::cause;
 use super::legs::prompts;
 use super::{KEYS_MAX, Round, Switchboard};
@@ -85,10 +85,12 @@ impl Switchboard {
         let Some(held) = call.other(by).filter(|_| may_transfer(call, by)) else {
             return;
         };
+        let by_user = call.leg(by).map(|leg| leg.user.clone()).unwrap_or_default();
         self.leave_tables(call, round);
         round.act(Action::Unbridge { leg: by });
         call.enter(State::Dialling(Dialling {
             by,
+            by_user,
             held,
             is_attended,
             keys: String::new(),
@@ -135,8 +137,28 @@ impl Switchboard {
         if at.is_attended {
             self.consult(call, &at, rights, round);
         } else {
-            self.send_on(call, at.by, at.held, &at.keys, rights, round);
+            self.send_dialled(call, at, rights, round);
         }
+    }
+
+    fn send_dialled(
+        &mut self,
+        call: &mut Call,
+        at: Dialling,
+        rights: Vec<String>,
+        round: &mut Round<'_>,
+    ) {
+        let by_user = match call.leg(at.by) {
+            Some(leg) => leg.user.clone(),
+            None => at.by_user,
+        };
+        let sending = Sending {
+            by: at.by,
+            by_user,
+            number: at.keys,
+            ..Sending::default()
+        };
+        self.send_on(call, at.held, sending, rights, round);
     }
 
     fn rights_of(&self, call: &Call, leg: LegId) -> Vec<String> {
@@ -159,31 +181,6 @@ impl Switchboard {
         }));
         self.listen_no_more(call, round);
         self.bridge(call, main, peer, round);
-    }
-
-    /// A blind transfer: `held` goes on to `number`, and `by` is gone.
-    fn send_on(
-        &mut self,
-        call: &mut Call,
-        by: LegId,
-        held: LegId,
-        number: &str,
-        rights: Vec<String>,
-        round: &mut Round<'_>,
-    ) {
-        let user = call.leg(by).map(|leg| leg.user.clone()).unwrap_or_default();
-        call.note(format!("transfer to {number} by {user}"));
-        call.enter(State::Running);
-        self.hang_up(call, by, cause(200), round);
-        self.hush(call, held, round);
-        call.main = held;
-        call.rights = rights;
-        call.outcome = None;
-        // Who is transferred is who calls now.
-        if let Some(leg) = call.leg(held) {
-            call.caller = leg.party.clone();
-        }
-        self.dialled(call, number, round);
     }
 
     /// One asks somebody, in a call of its own, while the other waits.
@@ -327,10 +324,9 @@ impl Switchboard {
         let State::Dialling(at) = call.state.clone() else {
             return;
         };
-        let by = call.done.last().map(|one| one.party.user.clone());
-        let rights = self.plan.rights(&by.unwrap_or_default(), true);
+        let rights = self.plan.rights(&at.by_user, true);
         if leg == at.by && self.may_dial(&rights, &at.keys, round) {
-            return self.send_on(call, at.by, at.held, &at.keys, rights, round);
+            return self.send_dialled(call, at, rights, round);
         }
         self.over(call, why, round);
     }
@@ -341,25 +337,13 @@ impl Switchboard {
         call: &mut Call,
         leg: LegId,
         target: &str,
-        replaces: Option<LegId>,
+        (replaces, referral): (Option<LegId>, &Referral),
         round: &mut Round<'_>,
     ) {
         let status = match (call.other(leg), replaces) {
             (None, _) => 403,
             (Some(held), Some(replaced)) => self.join_legs(call, leg, held, replaced, round),
-            (Some(held), None) => {
-                // Where it leads is decided by the dialplan, with the rights of who sends.
-                let rights = self.rights_of(call, leg);
-                if target.contains('@') || !self.may_dial(&rights, target, round) {
-                    403
-                } else {
-                    round.act(Action::TransferResult { leg, status: 200 });
-                    round.act(Action::Unbridge { leg });
-                    self.leave_tables(call, round);
-                    self.send_on(call, leg, held, target, rights, round);
-                    return;
-                }
-            }
+            (Some(held), None) => self.refer(call, (leg, held), target, referral, round),
         };
         if status != SAID && call.leg(leg).is_some() {
             round.act(Action::TransferResult { leg, status });
@@ -367,6 +351,42 @@ impl Switchboard {
         if status == 200 {
             self.hang_up(call, leg, cause(200), round);
         }
+    }
+
+    /// Sends `held` on as `by` asks for.
+    fn refer(
+        &mut self,
+        call: &mut Call,
+        (by, held): (LegId, LegId),
+        target: &str,
+        referral: &Referral,
+        round: &mut Round<'_>,
+    ) -> u16 {
+        // Where it leads is decided by the dialplan, with the rights of who sends.
+        let rights = self.rights_of(call, by);
+        let is_attended = !referral.replaces.is_empty();
+        // A PBX of the farm is named without a user; what a number leads to is never asked of another host.
+        let is_dialog_elsewhere = is_attended && may_transfer(call, by) && target.starts_with('@');
+        if !is_dialog_elsewhere && (target.contains('@') || !self.may_dial(&rights, target, round))
+        {
+            return 403;
+        }
+        let by_user = call.leg(by).map(|leg| leg.user.clone()).unwrap_or_default();
+        let sending = Sending {
+            by,
+            by_user,
+            number: target.to_owned(),
+            is_told: true,
+            ..Sending::default()
+        };
+        round.act(Action::Unbridge { leg: by });
+        self.leave_tables(call, round);
+        call.referral = referral.clone();
+        match is_attended {
+            true => self.send_elsewhere(call, held, sending, round),
+            false => self.send_on(call, held, sending, rights, round),
+        }
+        SAID
     }
 
     /// An attended transfer: `held` takes the place of `replaced` in that one's call.
@@ -411,7 +431,9 @@ impl Switchboard {
     /// A call that came in takes the place of a leg (RFC 3891).
     pub(crate) fn take_place(&mut self, call: &mut Call, replaced: LegId, round: &mut Round<'_>) {
         let other = self.legs.get(&replaced).copied().unwrap_or_default();
-        let is_possible = call.is_trusted
+        // Who knows both tags of a dialog that is answered is one of the two, or was told by one; what rings can be seen by others.
+        let is_known = call.is_trusted || self.leg_is_answered(other, replaced);
+        let is_possible = is_known
             && self
                 .calls
                 .get(&other)
@@ -430,6 +452,12 @@ impl Switchboard {
             board.replace(other, replaced, id, round);
         });
         self.over(call, &cause(200), round);
+    }
+
+    fn leg_is_answered(&self, call: u64, leg: LegId) -> bool {
+        self.calls
+            .get(&call)
+            .is_some_and(|call| call.is_answered(leg))
     }
 
     /// Puts `new` where `old` was.
@@ -459,6 +487,9 @@ impl Switchboard {
 
     /// One put the other on hold, or took it back.
     pub(crate) fn held(&mut self, call: &mut Call, leg: LegId, on: bool, round: &mut Round<'_>) {
+        if let Some(leg) = call.leg_mut(leg) {
+            leg.is_holding = on;
+        }
         let Some(other) = call.other(leg) else { return };
         if on {
             self.music(call, other, "default", round);

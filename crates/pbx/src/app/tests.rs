@@ -207,6 +207,7 @@ impl Desk {
                 caller,
                 diversions,
                 auto_answer,
+                referral,
                 ..
             } => {
                 self.dialled += 1;
@@ -227,6 +228,15 @@ impl Desk {
                 }
                 if *auto_answer {
                     text += " auto";
+                }
+                for (what, value) in [
+                    ("referred by", &referral.referred_by),
+                    ("replaces", &referral.replaces),
+                    ("at", &referral.uri),
+                ] {
+                    if !value.is_empty() {
+                        text += &format!(" {what} {value}");
+                    }
                 }
                 text
             }
@@ -409,6 +419,7 @@ impl Desk {
             diversions: Vec::new(),
             replaces: None,
             auto_answer: false,
+            referred_by: String::new(),
             call_id: format!("call-{}", leg.0),
         }
     }

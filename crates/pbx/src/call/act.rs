@@ -9,9 +9,9 @@ use crate::call::calls::cause_of;
 use crate::call::identity;
 use crate::call::leg::{Calling, Leg, Path, Play, Taking, Timer, Told, Why};
 use crate::call::reply::Purpose;
-use crate::call::send::SDP;
+use crate::call::send::{SDP, push_header};
 use crate::control::{
-    Action, Cause, DiversionReason, Happening, LegId, Party, RecordingId, RoomId, Sound,
+    Action, Cause, DiversionReason, Happening, LegId, Party, RecordingId, Referral, RoomId, Sound,
 };
 use crate::output::{self, Voiced};
 use crate::pbx::Turn;
@@ -28,6 +28,7 @@ struct Dial {
     is_private: bool,
     diversions: Vec<(Party, DiversionReason)>,
     auto_answer: bool,
+    referral: Referral,
 }
 
 impl Calls {
@@ -57,6 +58,7 @@ impl Calls {
                 is_private,
                 diversions,
                 auto_answer,
+                referral,
             } => {
                 self.dial(
                     turn,
@@ -68,6 +70,7 @@ impl Calls {
                         is_private,
                         diversions,
                         auto_answer,
+                        referral,
                     },
                 );
             }
@@ -417,7 +420,10 @@ impl Calls {
             display: String::new(),
         };
         let mut uri = Vec::new();
-        identity::write_uri(&called, settings, &mut uri);
+        match dial.referral.uri.is_empty() {
+            true => identity::write_uri(&called, settings, &mut uri),
+            false => uri.extend_from_slice(dial.referral.uri.as_bytes()),
+        }
         let to = [b"<", &uri[..], b">"].concat();
         let mut from = Vec::new();
         match dial.is_private {
@@ -444,9 +450,25 @@ impl Calls {
             &mut leg.invite_extra,
         );
         identity::write_diversions(&dial.diversions, &uri, settings, &mut leg.invite_extra);
+        let referral = &dial.referral;
+        if !referral.referred_by.is_empty() {
+            push_header(
+                &mut leg.invite_extra,
+                "Referred-By",
+                referral.referred_by.as_bytes(),
+            );
+        }
+        if !referral.replaces.is_empty() {
+            push_header(
+                &mut leg.invite_extra,
+                "Replaces",
+                referral.replaces.as_bytes(),
+            );
+            leg.invite_extra.extend_from_slice(b"Require: replaces\r\n");
+        }
         if dial.auto_answer {
             let value = format!("<sip:{}>;answer-after=0", settings.domain());
-            crate::call::send::push_header(&mut leg.invite_extra, "Call-Info", value.as_bytes());
+            push_header(&mut leg.invite_extra, "Call-Info", value.as_bytes());
             leg.invite_extra.extend_from_slice(b"Answer-Mode: Auto\r\n");
         }
         leg

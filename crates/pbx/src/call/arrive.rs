@@ -296,6 +296,7 @@ impl Calls {
             diversions: identity::diversions(request),
             replaces,
             auto_answer: identity::wants_auto_answer(request),
+            referred_by: identity::referred_by(request),
             call_id,
         };
         self.insert(leg);

@@ -9,6 +9,9 @@ use crate::settings::Settings;
 /// Diversions that are noted of one call.
 const DIVERSIONS_MAX: usize = 10;
 
+/// Longest Referred-By that is passed on, in bytes.
+const REFERRED_BY_BYTES_MAX: usize = 512;
+
 fn text(bytes: impl Iterator<Item = u8>) -> String {
     String::from_utf8_lossy(
         &bytes
@@ -254,6 +257,20 @@ pub(crate) fn write_diversions(
     }
     let value = [b"<", target, b">;index=", index.as_bytes()].concat();
     push_header(out, "History-Info", &value);
+}
+
+/// Who sent a call on, as Referred-By says it (RFC 3892): the address and its parameters, without what points into a body that
+/// does not go along. Empty: nobody, or more than is passed on.
+pub(crate) fn referred_by(request: &Message<'_>) -> String {
+    let value = request.single(HeaderName::ReferredBy).unwrap_or_default();
+    let Some(address) = NameAddr::parse(value).filter(|_| value.len() <= REFERRED_BY_BYTES_MAX)
+    else {
+        return String::new();
+    };
+    match address.params.value(b"cid") {
+        None => text(value.iter().copied()),
+        Some(_) => format!("<{}>", text(address.uri.iter().copied())),
+    }
 }
 
 /// Whether the caller wants the phone to answer by itself (RFC 5373, or Call-Info as phones have it).

@@ -10,7 +10,7 @@ use crate::call::leg::{Leg, Transfer};
 use crate::call::reply::Purpose;
 use crate::call::send::{push_header, write_contact};
 use crate::call::state::State;
-use crate::control::{Happening, LegId};
+use crate::control::{Happening, LegId, Referral};
 use crate::pbx::Turn;
 
 /// Longest Replaces that is read, in bytes.
@@ -45,12 +45,25 @@ impl Calls {
         if method != b"INVITE" {
             return self.answer(turn, ask, key, 603, None, None);
         }
+        let mut referral = Referral {
+            referred_by: identity::referred_by(request),
+            ..Referral::default()
+        };
         let replaces = match replaces_in(uri.headers.unwrap_or_default()) {
             None => None,
             Some(value) => match self.find_replaced(&value) {
-                Some(other) if other != id => Some(other),
-                // The call to be joined is not ours.
-                _ => return self.answer(turn, ask, key, 481, None, None),
+                Some(other) if other == id => {
+                    return self.answer(turn, ask, key, 481, None, None);
+                }
+                Some(other) => Some(other),
+                None => {
+                    // Another PBX has the call to be joined: it is asked, through the edge (RFC 5589 section 7).
+                    let Some(value) = plain(value) else {
+                        return self.answer(turn, ask, key, 400, None, None);
+                    };
+                    referral.replaces = value;
+                    None
+                }
             },
         };
         let party = identity::party_of_uri(uri.bytes);
@@ -61,7 +74,16 @@ impl Calls {
                 .iter()
                 .any(|domain| domain.eq_ignore_ascii_case(&party.host))
             || party.host == turn.settings.advertised.to_string();
-        let target = if is_ours {
+        let is_here = uri.host.address == Some(turn.settings.advertised)
+            && uri.port.is_none_or(|port| port == ask.back.local.port());
+        if !referral.replaces.is_empty() {
+            if is_here {
+                // No dialog of ours has these tags (RFC 3891 section 3).
+                return self.answer(turn, ask, key, 481, None, None);
+            }
+            referral.uri = bare(uri.bytes);
+        }
+        let target = if is_ours && (referral.replaces.is_empty() || !party.user.is_empty()) {
             party.user
         } else {
             format!("{}@{}", party.user, party.host)
@@ -87,6 +109,7 @@ impl Calls {
             leg: id,
             target,
             replaces,
+            referral,
         });
     }
 
@@ -142,4 +165,16 @@ fn replaces_in(headers: &[u8]) -> Option<Vec<u8>> {
         let is_it = name.eq_ignore_ascii_case(b"replaces") && value.len() <= REPLACES_BYTES_MAX;
         is_it.then(|| uri::unescaped(value).collect())
     })
+}
+
+/// A header's value as text, if it can be sent as one.
+fn plain(value: Vec<u8>) -> Option<String> {
+    let text = String::from_utf8(value).ok()?;
+    (!text.bytes().any(|byte| byte.is_ascii_control())).then_some(text)
+}
+
+/// A URI as a Request-URI: without headers (RFC 3261 section 19.1.5).
+fn bare(uri: &[u8]) -> String {
+    let end = uri.iter().position(|&byte| byte == b'?');
+    String::from_utf8_lossy(&uri[..end.unwrap_or(uri.len())]).into_owned()
 }

@@ -25,6 +25,8 @@ pub struct Features {
     pub logout: String,
     /// How long after a key the next one of a code may come, in milliseconds.
     pub between_ms: u32,
+    /// How long a phone is rung whose blind transfer came to nothing, in seconds; 0: not at all.
+    pub recall_s: u32,
 }
 
 impl Default for Features {
@@ -41,6 +43,7 @@ impl Default for Features {
             login: "*45".to_owned(),
             logout: "*46".to_owned(),
             between_ms: 1_500,
+            recall_s: 30,
         }
     }
 }

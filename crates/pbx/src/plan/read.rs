@@ -524,6 +524,7 @@ impl Draft {
             features.blind = blind;
         }
         features.between_ms = section.number("between_ms", features.between_ms, 300, 10_000);
+        features.recall_s = section.number("recall_s", features.recall_s, 0, 600);
     }
 
     fn parking(&mut self, section: &mut Section<'_>) {

@@ -451,5 +451,6 @@ pub fn dial(leg: LegId, for_leg: Option<LegId>, target: &str) -> Action {
         is_private: false,
         diversions: Vec::new(),
         auto_answer: false,
+        referral: Default::default(),
     }
 }

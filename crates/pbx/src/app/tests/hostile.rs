@@ -190,6 +190,10 @@ fn something(t: &mut Desk, what: u8, which: u8, more: u8) {
             replaces: more
                 .is_multiple_of(3)
                 .then(|| legs.first().copied().unwrap_or_default()),
+            referral: Referral {
+                replaces: ["", "x;to-tag=1;from-tag=2"][usize::from(more) % 2].to_owned(),
+                ..Referral::default()
+            },
         }),
         _ => t.wait(u64::from(more) * 100),
     }

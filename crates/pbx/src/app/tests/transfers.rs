@@ -18,6 +18,7 @@ ring_s = 20
 
 [[pbx.extension]]
 number = "103"
+ring_s = 20
 
 [[pbx.route]]
 pattern = "600"
@@ -185,23 +186,33 @@ fn who_waits_may_give_up() {
     });
 }
 
+fn refer(t: &mut Desk, leg: LegId, target: &str) {
+    t.happen(Happening::TransferTo {
+        leg,
+        target: target.to_owned(),
+        replaces: None,
+        referral: Referral {
+            referred_by: "<sip:102@x>".to_owned(),
+            ..Referral::default()
+        },
+    });
+}
+
 #[test]
 fn refer_sends_the_other_on() {
     script(PLAN, |t| {
         let (a, b) = talk(t);
-        t.happen(Happening::TransferTo {
-            leg: b,
-            target: "103".to_owned(),
-            replaces: None,
-        });
+        refer(t, b, "103");
         t.expect(&[
-            "transfer 102 200",
             "unbridge 102",
-            "hangup 102 200",
             "loop <101>: tone:ringback",
-            "dial 103 from 101",
+            "dial 103 from 101 referred by <sip:102@x>",
         ]);
+        t.rings("103");
+        t.rings("103");
+        t.expect(&["transfer 102 180"]);
         t.answers("103");
+        t.expect(&["transfer 102 200", "hangup 102 200", "bridge <101> 103"]);
         t.hangs_up(a);
         t.said();
         let (a, b) = {
@@ -210,12 +221,172 @@ fn refer_sends_the_other_on() {
             (a, t.leg("102/2"))
         };
         t.said();
-        t.happen(Happening::TransferTo {
-            leg: b,
-            target: "x@evil.example".to_owned(),
-            replaces: None,
-        });
+        refer(t, b, "x@evil.example");
         t.expect(&["transfer 102/2 403"]);
+        // A service takes the call at once.
+        refer(t, b, "600");
+        t.expect(&[
+            "unbridge 102/2",
+            "transfer 102/2 200",
+            "hangup 102/2 200",
+            "echo <101>",
+        ]);
+        t.hangs_up(a);
+    });
+}
+
+#[test]
+fn who_is_sent_on_in_vain_is_back_with_who_sent() {
+    script(PLAN, |t| {
+        let (a, b) = talk(t);
+        t.happen(Happening::Hold { leg: b, on: true });
+        refer(t, b, "103");
+        t.said();
+        t.fails("103", 404);
+        t.expect(&[
+            "transfer 102 404",
+            "bridge <101> 102",
+            // The transferor has not taken back its hold.
+            "loop <101>: music:default",
+        ]);
+        t.happen(Happening::Hold { leg: b, on: false });
+        // Nobody answers in time; then all is as before, and it may be tried again.
+        refer(t, b, "102b");
+        t.expect(&["transfer 102 403"]);
+        refer(t, b, "103");
+        t.said();
+        t.wait(20_000);
+        t.expect(&["hangup 103/2 408", "transfer 102 480", "bridge <101> 102"]);
+        refer(t, b, "103");
+        t.said();
+        t.answers("103/3");
+        t.expect(&["transfer 102 200", "hangup 102 200", "bridge <101> 103/3"]);
+        t.hangs_up(a);
+        assert_eq!(t.cdrs.len(), 1);
+        assert!(t.cdrs[0].steps.contains(&"transfer to 103: 404".to_owned()));
+    });
+}
+
+#[test]
+fn who_sent_in_vain_and_hung_up_is_rung_back() {
+    script(PLAN, |t| {
+        let (a, b) = talk(t);
+        refer(t, b, "103");
+        t.hangs_up(b);
+        t.said();
+        t.fails("103", 486);
+        t.expect(&[
+            "loop <101>: tone:ringback",
+            "dial 102/2 from 101 by 103 Busy",
+        ]);
+        t.answers("102/2");
+        t.expect(&["bridge <101> 102/2"]);
+        // Sent on by a code: nobody answers there, and nobody here.
+        let b = t.leg("102/2");
+        t.presses(b, "##103#");
+        t.said();
+        t.wait(20_000);
+        t.expect(&[
+            "hangup 103/2 408",
+            "loop <101>: tone:ringback",
+            "dial 102/3 from 101 by 103 NoAnswer by 103 Busy",
+        ]);
+        t.wait(30_000);
+        t.expect(&["hangup 102/3 408", "play <101>: sorry"]);
+        t.heard(a);
+        t.expect(&["hangup <101> 480"]);
+    });
+}
+
+#[test]
+fn who_is_rung_back_may_have_a_mailbox() {
+    let plan = format!(
+        "{PLAN}\n[[pbx.extension]]\nnumber = \"104\"\nmailbox = \"104\"\n[[pbx.mailbox]]\nnumber = \"104\"\n"
+    );
+    script(&plan, |t| {
+        let a = t.call("101", "104");
+        t.answers("104");
+        let b = t.leg("104");
+        refer(t, b, "103");
+        t.hangs_up(b);
+        t.said();
+        t.fails("103", 480);
+        t.fails("104/2", 486);
+        assert!(t.said().contains(&"ask mailbox 104".to_owned()));
+        t.told(Answer::Failed);
+        t.hangs_up(a);
+    });
+}
+
+#[test]
+fn who_is_sent_on_may_give_up() {
+    script(PLAN, |t| {
+        let (a, b) = talk(t);
+        refer(t, b, "103");
+        t.said();
+        t.hangs_up(a);
+        t.expect(&["hangup 102 200", "hangup 103 200"]);
+        let _ = b;
+    });
+}
+
+#[test]
+fn strangers_and_those_who_want_no_recall_are_not_rung_back() {
+    let plan = format!("{PLAN}\n[pbx.features]\nrecall_s = 0\n");
+    script(&plan, |t| {
+        let (a, b) = talk(t);
+        refer(t, b, "103");
+        t.hangs_up(b);
+        t.said();
+        t.fails("103", 486);
+        t.expect(&["loop <101>: tone:busy"]);
+        t.hangs_up(a);
+    });
+    script(PLAN, |t| {
+        let a = t.call_as("stranger", "102", false);
+        t.answers("102");
+        t.said();
+        refer(t, a, "103");
+        t.hangs_up(a);
+        t.said();
+        t.fails("103", 486);
+        t.expect(&["loop 102: tone:busy"]);
+        let b = t.leg("102");
+        t.hangs_up(b);
+    });
+}
+
+#[test]
+fn a_dialog_of_another_pbx_is_replaced_by_a_call_there() {
+    script(PLAN, |t| {
+        let (a, b) = talk(t);
+        let elsewhere = |t: &mut Desk, leg, target: &str| {
+            t.happen(Happening::TransferTo {
+                leg,
+                target: target.to_owned(),
+                replaces: None,
+                referral: Referral {
+                    replaces: "x;to-tag=1;from-tag=2".to_owned(),
+                    uri: "sip:pbx2:5070".to_owned(),
+                    ..Referral::default()
+                },
+            });
+        };
+        // Other hosts are not asked for numbers, whatever is replaced there.
+        elsewhere(t, b, "00900@trunk");
+        t.expect(&["transfer 102 403"]);
+        elsewhere(t, b, "@pbx2");
+        t.expect(&[
+            "unbridge 102",
+            "loop <101>: tone:ringback",
+            "dial @pbx2 from 101 replaces x;to-tag=1;from-tag=2 at sip:pbx2:5070",
+        ]);
+        t.fails("@pbx2", 481);
+        t.expect(&["transfer 102 481", "bridge <101> 102"]);
+        elsewhere(t, b, "103");
+        t.said();
+        t.answers("103");
+        t.expect(&["transfer 102 200", "hangup 102 200", "bridge <101> 103"]);
         t.hangs_up(a);
     });
 }
@@ -231,6 +402,7 @@ fn refer_with_replaces_joins_two_calls() {
             leg: b,
             target: "103".to_owned(),
             replaces: Some(b2),
+            referral: Referral::default(),
         });
         t.expect(&[
             "unbridge 102",
