@@ -52,10 +52,34 @@ impl Histogram {
         self.max_us = self.max_us.max(other.max_us);
     }
 
+    /// What was counted since `before` was this one's copy. The least and the longest are those of their buckets.
+    #[must_use]
+    pub fn since(&self, before: &Histogram) -> Histogram {
+        let mut since = Histogram::default();
+        let counts = self.buckets.iter().zip(before.buckets.iter());
+        for (number, (now, before)) in counts.enumerate() {
+            let count = now.saturating_sub(*before);
+            since.buckets[number] = count;
+            since.count += count;
+            if count > 0 {
+                since.max_us = last_us(number).min(self.max_us);
+                since.min_us = since.min_us.min(since.max_us);
+            }
+        }
+        since.sum_us = self.sum_us.saturating_sub(before.sum_us);
+        since
+    }
+
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// How many durations are longer than `us`, and so not in its bucket.
+    #[must_use]
+    pub fn beyond(&self, us: u64) -> u64 {
+        self.buckets[bucket(us) + 1..].iter().sum()
     }
 
     /// The longest, exactly; 0 if there is none.
@@ -163,6 +187,26 @@ mod tests {
         left.merge(&right);
         assert_eq!(left.to_json(), both.to_json());
         assert_eq!(left.max_us(), 5_000_000_000_000);
+    }
+
+    #[test]
+    fn what_came_later_is_told_apart() {
+        let mut all = Histogram::default();
+        all.add(900_000);
+        let before = all.clone();
+        for us in [20_000, 20_100, 60_000] {
+            all.add(us);
+        }
+        let since = all.since(&before);
+        assert_eq!(since.count(), 3);
+        assert!(
+            (60_000..61_000).contains(&since.max_us()),
+            "{}",
+            since.max_us()
+        );
+        assert!((20_000..21_000).contains(&since.at_us(500)));
+        assert_eq!(all.since(&all).max_us(), 0);
+        assert_eq!((all.beyond(50_000), all.beyond(u64::MAX)), (2, 0));
     }
 
     #[test]

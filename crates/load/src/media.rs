@@ -188,6 +188,14 @@ impl Streams {
         stream.id = 0;
     }
 
+    /// Notes how long the stream that has waited longest for a packet has done so.
+    pub(crate) fn look_for_silence(&mut self, now_us: u64) {
+        let streams = self.streams.iter().filter(|stream| stream.peer.is_some());
+        let heard = streams.filter_map(|stream| stream.reception.last_arrival());
+        let longest = heard.map(|last| now_us.saturating_sub(last.0)).max();
+        self.tally.silent_us_max = longest.unwrap_or(0);
+    }
+
     /// Ends all of them.
     pub(crate) fn end_all(&mut self, now_us: u64) {
         for socket in 0..self.streams.len() as u32 {
@@ -269,6 +277,9 @@ impl Streams {
             }
         }
         counts.received += 1;
+        if let Some(last) = stream.reception.last_arrival() {
+            self.tally.pause.add(now_us.saturating_sub(last.0));
+        }
         stream
             .reception
             .receive(&packet, Micros(now_us), ClockRate::new(8_000));
@@ -330,8 +341,11 @@ mod tests {
                 streams.receive(n * PACKET_US, 1, &there);
             }
         }
+        streams.look_for_silence(300_000);
+        assert_eq!(streams.tally.silent_us_max, 300_000 - 9 * PACKET_US);
         streams.command(500_000, Command::End { socket: 1 });
         assert_eq!(streams.tally.packets.lost, 1);
+        assert_eq!(streams.tally.pause.max_us(), 2 * PACKET_US);
         assert_eq!(streams.tally.gap.max_us(), 500_000 - 9 * PACKET_US);
         assert_eq!(streams.tally.packets.silent, 0);
         streams.end_all(600_000);

@@ -258,6 +258,10 @@ pub struct Tally {
     pub behind: Histogram,
     /// The longest silence of each stream.
     pub gap: Histogram,
+    /// From each packet of sound to the next one of its stream, of those that are not over, too: for who looks on.
+    pub pause: Histogram,
+    /// How long that stream has heard nothing that has waited longest, in microseconds.
+    pub silent_us_max: u64,
     /// The way of each packet from one end to the other; there and back where the other side is an echo.
     pub delay: Histogram,
     /// The jitter of each stream (RFC 3550 section 6.4.1).
@@ -285,12 +289,14 @@ impl Tally {
             (&mut self.register, &other.register),
             (&mut self.behind, &other.behind),
             (&mut self.gap, &other.gap),
+            (&mut self.pause, &other.pause),
             (&mut self.delay, &other.delay),
             (&mut self.jitter, &other.jitter),
             (&mut self.packets_behind, &other.packets_behind),
         ] {
             mine.merge(theirs);
         }
+        self.silent_us_max = self.silent_us_max.max(other.silent_us_max);
     }
 
     /// Everything that failed: calls made and taken, registrations.

@@ -141,6 +141,7 @@ impl Work {
             }
             if now_us >= show_us {
                 show_us = now_us + SHOW_US;
+                self.streams.look_for_silence(now_us);
                 let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
                 shown.clone_from(&self.streams.tally);
             }
