@@ -31,8 +31,8 @@ use records::{Changes, Op};
 use transaction::Time;
 
 use crate::control::{
-    Action, Answer, Applications, Happening, Ids, Incoming, LegId, Mailbox, Now, Publish,
-    QuestionId, RecordingId,
+    Action, Answer, Applications, Cdr, Happening, Ids, Incoming, LegId, LegRecord, Mailbox, Now,
+    Publish, QuestionId, RecordingId,
 };
 use crate::plan::{NUMBER_CHARS_MAX, Plan};
 
@@ -278,6 +278,7 @@ impl Switchboard {
         };
         if let Some(status) = status {
             self.counts.refused += 1;
+            self.note_refusal(incoming, status, round);
             round.act(Action::Reject {
                 leg: incoming.leg,
                 cause: end::cause(status),
@@ -292,6 +293,30 @@ impl Switchboard {
             None => self.dialled(&mut call, number, round),
         }
         self.put_back(call, round);
+    }
+
+    /// A call that no machine runs has a record, too.
+    fn note_refusal(&self, incoming: &Incoming, status: u16, round: &mut Round<'_>) {
+        let mut called = incoming.called.clone();
+        called.user = called.user.chars().take(NUMBER_CHARS_MAX).collect();
+        let cause = end::cause(status);
+        let leg = LegRecord {
+            call_id: incoming.call_id.clone(),
+            party: incoming.caller.clone(),
+            cause: cause.clone(),
+            ..LegRecord::default()
+        };
+        let cdr = Cdr {
+            id: round.ids.issue(),
+            caller: incoming.caller.clone(),
+            called,
+            began_unix_ms: round.unix_ms,
+            ended_unix_ms: round.unix_ms,
+            cause,
+            legs: vec![leg],
+            ..Cdr::default()
+        };
+        round.act(Action::Cdr(Box::new(cdr)));
     }
 
     fn told(&mut self, question: QuestionId, answer: &Answer, round: &mut Round<'_>) {

@@ -10,6 +10,7 @@ mod media;
 mod reconcile;
 mod record;
 mod refer;
+mod refusal;
 mod reply;
 mod send;
 mod settle;

@@ -486,6 +486,18 @@ pub enum ExtensionState {
     Busy,
 }
 
+/// Whose word ended a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndedBy {
+    /// Ours: the dialplan came to its end, nobody took the call, or it was refused.
+    #[default]
+    Pbx,
+    /// Who called: BYE or CANCEL.
+    Caller,
+    /// Another party.
+    Callee,
+}
+
 /// The record of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cdr {
@@ -501,6 +513,11 @@ pub struct Cdr {
     pub answered_unix_ms: Option<u64>,
     /// When it ended.
     pub ended_unix_ms: u64,
+    /// What the caller was answered: 200 for a call that was answered, however it ended; else the refusal, or 487 for who gave up. The
+    /// Q.850 cause is that of the leg whose end was the call's: of a refusal the callee's, where a phone gave one.
+    pub cause: Cause,
+    /// Whose word ended it.
+    pub ended_by: EndedBy,
     /// What was done with it, step by step (`ring 101`, `voicemail 101`).
     pub steps: Vec<String>,
     /// Its legs.

@@ -298,3 +298,34 @@ fn a_request_of_no_dialog_is_told_so() {
     assert!(world.sent.is_empty());
     world.is_empty_at_the_end();
 }
+
+#[test]
+fn a_call_refused_before_the_dialplan_has_a_record_once() {
+    let mut world = World::new(|_, _| Vec::new());
+    world.settings.calls_max = 0;
+    let text = invite("a", "200", "", &sdp("192.0.2.9", 4000, "8"));
+    world.receive(&text);
+    world.the("SIP/2.0 503 ");
+    let cdr = world.output.cdrs.pop().unwrap();
+    assert_eq!((cdr.cause.status, cdr.legs.len()), (503, 1));
+    assert_eq!((&cdr.caller.user[..], &cdr.called.user[..]), ("100", "200"));
+    assert_eq!(cdr.legs[0].call_id, "a");
+    // The same INVITE again is the same call.
+    world.receive(&text);
+    world.the("SIP/2.0 503 ");
+    assert!(world.output.cdrs.is_empty());
+    world.settings.calls_max = 10;
+    let video = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=video 4000 RTP/AVP 97\r\n";
+    world.receive(&invite("b", "200", "", video));
+    world.the("SIP/2.0 488 ");
+    assert_eq!(world.output.cdrs[0].cause.status, 488);
+    world.receive(&invite(
+        "c",
+        "200",
+        "Replaces: x;to-tag=1;from-tag=2\r\n",
+        "",
+    ));
+    world.the("SIP/2.0 481 ");
+    assert_eq!(world.output.cdrs[0].cause.status, 481);
+    world.is_empty_at_the_end();
+}

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pbx::control::{Cdr, Party};
+use pbx::control::{Cdr, EndedBy, Party};
 use serde_json::{Value, json};
 use store::{CdrRow, Store};
 use tokio::sync::mpsc;
@@ -213,7 +213,6 @@ fn address(party: &Party) -> String {
 
 fn row(prefix: &str, cdr: &Cdr) -> CdrRow {
     let legs: Vec<Value> = cdr.legs.iter().map(leg).collect();
-    let last = cdr.legs.first().map(|leg| &leg.cause);
     let time = |unix_ms: u64| i64::try_from(unix_ms).unwrap_or(i64::MAX);
     CdrRow {
         id: format!("{prefix}-{:016x}", cdr.id),
@@ -222,9 +221,18 @@ fn row(prefix: &str, cdr: &Cdr) -> CdrRow {
         ended_unix_ms: time(cdr.ended_unix_ms),
         caller: address(&cdr.caller),
         called: address(&cdr.called),
-        status: last.map_or(0, |cause| i64::from(cause.status)),
-        q850: last.map_or(0, |cause| i64::from(cause.q850)),
-        detail: json!({ "steps": cdr.steps, "legs": legs }).to_string(),
+        status: i64::from(cdr.cause.status),
+        q850: i64::from(cdr.cause.q850),
+        detail: json!({ "ended_by": ended_by(cdr.ended_by), "steps": cdr.steps, "legs": legs })
+            .to_string(),
+    }
+}
+
+fn ended_by(by: EndedBy) -> &'static str {
+    match by {
+        EndedBy::Pbx => "pbx",
+        EndedBy::Caller => "caller",
+        EndedBy::Callee => "callee",
     }
 }
 
@@ -252,6 +260,7 @@ fn line(row: &CdrRow) -> Value {
         "called": row.called,
         "status": row.status,
         "q850": row.q850,
+        "ended_by": detail["ended_by"],
         "steps": detail["steps"],
         "legs": detail["legs"],
     })
@@ -269,7 +278,12 @@ fn parse(text: &str) -> Option<CdrRow> {
         called: string("called")?,
         status: value["status"].as_i64()?,
         q850: value["q850"].as_i64()?,
-        detail: json!({ "steps": value["steps"], "legs": value["legs"] }).to_string(),
+        detail: json!({
+            "ended_by": value["ended_by"],
+            "steps": value["steps"],
+            "legs": value["legs"],
+        })
+        .to_string(),
     })
 }
 

@@ -1,8 +1,8 @@
 //! What is known of one call, all of it written down in its record.
 
 use crate::control::{
-    Cause, DiversionReason, LegId, LegRecord, Party, PlayId, Question, RecordingId, Referral,
-    RoomId,
+    Cause, DiversionReason, EndedBy, LegId, LegRecord, Party, PlayId, Question, RecordingId,
+    Referral, RoomId,
 };
 use crate::plan::{Order, Outcome, Step};
 
@@ -435,6 +435,11 @@ fields! {
         30 sending: Option<Sending>,
         /// What a transfer brought for the legs that are called.
         31 referral: Referral,
+        /// Why it came to its end, and by whom.
+        32 ended: Option<Cause>,
+        33 ended_by: EndedBy,
+        /// What the last phone said that was rung in vain.
+        34 refusal: Option<Cause>,
     }
 }
 

@@ -3,8 +3,8 @@
 use records::tlv::{self, Fields};
 
 use crate::control::{
-    Answer, Cause, DiversionReason, LegId, LegRecord, Mailbox, Party, PlayId, Question, QuestionId,
-    RecordingId, Referral, RoomId, Sound,
+    Answer, Cause, DiversionReason, EndedBy, LegId, LegRecord, Mailbox, Party, PlayId, Question,
+    QuestionId, RecordingId, Referral, RoomId, Sound,
 };
 use crate::plan::{Order, Outcome, Step};
 
@@ -237,6 +237,11 @@ small!(DiversionReason {
     2 DiversionReason::Busy,
     3 DiversionReason::Unavailable,
     4 DiversionReason::Unconditional,
+});
+small!(EndedBy {
+    0 EndedBy::Pbx,
+    1 EndedBy::Caller,
+    2 EndedBy::Callee,
 });
 small!(Outcome {
     0 Outcome::NoAnswer,

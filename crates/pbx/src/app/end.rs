@@ -1,6 +1,6 @@
 //! What happens to legs, and how calls end: exactly one record each.
 
-use crate::control::{Action, Cause, Cdr, Happening, LegId};
+use crate::control::{Action, Cause, Cdr, EndedBy, Happening, LegId};
 
 use super::call::{Call, Leaving, Purpose, Stage, State, TimerKind};
 use super::{Round, Switchboard};
@@ -48,6 +48,33 @@ impl Call {
             && self.recordings.is_empty()
             && self.asked.is_none()
     }
+
+    /// The cause of a status that the caller is told: where a phone refused for that, its Q.850 cause (RFC 3326, RFC 6432).
+    fn cause_of(&self, status: u16) -> Cause {
+        let refusal = self
+            .refusal
+            .as_ref()
+            .filter(|refusal| self.outcome == Some(super::ring::outcome(refusal.status)));
+        Cause {
+            q850: match refusal {
+                Some(refusal) if matches!(status, 480 | 486) => refusal.q850,
+                _ => cause(status).q850,
+            },
+            ..cause(status)
+        }
+    }
+
+    /// What the record of the call says of its end.
+    fn cause_told(&mut self) -> Cause {
+        let ended = self.ended.take().unwrap_or_else(|| cause(200));
+        match self.answered_unix_ms {
+            Some(_) => Cause {
+                status: 200,
+                ..ended
+            },
+            None => ended,
+        }
+    }
 }
 
 impl Switchboard {
@@ -58,6 +85,7 @@ impl Switchboard {
         }
         self.leave_tables(call, round);
         call.enter(State::Over);
+        call.ended = Some(cause.clone());
         call.program.clear();
         call.set_timer(TimerKind::End, round.unix_ms + END_TIMEOUT_MS);
         for leg in call.legs.iter().map(|leg| leg.id).collect::<Vec<_>>() {
@@ -99,6 +127,8 @@ impl Switchboard {
             began_unix_ms: call.began_unix_ms,
             answered_unix_ms: call.answered_unix_ms,
             ended_unix_ms: round.unix_ms,
+            cause: call.cause_told(),
+            ended_by: call.ended_by,
             steps: std::mem::take(&mut call.notes),
             legs: std::mem::take(&mut call.done),
         })));
@@ -206,7 +236,32 @@ impl Switchboard {
         if call.leg(leg).is_none() {
             return;
         }
+        let is_caller = call.leg(leg).is_some_and(|one| one.is_incoming);
+        let was_told_to_end = !call.is_live(leg);
         self.remove_leg(call, leg, why, round);
+        let was_over = call.state == State::Over;
+        self.without(call, leg, why, contacts, round);
+        if call.state == State::Over
+            && !was_over
+            && !was_told_to_end
+            && call.ended.as_ref() == Some(why)
+        {
+            call.ended_by = match is_caller {
+                true => EndedBy::Caller,
+                false => EndedBy::Callee,
+            };
+        }
+    }
+
+    /// The call goes on, or not, without a leg.
+    fn without(
+        &mut self,
+        call: &mut Call,
+        leg: LegId,
+        why: &Cause,
+        contacts: &[String],
+        round: &mut Round<'_>,
+    ) {
         match &mut call.state {
             State::Over => {}
             State::Ringing(ringing) if ringing.legs.contains(&leg) => {
@@ -251,14 +306,15 @@ impl Switchboard {
         self.leave_tables(call, round);
         call.state = State::Running;
         let main_is_answered = call.is_answered(call.main);
+        let why = call.cause_of(status);
         if !main_is_answered || status == 200 {
-            self.over(call, &cause(status), round);
+            self.over(call, &why, round);
             return;
         }
         // Who has been answered is told by sound.
         call.program = vec![crate::plan::Step::Hangup(None)];
         call.steps_done = 0;
-        call.cause = Some(cause(status));
+        call.cause = Some(why);
         call.enter(State::Sounding);
         if status == 486 || status == 600 {
             call.set_timer(TimerKind::State, round.unix_ms + 4_000);

@@ -242,6 +242,7 @@ impl Switchboard {
         ringing.legs.retain(|one| *one != leg);
         ringing.asked.retain(|one| *one != leg);
         self.sending_refused(call, why.status);
+        call.refusal = Some(why.clone());
         let State::Ringing(ringing) = &mut call.state else {
             return;
         };
@@ -293,6 +294,7 @@ impl Switchboard {
         let legs = std::mem::take(&mut ringing.legs);
         ringing.asked.clear();
         ringing.outcomes.push(Outcome::NoAnswer);
+        call.refusal = None;
         let mut why = cause(408);
         why.text = "no answer".to_owned();
         for leg in legs {

@@ -1,5 +1,6 @@
 //! Scripts: what happens in, what is done out. Every script runs twice, the second time on another node after each input.
 
+mod ends;
 mod features;
 mod hostile;
 mod menus;

@@ -185,15 +185,17 @@ impl Calls {
     fn invited(&mut self, turn: &mut Turn<'_>, ask: &Ask<'_, '_>, key: ServerKey) {
         let (request, envelope) = (ask.request, ask.envelope);
         let caller_key = self.caller_key(ask);
+        // The same call by another way: it has its record.
         if self.by_caller.contains_key(&caller_key) {
             return self.refuse(turn, request, ask.back, 482);
         }
         if self.is_full(turn.settings) {
+            self.note_refusal(turn, ask, caller_key, 503);
             return self.refuse_full(turn, ask);
         }
         let replaces = match self.replaced(request) {
             Ok(replaces) => replaces,
-            Err(code) => return self.refuse(turn, request, ask.back, code),
+            Err(code) => return self.refuse_call(turn, ask, caller_key, code),
         };
         let mut offer = None;
         match self.read_description(turn, request) {
@@ -202,7 +204,7 @@ impl Calls {
                 if code == 415 {
                     self.extra.extend_from_slice(b"Accept: application/sdp\r\n");
                 }
-                return self.refuse(turn, request, ask.back, code);
+                return self.refuse_call(turn, ask, caller_key, code);
             }
         }
         let asked = session::answer(

@@ -8,6 +8,7 @@ use transaction::{Layer, Slab, Time, Wheel};
 use voice::EndId;
 
 use crate::call::leg::Leg;
+use crate::call::refusal::Refusals;
 use crate::call::reply::Purpose;
 use crate::call::watch::Watch;
 use crate::control::{Cause, Happening, Ids, LegId, Now, RecordingId};
@@ -53,6 +54,7 @@ pub(crate) struct Calls {
     pub(crate) ids: Ids,
     pub(crate) counts: Counts,
     pub(crate) is_draining: bool,
+    pub(crate) refusals: Refusals,
     pub(crate) incoming: usize,
     pub(crate) splices: sip::Splices,
     pub(crate) descriptions: sdp::Index,
@@ -86,6 +88,7 @@ impl Calls {
             ids: Ids::of_epoch(epoch),
             counts: Counts::default(),
             is_draining: false,
+            refusals: Refusals::default(),
             incoming: 0,
             splices: sip::Splices::new(),
             descriptions: sdp::Index::new(),
