@@ -27,6 +27,8 @@ pub struct Settings {
     pub retry_after_s: u32,
     /// How long a called leg may ring before it counts as unanswered, in milliseconds.
     pub ring_ms_max: u64,
+    /// How long a caller waits for an answer at most, in milliseconds.
+    pub setup_ms_max: u64,
     /// How long sessions last without a refresh, in seconds (RFC 4028); 0: no session timers.
     pub session_expires_s: u32,
     /// The shortest session that is agreed to, in seconds (RFC 4028 section 5); at least 90.
@@ -58,6 +60,7 @@ impl Settings {
             calls_max: 10_000,
             retry_after_s: 5,
             ring_ms_max: 180_000,
+            setup_ms_max: 300_000,
             session_expires_s: 1_800,
             min_se_s: 90,
             subscriptions_max: 10_000,

@@ -329,3 +329,34 @@ fn a_call_refused_before_the_dialplan_has_a_record_once() {
     assert_eq!(world.output.cdrs[0].cause.status, 481);
     world.is_empty_at_the_end();
 }
+
+#[test]
+fn a_caller_whom_nobody_answers_is_kept_informed_and_refused_in_the_end() {
+    let mut world = World::new(|happening, _| match happening {
+        Happening::Incoming(incoming) => vec![Action::Ring { leg: incoming.leg }],
+        _ => Vec::new(),
+    });
+    world.receive(&invite("a", "200", "", &sdp("192.0.2.9", 4000, "8")));
+    world.the("SIP/2.0 180 ");
+    world.pass(299_000);
+    // RFC 3261 section 13.3.1.1: one a minute.
+    assert_eq!(world.those("SIP/2.0 180 ").len(), 4);
+    world.happenings();
+    world.pass(1_000);
+    let refusal = world.those("SIP/2.0 480 ")[0].to_owned();
+    assert!(header(&refusal, "Reason").starts_with("Q.850;cause=18"));
+    assert!(
+        world
+            .happenings()
+            .iter()
+            .any(|one| matches!(one, Happening::Ended { cause, .. } if cause.status == 480))
+    );
+    world.is_empty_at_the_end();
+    // Who wants an answer sooner says so (section 13.3.1).
+    let mut world = World::new(|_, _| Vec::new());
+    let text = invite("b", "200", "Expires: 20\r\n", &sdp("192.0.2.9", 4000, "8"));
+    world.receive(&text);
+    world.pass(20_000);
+    assert!(!world.those("SIP/2.0 487 ").is_empty());
+    world.is_empty_at_the_end();
+}

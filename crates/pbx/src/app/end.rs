@@ -237,7 +237,8 @@ impl Switchboard {
             return;
         }
         let is_caller = call.leg(leg).is_some_and(|one| one.is_incoming);
-        let was_told_to_end = !call.is_live(leg);
+        // A caller whose time is up, or whom we could not answer, did not hang up.
+        let was_told_to_end = !call.is_live(leg) || is_caller && !matches!(why.status, 200 | 487);
         self.remove_leg(call, leg, why, round);
         let was_over = call.state == State::Over;
         self.without(call, leg, why, contacts, round);

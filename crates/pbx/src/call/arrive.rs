@@ -301,6 +301,14 @@ impl Calls {
             referred_by: identity::referred_by(request),
             call_id,
         };
+        let asked_ms = request
+            .number(HeaderName::Expires, u32::MAX)
+            .ok()
+            .flatten()
+            .map_or(u64::MAX, |seconds| u64::from(seconds) * 1_000);
+        // Its own limit (RFC 3261 section 13.3.1): also who never hears of timer C is let go.
+        leg.until_unix_ms = turn.now.unix_ms + asked_ms.min(turn.settings.setup_ms_max);
+        self.await_answer(turn.now, &mut leg);
         self.insert(leg);
         self.tell(Happening::Incoming(Box::new(incoming)));
     }

@@ -23,7 +23,7 @@ pub(crate) enum Timer {
     Again,
     /// Its ACK or PRACK never came.
     GiveUp,
-    /// Nobody answers.
+    /// Nobody answers; a caller is told once a minute that it is still rung.
     Ring,
     /// The session is to be refreshed, or is over (RFC 4028).
     Session,
@@ -229,6 +229,8 @@ pub(crate) struct Leg {
     /// What keeps the table of merged requests.
     pub(crate) caller_key: u64,
     pub(crate) max_forwards: u32,
+    /// When an incoming leg that nobody has answered is refused, in milliseconds since 1970.
+    pub(crate) until_unix_ms: u64,
     pub(crate) session: Session,
     pub(crate) timer: Option<session::Session>,
     pub(crate) wants: Told,
@@ -287,6 +289,7 @@ impl Leg {
             invite_cseq: 0,
             caller_key: 0,
             max_forwards: 70,
+            until_unix_ms: 0,
             session: Session::default(),
             timer: None,
             wants: Told::Trying,

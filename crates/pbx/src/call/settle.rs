@@ -47,6 +47,21 @@ impl Calls {
         }
     }
 
+    /// Tells a caller once more what it was told last, so that nobody on the way takes the call for forgotten.
+    pub(crate) fn ring_again(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        let is_waiting = leg
+            .reliable
+            .as_ref()
+            .is_some_and(reliable::Sender::is_waiting);
+        match leg.told {
+            _ if is_waiting => {}
+            Told::Trying => self.send_provisional(turn, leg, 183, false),
+            Told::Ringing => self.send_provisional(turn, leg, 180, false),
+            Told::Progress => self.send_provisional(turn, leg, 183, false),
+            Told::Answer => {}
+        }
+    }
+
     /// What the phone that a caller is bridged with has come to.
     fn state_of_peer(&self, leg: &Leg) -> Told {
         let Some(peer) = leg.peer.and_then(|peer| self.legs.get(&peer)) else {
@@ -187,6 +202,7 @@ impl Calls {
         leg.session.local = local;
         leg.was_answered = true;
         leg.told = Told::Answer;
+        self.stop_timer(leg, Timer::Ring);
         leg.step(Event::Answer);
         if let Some(sender) = leg.reliable.as_mut() {
             sender.stop();

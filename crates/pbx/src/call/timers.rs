@@ -7,8 +7,11 @@ use crate::call::calls::cause_of;
 use crate::call::leg::{Calling, Leg, Repeating, TIMERS, Timer, Why};
 use crate::call::reply::Purpose;
 use crate::call::state::{Event, State};
-use crate::control::LegId;
+use crate::control::{LegId, Now};
 use crate::pbx::Turn;
+
+/// How often a caller is told that its call is still on its way, in milliseconds: proxies give up after three minutes without a word.
+const SIGN_OF_LIFE_MS: u64 = 60_000;
 
 /// The roles in the order of their numbers.
 const ROLES: [Timer; TIMERS] = [
@@ -141,7 +144,25 @@ impl Calls {
         }
     }
 
+    /// Waits for the answer to a caller: to say once a minute that it is on its way (RFC 3261 section 13.3.1.1), and to refuse in the end.
+    pub(crate) fn await_answer(&mut self, now: Now, leg: &mut Leg) {
+        let left_ms = leg.until_unix_ms.saturating_sub(now.unix_ms);
+        self.set_timer(now.time, leg, Timer::Ring, left_ms.min(SIGN_OF_LIFE_MS));
+    }
+
     fn never_answered(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
+        if leg.state == State::Invited {
+            if turn.now.unix_ms >= leg.until_unix_ms {
+                let waited_ms = leg.until_unix_ms.saturating_sub(leg.began_unix_ms);
+                let code = match waited_ms < turn.settings.setup_ms_max {
+                    true => 487,
+                    false => 480,
+                };
+                return self.hang_up(turn, leg, cause_of(code, "no answer"), None);
+            }
+            self.ring_again(turn, leg);
+            self.await_answer(turn.now, leg);
+        }
         if !leg.is_incoming && leg.state.is_early() {
             self.give_up_calling(turn, leg, b"SIP;cause=408;text=\"No answer\"");
             self.ended(turn, leg, cause_of(408, "no answer"));

@@ -14,7 +14,7 @@ use crate::call::leg::{
 };
 use crate::call::state::State;
 use crate::call::watch::{Package, Watcher};
-use crate::control::{LegId, Now, PlayId, RecordingId, RoomId, Sound};
+use crate::control::{LegId, Now, Party, PlayId, RecordingId, RoomId, Sound};
 
 /// What of a leg's end is written down.
 #[derive(Debug, Clone, Copy)]
@@ -107,9 +107,7 @@ pub(super) fn read_leg(
         }
         4 => leg.flow = read_flow(tag, value)?,
         5 => leg.tag = number(value)?,
-        6 => leg.party.user = text(value),
-        7 => leg.party.host = text(value),
-        8 => leg.party.display = text(value),
+        6..=8 => *party_field(&mut leg.party, tag) = text(value),
         9 => leg.began_unix_ms = number(value)?,
         10 => {
             let bits = number(value)?;
@@ -156,6 +154,7 @@ pub(super) fn read_leg(
         37 => leg.invite_extra = value.to_vec(),
         38 => leg.reliable = Some(Sender::new(number(value)?)),
         39 => leg.caller_key = number(value)?,
+        41 => leg.until_unix_ms = number(value)?,
         40 => {
             let (mut last, mut dialog) = (0, None);
             each(value, |tag, value| {
@@ -177,6 +176,14 @@ pub(super) fn read_leg(
         _ => {}
     }
     Ok(())
+}
+
+fn party_field(party: &mut Party, tag: u64) -> &mut String {
+    match tag {
+        6 => &mut party.user,
+        7 => &mut party.host,
+        _ => &mut party.display,
+    }
 }
 
 fn read_timer(now: Now, value: &[u8]) -> Result<session::Session, Error> {

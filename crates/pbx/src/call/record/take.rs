@@ -121,6 +121,9 @@ impl Calls {
         if !leg.is_incoming && leg.state.is_early() {
             self.set_timer(now, &mut leg, Timer::Ring, turn.settings.ring_ms_max);
         }
+        if leg.state == State::Invited {
+            self.await_answer(turn.now, &mut leg);
+        }
         if leg.is_incoming && matches!(leg.state, State::Invited | State::Answered) {
             self.by_caller.insert(leg.caller_key, id);
         }

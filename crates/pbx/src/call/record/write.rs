@@ -154,6 +154,7 @@ impl Calls {
             tlv::write_number(38, u64::from(sender.last()), out);
         }
         tlv::write_number(39, leg.caller_key, out);
+        tlv::write_number(41, leg.until_unix_ms, out);
         for fork in &leg.forks {
             nested(40, out, |out| {
                 tlv::write_number(1, u64::from(fork.received.last()), out);
