@@ -17,6 +17,12 @@ pub struct ClusterStatus {
     pub late_us_max: u64,
     /// The same of 99 of 100 times, to the next power of two.
     pub late_us_p99: u64,
+    /// When the certificate ends that this node shows the others, in seconds since 1970.
+    #[serde(default)]
+    pub certificate_ends_s: u64,
+    /// When that of the cluster's authority does.
+    #[serde(default)]
+    pub authority_ends_s: u64,
 }
 
 /// A link to another node.

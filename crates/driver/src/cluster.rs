@@ -6,6 +6,7 @@
 //!
 //! What a service *is* is its [`Crew`]: the workers of the edge, or the thread of the PBX.
 
+mod address;
 mod coordination;
 mod crew;
 mod desk;

@@ -273,6 +273,8 @@ pub(crate) fn status(view: ClusterView) -> ClusterStatus {
         services: view.services.into_iter().map(service_status).collect(),
         late_us_max: view.late_us_max,
         late_us_p99: view.late_us_p99,
+        certificate_ends_s: view.certificate_ends_unix_s,
+        authority_ends_s: view.authority_ends_unix_s,
     }
 }
 
@@ -371,6 +373,19 @@ pub(crate) fn metrics(view: &ClusterView) -> Vec<MetricFamily> {
             "How late the thread of the heartbeats woke at most since the start.",
             MetricKind::Gauge,
             view.late_us_max as f64 / 1e6,
+        ),
+        family(
+            (
+                "holdline_certificate_ends_timestamp_seconds",
+                "When a certificate ends, in seconds since 1970: the node's, and its authority's.",
+                MetricKind::Gauge,
+            ),
+            "of",
+            [
+                ("node".to_owned(), view.certificate_ends_unix_s as f64),
+                ("authority".to_owned(), view.authority_ends_unix_s as f64),
+            ]
+            .into_iter(),
         ),
         MetricFamily::single(
             "holdline_coordinator_up",

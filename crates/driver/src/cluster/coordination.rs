@@ -1,18 +1,23 @@
 //! The coordinator, from the cluster's thread: requests go to tokio, answers come back through the inbox.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::{Incarnation, NodeId, Record, RequestId, Version};
 use coordinator::fence::{Action, Agent};
 use coordinator::{CasOutcome, ClusterId, Coordinator, Member, Registration, read_outcome};
 use net::peer::Place;
 use tokio::runtime::Handle;
+use tokio::sync::{Mutex, broadcast};
 
+use super::address::neighbour;
 use super::inbox::{ClusterInbox, Order};
+use super::post;
 use super::settings::{ClusterSettings, ServiceSettings};
+use crate::event::Event;
 
 /// How long a request of no service may take.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -20,6 +25,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the coordinator is left alone when it does not answer at the start, or refuses.
 const RETRY: Duration = Duration::from_millis(500);
+/// Least time between two runs of a fence agent that fails.
+const FENCE_SPACING: Duration = Duration::from_secs(2);
 /// Where the id of the cluster is kept.
 const ID_FILE: &str = "cluster-id";
 
@@ -30,9 +37,38 @@ pub(super) struct Requests {
     pub(super) inbox: Arc<ClusterInbox>,
     pub(super) within: Duration,
     /// What switches machines off.
-    pub(super) fences: Vec<(String, Agent)>,
+    pub(super) fences: Vec<Arc<Fence>>,
+    pub(super) events: broadcast::Sender<Event>,
     /// Whether the last request was answered.
     pub(super) answers: Arc<AtomicBool>,
+}
+
+/// What switches a node's machine off.
+pub(super) struct Fence {
+    node: String,
+    agent: Agent,
+    /// Held while it runs: a device is not told twice at one time.
+    turn: Mutex<()>,
+}
+
+impl Fence {
+    pub(super) fn new((node, agent): (String, Agent)) -> Fence {
+        Fence {
+            node,
+            agent,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// # Errors
+    /// Why the machine may be on.
+    async fn switch_off(&self) -> Result<(), String> {
+        let Ok(_turn) = self.turn.try_lock() else {
+            return Err("its fence agent still runs from the last time".to_owned());
+        };
+        let ran = self.agent.run(Action::Off).await;
+        ran.map(drop).map_err(|error| error.to_string())
+    }
 }
 
 impl Requests {
@@ -77,36 +113,39 @@ impl Requests {
         });
     }
 
-    /// Has the machine of a node switched off.
-    pub(super) fn fence(&self, seat: usize, node: &str, attempt: u64) {
-        let agent = self.fences.iter().find(|(name, _)| name == node);
-        let (agent, inbox) = (agent.map(|(_, agent)| agent.clone()), self.inbox.clone());
-        let node = node.to_owned();
+    /// Has the machine of a node switched off, for a service.
+    pub(super) fn fence(&self, seat: usize, (service, node): (&str, &str), attempt: u64) {
+        let fence = self.fences.iter().find(|fence| fence.node == node).cloned();
+        let (inbox, events) = (self.inbox.clone(), self.events.clone());
+        let (service, node) = (service.to_owned(), node.to_owned());
         self.runtime.spawn(async move {
-            let succeeded = match agent {
-                None => {
-                    tracing::error!(
-                        node,
-                        "there is no fence agent for it; add a [[cluster.fence]]"
-                    );
-                    false
-                }
-                Some(agent) => match agent.run(Action::Off).await {
-                    Ok(_) => {
-                        tracing::warn!(node, "switched off");
-                        true
-                    }
-                    Err(error) => {
-                        tracing::error!(node, %error, "not switched off; the claim is put off");
-                        false
-                    }
-                },
+            let begun = Instant::now();
+            let failure = match fence {
+                None => Some("there is no fence agent for it; add a [[cluster.fence]]".to_owned()),
+                Some(fence) => fence.switch_off().await.err(),
             };
+            let succeeded = failure.is_none();
+            post::warn(&events, &service, match failure {
+                None => format!("{node} was switched off"),
+                Some(why) => format!("{node} was not switched off, and the claim is put off: {why}; it is tried again"),
+            });
+            if !succeeded {
+                tokio::time::sleep(FENCE_SPACING.saturating_sub(begun.elapsed())).await;
+            }
             inbox.push(Order::Fenced {
                 seat,
                 attempt,
                 succeeded,
             });
+        });
+    }
+
+    /// Asks on an interface who has an address.
+    pub(super) fn ask_neighbours(&self, seat: usize, address: IpAddr, interface: String) {
+        let inbox = self.inbox.clone();
+        self.runtime.spawn_blocking(move || {
+            let used = neighbour(address, &interface);
+            inbox.push(Order::Neighbours { seat, used });
         });
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Order {
         attempt: u64,
         succeeded: bool,
     },
+    /// The neighbours were asked who has the address of a service: who, in words.
+    Neighbours { seat: usize, used: Option<String> },
     /// Where the nodes are, and the members of each service in order of preference.
     Members {
         places: Vec<Place>,

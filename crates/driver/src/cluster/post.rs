@@ -33,10 +33,25 @@ impl Post<'_> {
     /// Tells those who listen.
     pub(super) fn tell(&self, service: &str, what: String) {
         tracing::info!(service, "{what}");
-        let service = service.to_owned();
-        // Nobody listening is no error.
-        let _ = self.events.send(Event::Cluster { service, what });
+        publish(self.events, service, what);
     }
+
+    /// Tells them what somebody has to see to.
+    pub(super) fn warn(&self, service: &str, what: String) {
+        warn(self.events, service, what);
+    }
+}
+
+/// Tells those who listen what somebody has to see to.
+pub(super) fn warn(events: &broadcast::Sender<Event>, service: &str, what: String) {
+    tracing::warn!(service, "{what}");
+    publish(events, service, what);
+}
+
+fn publish(events: &broadcast::Sender<Event>, service: &str, what: String) {
+    let service = service.to_owned();
+    // Nobody listening is no error.
+    let _ = events.send(Event::Cluster { service, what });
 }
 
 /// The name of a node.

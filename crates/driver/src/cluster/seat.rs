@@ -9,11 +9,11 @@ use cluster::{
     Basis, Effect, Epoch, Error, NodeId, Outcome, Output, Phase, Record, RequestId, Revision, Seq,
     Service, ServiceId, Time,
 };
-use net::address::lease::{Lease, Strength};
-use net::address::{ANNOUNCE_AFTER_MS, Mover, Progress};
+use net::address::lease::Strength;
 use net::clock::Boottime;
 use records::Op;
 
+use super::address::{Address, Note};
 use super::crew::{Crew, ToCrew};
 use super::desk::{Desk, Taken, Ticket};
 use super::post::{Post, name_of, names_of};
@@ -22,6 +22,8 @@ use super::view::{ServiceView, TakeoverView};
 
 /// Least time between batches while one is on its way: what comes meanwhile shares the next.
 const BATCH_SPACING_US: u64 = 1_000;
+/// For how long the record has to name this node no member before it is said.
+const OUTSIDE_US: u64 = 10_000_000;
 /// Commits whose times are kept.
 const TIMES: usize = 64;
 
@@ -49,9 +51,9 @@ pub(super) struct Parts {
     pub(super) service: Service,
     pub(super) crew: Box<dyn Crew>,
     pub(super) desk: Arc<Desk>,
-    pub(super) mover: Mover,
-    /// What keeps the address dumb after this node's time, whatever the process does.
-    pub(super) lease: Option<Lease>,
+    pub(super) address: Address,
+    /// This node.
+    pub(super) own: NodeId,
 }
 
 /// One service on this node.
@@ -68,10 +70,10 @@ pub(super) struct Seat {
     flights: VecDeque<Flight>,
     collected: Time,
     is_paused: bool,
-    /// The address's mover is at work: nothing goes on before it has ended.
-    is_moving: bool,
-    /// When the address was taken, and how often it was announced.
-    announcing: Option<(Time, usize)>,
+    /// What there is to tell of the address.
+    notes: Vec<Note>,
+    /// Since when the record names this node no member; told: none.
+    outside_since: Option<Time>,
     /// When the owner that this node follows was last heard.
     heard: Option<Time>,
     times_us: VecDeque<u64>,
@@ -93,8 +95,8 @@ impl Seat {
             flights: VecDeque::new(),
             collected: Time(0),
             is_paused: false,
-            is_moving: false,
-            announcing: None,
+            notes: Vec::new(),
+            outside_since: Some(Time::NEVER),
             heard: None,
             times_us: VecDeque::new(),
             last_takeover: None,
@@ -183,15 +185,7 @@ impl Seat {
         if self.may_collect() && (self.taken.is_some() || self.parts.desk.has_changes()) {
             next = next.min(self.collected.after(BATCH_SPACING_US));
         }
-        if self.is_moving {
-            next = next.min(now.after(2_000));
-        }
-        if let Some((began, count)) = self.announcing
-            && let Some(after_ms) = ANNOUNCE_AFTER_MS.get(count)
-        {
-            next = next.min(began.after(*after_ms * 1_000));
-        }
-        next
+        next.min(self.parts.address.next(now))
     }
 
     fn may_collect(&self) -> bool {
@@ -203,7 +197,9 @@ impl Seat {
         let now = time();
         self.collect(now);
         self.parts.service.poll(now, &mut self.out);
+        self.parts.address.poll(now, &mut self.notes);
         self.perform(post);
+        self.tell_of_address(post);
         // What was committed at once may have room for what waits.
         if self.flights.is_empty() && self.may_collect() && self.parts.desk.has_changes() {
             self.collect(now);
@@ -258,7 +254,7 @@ impl Seat {
 
     /// Performs effects in order, until one has to be waited for.
     fn perform(&mut self, post: &mut Post<'_>) {
-        if self.is_moving && !self.moved(post) {
+        if self.parts.address.is_leaving() {
             return;
         }
         while self.done < self.out.effects.len() {
@@ -266,18 +262,15 @@ impl Seat {
             let effect = self.out.effects[self.done].clone();
             self.done += 1;
             self.effect(effect, post);
-            if self.is_moving {
+            if self.parts.address.is_leaving() {
                 return;
             }
         }
         self.out.clear();
         self.done = 0;
-        let in_sync = self
-            .parts
-            .service
-            .status()
-            .record
-            .map_or(0, |record| record.in_sync.len());
+        let record = self.parts.service.status().record;
+        let in_sync = record.map_or(0, |record| record.in_sync.len());
+        self.note_outside(record, post);
         self.parts.desk.set_standby(self.owns() && in_sync > 1);
     }
 
@@ -290,7 +283,14 @@ impl Seat {
                 request,
                 expected,
                 record,
-            } => post.requests.write(seat, &name, request, expected, record),
+            } => {
+                if expected.record.is_none() && !self.is_address_free(post) {
+                    // It is claimed again before long.
+                    self.answered(request, Outcome::Failed);
+                } else {
+                    post.requests.write(seat, &name, request, expected, record);
+                }
+            }
             Effect::GainAuthority {
                 epoch,
                 until,
@@ -314,7 +314,7 @@ impl Seat {
             Effect::Fence { target, attempt } => {
                 let node = name_of(post.places, target);
                 post.tell(&name, format!("is claimed when {node} is switched off"));
-                post.requests.fence(seat, &node, attempt);
+                post.requests.fence(seat, (&name, &node), attempt);
             }
             Effect::Committed { seq } => self.committed(seq),
             Effect::Event(event) => self.told(event, post),
@@ -328,13 +328,7 @@ impl Seat {
         self.taken = None;
         self.parts.desk.open(epoch.0);
         self.extend(until);
-        match self.parts.mover.add(Boottime::now()) {
-            Ok(progress) => self.is_moving = progress == Progress::UnderWay,
-            Err(error) => {
-                tracing::error!(service = self.name(), %error, "the address was not taken");
-            }
-        }
-        self.announcing = Some((now, 0));
+        self.parts.address.go(now, true, &mut self.notes);
         self.parts
             .crew
             .take_office(epoch.0, matches!(basis, Basis::First | Basis::Unsynced));
@@ -361,9 +355,7 @@ impl Seat {
     /// Sets the kernel's deadline and that of the process.
     fn extend(&mut self, until: Time) {
         let until = boottime(until);
-        if let Some(lease) = &mut self.parts.lease
-            && let Err(error) = lease.extend(Boottime::now(), until)
-        {
+        if let Err(error) = self.parts.address.extend(until) {
             tracing::error!(service = self.parts.settings.name, %error, "the kernel's lease was not extended");
         }
         self.parts.desk.extend(until);
@@ -371,30 +363,20 @@ impl Seat {
 
     /// Looks for interfaces that are new: to be called every few seconds.
     pub(super) fn survey(&mut self) {
-        if let Some(lease) = &mut self.parts.lease
-            && let Err(error) = lease.survey()
-        {
+        if let Err(error) = self.parts.address.survey() {
             tracing::warn!(service = self.parts.settings.name, %error, "the kernel's lease was not looked after");
         }
     }
 
     fn lose(&mut self, epoch: Epoch, reason: LossReason, post: &mut Post<'_>) {
         self.parts.desk.close();
-        if let Some(lease) = &mut self.parts.lease
-            && let Err(error) = lease.revoke()
-        {
+        if let Err(error) = self.parts.address.revoke() {
             tracing::error!(service = self.parts.settings.name, %error, "the kernel's lease was not ended");
         }
         self.is_paused = false;
-        self.announcing = None;
         self.flights.clear();
         self.taken = None;
-        match self.parts.mover.remove(Boottime::now()) {
-            Ok(progress) => self.is_moving = progress == Progress::UnderWay,
-            Err(error) => {
-                tracing::error!(service = self.name(), %error, "the address was not given up");
-            }
-        }
+        self.parts.address.go(time(), false, &mut self.notes);
         self.parts.crew.leave_office();
         for (kind, key, value) in self.parts.service.table().iter() {
             let value = Some(value);
@@ -415,34 +397,76 @@ impl Seat {
         );
     }
 
-    /// Whether the mover has ended its work.
-    fn moved(&mut self, post: &Post<'_>) -> bool {
-        match self.parts.mover.poll(Boottime::now()) {
-            Ok(Progress::UnderWay) => return false,
-            Ok(Progress::Done) => {}
-            Err(error) => post.tell(&self.parts.settings.name, format!("its address: {error}")),
+    /// Whether nobody is known to have the address that nobody has claimed yet; asks, where that is not known.
+    fn is_address_free(&mut self, post: &Post<'_>) -> bool {
+        match self.parts.address.is_free(time()) {
+            Ok(()) => true,
+            Err(ask_on) => {
+                if let (Some(interface), Some(address)) = (ask_on, self.parts.settings.address) {
+                    post.requests
+                        .ask_neighbours(self.number, address, interface);
+                }
+                false
+            }
         }
-        self.is_moving = false;
-        true
+    }
+
+    /// What the neighbours say of the address: who else has it, in words.
+    pub(super) fn neighbours(&mut self, used: Option<String>, post: &Post<'_>) {
+        // Meanwhile a member of the service may have it.
+        let used = used.filter(|_| self.owns() || self.parts.service.status().record.is_none());
+        if let Some(what) = self.parts.address.answered(time(), used) {
+            post.warn(&self.parts.settings.name, what);
+        }
+    }
+
+    /// Says what became of the address; without it an owner leaves the service to another member, if there is one in sync.
+    fn tell_of_address(&mut self, post: &Post<'_>) {
+        for note in std::mem::take(&mut self.notes) {
+            let name = &self.parts.settings.name;
+            match note {
+                Note::Failed(error) => {
+                    post.warn(name, format!("its address: {error}; it is tried again"));
+                }
+                Note::Mended => post.tell(name, "its address was moved now".to_owned()),
+                // Nobody to have it: the owner goes on trying.
+                Note::HandOver => drop(self.switchover(None)),
+            }
+        }
+    }
+
+    /// Says it when the record names this node no member, though its configuration does: once, after a while.
+    fn note_outside(&mut self, record: Option<Record>, post: &Post<'_>) {
+        let now = time();
+        let Some(record) = record.filter(|record| !record.members.contains(self.parts.own)) else {
+            self.outside_since = Some(Time::NEVER);
+            return;
+        };
+        match self.outside_since {
+            Some(Time::NEVER) => self.outside_since = Some(now),
+            Some(since) if now.since(since) >= OUTSIDE_US => {
+                self.outside_since = None;
+                let members = names_of(post.places, record.members).join(", ");
+                let what = format!(
+                    "this node is none of its members by its owner's word ({members}) and claims nothing: make [[service]] members the \
+                     same on all nodes"
+                );
+                post.warn(&self.parts.settings.name, what);
+            }
+            _ => {}
+        }
     }
 
     fn announce(&mut self, now: Time, post: &Post<'_>) {
-        let Some((began, count)) = self.announcing else {
-            return;
-        };
-        let Some(after_ms) = ANNOUNCE_AFTER_MS.get(count) else {
-            self.announcing = None;
-            return;
-        };
-        if self.is_moving || now.since(began) < *after_ms * 1_000 {
-            return;
-        }
-        self.announcing = Some((began, count + 1));
-        if !self.parts.desk.may_act() {
-            return;
-        }
-        if let Err(error) = self.parts.mover.announce() {
+        let may_act = self.parts.desk.may_act();
+        if let Err(error) = self.parts.address.announce(now, may_act) {
             post.tell(&self.parts.settings.name, format!("its address: {error}"));
+        }
+        if let Some(interface) = self.parts.address.conflict_due(now)
+            && let Some(address) = self.parts.settings.address
+        {
+            post.requests
+                .ask_neighbours(self.number, address, interface);
         }
     }
 
@@ -524,7 +548,7 @@ impl Seat {
                 .committed
                 .map_or(0, |committed| last.saturating_sub(committed.0)),
             commit_us: times.get(times.len() / 2).copied().unwrap_or(0),
-            lease_kept_by: match self.parts.lease.as_ref().map(Lease::strength) {
+            lease_kept_by: match self.parts.address.strength() {
                 Some(Strength::Absolute) => "kernel (absolute)",
                 Some(Strength::Relative) => "kernel (relative)",
                 Some(Strength::None) | None => "process",

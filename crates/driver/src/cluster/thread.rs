@@ -17,11 +17,12 @@ use net::poll::Poller;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
-use super::coordination::{Joined, Requests, places, preference};
+use super::address::Address;
+use super::coordination::{Fence, Joined, Requests, places, preference};
 use super::crew::Crew;
 use super::desk::Desk;
 use super::inbox::{ClusterInbox, Order};
-use super::post::{Post, name_of};
+use super::post::{self, Post, name_of};
 use super::seat::{Parts, Seat, time};
 use super::settings::{ClusterSettings, MoverSettings, ServiceSettings};
 use super::view::{ClusterView, LinkView};
@@ -35,12 +36,18 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// From so many days before a certificate ends on it is said.
 const EXPIRY_DAYS: u64 = 30;
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
 /// How often that is looked at.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(86_400);
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(DAY_S);
 /// How often in a lease the process that watches this one is told that it goes on.
 const BEATS_PER_LEASE: u64 = 8;
 /// How often the kernel's leases are looked after.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(3);
+/// Between attempts to get what the machine does not give.
+const ACQUIRE_RETRY: Duration = Duration::from_secs(1);
+/// Whom an event about certificates is about.
+const CERTIFICATES: &str = "certificates";
 /// Buckets of lateness: powers of two of microseconds.
 const LATE_BUCKETS: usize = 32;
 
@@ -55,6 +62,12 @@ pub(crate) struct ClusterThread {
     pub(crate) random: [u64; 4],
 }
 
+/// What the machine gives: a port, and the addresses of services in the order of the crews.
+struct Acquired {
+    peers: Peers,
+    addresses: Vec<Address>,
+}
+
 /// What it has while it runs.
 struct State {
     poller: Poller,
@@ -67,6 +80,8 @@ struct State {
     settings: ClusterSettings,
     own: NodeId,
     reasons: Vec<(String, String)>,
+    /// Who sent a frame that cannot be read.
+    unread: Option<NodeId>,
     late: [u64; LATE_BUCKETS],
     late_us_max: u64,
     surveyed: Boottime,
@@ -96,9 +111,9 @@ impl ClusterThread {
         let (coordinator, inbox) = (self.settings.coordinator.clone(), self.inbox.clone());
         let started = std::thread::Builder::new()
             .name("cluster".to_owned())
-            .spawn(move || match self.prepare(&joined, incarnation) {
-                Ok(mut state) => state.run(),
-                Err(error) => tracing::error!(%error, "this node takes no part in the cluster"),
+            .spawn(move || {
+                let acquired = self.acquire_in_time(&joined);
+                self.prepare(acquired, &joined, incarnation).run();
             });
         if let Err(error) = started {
             tracing::error!(%error, "there is no thread for the cluster");
@@ -107,31 +122,74 @@ impl ClusterThread {
         super::attend(coordinator, services, inbox).await;
     }
 
-    fn prepare(self, joined: &Joined, incarnation: Incarnation) -> Result<State, PeerError> {
-        let settings = self.settings;
+    /// Acquires what the machine has to give; tries until it does, and says why it does not.
+    fn acquire_in_time(&self, joined: &Joined) -> Acquired {
+        let mut told = String::new();
+        loop {
+            match self.acquire(joined) {
+                Ok(acquired) => return acquired,
+                Err(error) => {
+                    let words = error.to_string();
+                    if words != told {
+                        tracing::error!("this node takes no part in the cluster yet: {words}");
+                        told = words;
+                    }
+                    std::thread::sleep(ACQUIRE_RETRY);
+                }
+            }
+        }
+    }
+
+    fn acquire(&self, joined: &Joined) -> Result<Acquired, PeerError> {
+        let settings = &self.settings;
         let credentials = Credentials::load(&settings.certificates, &settings.node)?;
-        let lease_us = self
-            .crews
-            .first()
-            .map_or(0, |(service, _, _)| service.spans.lease_us);
-        let margin_us = self
-            .crews
-            .first()
-            .map_or(0, |(service, _, _)| service.spans.margin_us);
         let options = PeerOptions {
             cluster: settings.name.clone(),
             name: settings.node.clone(),
             number: joined.own.index() as u8,
-            agreement: format!("lease_us = {lease_us}\nmargin_us = {margin_us}\n"),
+            agreement: self.agreement(),
         };
-        let waker = self.poller.waker();
-        let peers = Peers::start(
-            options,
-            settings.peer_listen,
-            credentials,
-            waker,
-            LINK_TOKENS,
-        )?;
+        let mut addresses = Vec::new();
+        for (service, _, _) in &self.crews {
+            // Dumb first, then away.
+            let lease = lease(service)?;
+            let mut mover = mover(service)?;
+            // What an earlier life of the process may have left.
+            if let Err(error) = mover.remove(Boottime::now()) {
+                tracing::warn!(service = service.name, %error, "its address may be here still");
+            }
+            addresses.push(Address::new(service, mover, lease));
+        }
+        let (listen, waker) = (settings.peer_listen, self.poller.waker());
+        let peers = Peers::start(options, listen, credentials, waker, LINK_TOKENS)?;
+        Ok(Acquired { peers, addresses })
+    }
+
+    /// What the members of a service have to have the same.
+    fn agreement(&self) -> String {
+        let mut agreement = String::new();
+        if let Some((service, _, _)) = self.crews.first() {
+            let spans = &service.spans;
+            agreement = format!(
+                "lease_us = {}\nmargin_us = {}\n",
+                spans.lease_us, spans.margin_us
+            );
+        }
+        for (service, _, _) in &self.crews {
+            if let Some(address) = service.address {
+                agreement.push_str(&format!("service {} address = {address}\n", service.name));
+            }
+        }
+        agreement
+    }
+
+    fn prepare(self, acquired: Acquired, joined: &Joined, incarnation: Incarnation) -> State {
+        let settings = self.settings;
+        let lease_us = self
+            .crews
+            .first()
+            .map_or(0, |(service, _, _)| service.spans.lease_us);
+        let peers = acquired.peers;
         let places = places(&joined.members);
         peers.set_places(places.clone());
         let requests = Requests {
@@ -139,7 +197,14 @@ impl ClusterThread {
             coordinator: settings.coordinator.clone(),
             inbox: self.inbox.clone(),
             within: Duration::from_micros(lease_us.max(100_000)),
-            fences: settings.fences.clone(),
+            fences: settings
+                .fences
+                .iter()
+                .cloned()
+                .map(Fence::new)
+                .map(Arc::new)
+                .collect(),
+            events: self.events.clone(),
             answers: Arc::new(AtomicBool::new(true)),
         };
         let identity = Identity {
@@ -150,7 +215,8 @@ impl ClusterThread {
             (pulse.introduce)(identity);
         }
         let mut seats = Vec::new();
-        for (number, (service, desk, crew)) in self.crews.into_iter().enumerate() {
+        let crews = self.crews.into_iter().zip(acquired.addresses);
+        for (number, ((service, desk, crew), address)) in crews.enumerate() {
             let id = ServiceId(number_of(&service.name));
             let options = Options {
                 service: id,
@@ -166,24 +232,17 @@ impl ClusterThread {
                 rules: Rules::default(),
             };
             requests.watch(number, &service.name);
-            // Dumb first, then away.
-            let lease = lease(&service)?;
-            let mut mover = mover(&service)?;
-            // What an earlier life of the process may have left.
-            if let Err(error) = mover.remove(Boottime::now()) {
-                tracing::warn!(service = service.name, %error, "its address may be here still");
-            }
             let parts = Parts {
                 service: Service::new(time(), options),
+                address,
+                own: joined.own,
                 settings: service,
                 crew,
                 desk,
-                mover,
-                lease,
             };
             seats.push(Seat::new(number, id, parts));
         }
-        Ok(State {
+        State {
             poller: self.poller,
             peers,
             news: Vec::new(),
@@ -194,6 +253,7 @@ impl ClusterThread {
             settings,
             own: joined.own,
             reasons: Vec::new(),
+            unread: None,
             late: [0; LATE_BUCKETS],
             late_us_max: 0,
             surveyed: Boottime::now(),
@@ -201,7 +261,7 @@ impl ClusterThread {
             beat_every: Duration::from_micros(lease_us / BEATS_PER_LEASE),
             beaten: Boottime::START,
             is_over: false,
-        })
+        }
     }
 }
 
@@ -269,6 +329,20 @@ pub(super) fn number_of(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, step)
 }
 
+/// What a seat reaches everything else through, beside the seats.
+macro_rules! post {
+    ($state:ident) => {
+        Post {
+            poller: &$state.poller,
+            peers: &mut $state.peers,
+            news: &mut $state.news,
+            requests: &$state.requests,
+            events: &$state.events,
+            places: &$state.places,
+        }
+    };
+}
+
 impl State {
     fn run(&mut self) {
         self.warn_of_expiry();
@@ -278,8 +352,8 @@ impl State {
             self.wait(&mut ready);
             for event in &ready {
                 if self.peers.is_link(event.token) {
-                    let (seats, poller) = (&mut self.seats, &self.poller);
-                    let each = |from, frame: &[u8]| deliver(seats, from, frame);
+                    let (seats, poller, unread) = (&mut self.seats, &self.poller, &mut self.unread);
+                    let each = |from, frame: &[u8]| deliver(seats, from, frame, unread);
                     self.peers
                         .receive(Boottime::now(), event, poller, each, &mut self.news);
                 }
@@ -335,17 +409,24 @@ impl State {
 
     /// Takes in links that began and ended.
     fn settle(&mut self) {
-        let (seats, poller) = (&mut self.seats, &self.poller);
+        let (seats, poller, unread) = (&mut self.seats, &self.poller, &mut self.unread);
         self.peers.settle(Boottime::now(), poller, &mut self.news);
         let mut at = 0;
         while at < self.news.len() {
             if let News::Up { node } = self.news[at] {
-                let each = |from, frame: &[u8]| deliver(seats, from, frame);
+                let each = |from, frame: &[u8]| deliver(seats, from, frame, unread);
                 self.peers.receive_first(node, poller, each, &mut self.news);
             }
             at += 1;
         }
         self.tell_news();
+        if let Some(node) = self.unread.take() {
+            let name = name_of(&self.places, node);
+            let what = "it sends what cannot be read: is its version next to this one's?";
+            if self.reason(name.clone(), what.to_owned()) {
+                tracing::warn!(node = name, "{what}");
+            }
+        }
     }
 
     fn tell_news(&mut self) {
@@ -398,14 +479,7 @@ impl State {
 
     fn turn(&mut self) {
         for at in 0..self.seats.len() {
-            let mut post = Post {
-                poller: &self.poller,
-                peers: &mut self.peers,
-                news: &mut self.news,
-                requests: &self.requests,
-                events: &self.events,
-                places: &self.places,
-            };
+            let mut post = post!(self);
             self.seats[at].turn(&mut post);
         }
         let now = Boottime::now();
@@ -438,6 +512,10 @@ impl State {
                 attempt,
                 succeeded,
             } => self.seats[seat].fenced(attempt, succeeded),
+            Order::Neighbours { seat, used } => {
+                let post = post!(self);
+                self.seats[seat].neighbours(used, &post);
+            }
             Order::Members {
                 places,
                 preferences,
@@ -473,28 +551,47 @@ impl State {
     /// Takes the certificates that are in the folder now; links that are there go on.
     fn renew(&mut self) {
         let (folder, node) = (&self.settings.certificates, &self.settings.node);
-        match Credentials::load(folder, node) {
+        let read = Credentials::load(folder, node).and_then(|read| {
+            read.check(unix_s())?;
+            Ok(read)
+        });
+        match read {
             Ok(credentials) => {
                 self.peers.renewal().replace(credentials);
                 self.warn_of_expiry();
             }
-            Err(error) => {
-                tracing::error!(%error, "the certificates were not read again; the old ones stay in force");
-            }
+            Err(error) => post::warn(
+                &self.events,
+                CERTIFICATES,
+                format!("those in force stay: {error}"),
+            ),
         }
     }
 
-    /// Says so when the node's certificate ends before long.
+    /// Says so when a certificate has ended, or ends before long.
     fn warn_of_expiry(&self) {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        let left_days = self.peers.renewal().expires_at_unix_s().saturating_sub(now) / 86_400;
-        if left_days < EXPIRY_DAYS {
-            let node = &self.settings.node;
-            tracing::warn!(
-                left_days,
-                "this node's certificate ends: run `holdline certs renew {node}`, copy the files here, and `holdline reload`"
+        let (credentials, now) = (self.peers.renewal().credentials(), unix_s());
+        if let Err(error) = credentials.check(now) {
+            let what = format!("no link is made until this is put right: {error}");
+            post::warn(&self.events, CERTIFICATES, what);
+            return;
+        }
+        let left_days = |until: u64| until.saturating_sub(now) / DAY_S;
+        let node = &self.settings.node;
+        let days = left_days(credentials.expires_at_unix_s);
+        if days < EXPIRY_DAYS {
+            let what = format!(
+                "this node's certificate ends in {days} days: run `holdline certs renew {node} --ca FOLDER` where the authority is, copy the \
+                 files here, and `holdline reload`"
             );
+            post::warn(&self.events, CERTIFICATES, what);
+        }
+        let days = left_days(credentials.authority_expires_at_unix_s);
+        if days < EXPIRY_DAYS {
+            let what = format!(
+                "the authority's certificate ends in {days} days: make another authority by `holdline certs init`, and the files of all nodes anew"
+            );
+            post::warn(&self.events, CERTIFICATES, what);
         }
     }
 
@@ -533,6 +630,7 @@ impl State {
                 .find(|(who, _)| *who == place.name)
                 .map(|(_, reason)| reason.clone()),
         };
+        let credentials = self.peers.renewal().credentials();
         ClusterView {
             name: self.settings.name.clone(),
             node: self.settings.node.clone(),
@@ -545,6 +643,8 @@ impl State {
             coordinator_answers: self.requests.answers.load(Ordering::Relaxed),
             late_us_max: self.late_us_max,
             late_us_p99: self.late_us_p99(),
+            certificate_ends_unix_s: credentials.expires_at_unix_s,
+            authority_ends_unix_s: credentials.authority_expires_at_unix_s,
         }
     }
 
@@ -561,14 +661,20 @@ impl State {
     }
 }
 
-/// Gives a frame to the service that it is about.
-fn deliver(seats: &mut [Seat], from: u8, bytes: &[u8]) {
+fn unix_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Gives a frame to the service that it is about; notes who sent one that cannot be read.
+fn deliver(seats: &mut [Seat], from: u8, bytes: &[u8], unread: &mut Option<NodeId>) {
     let Some(from) = NodeId::new(from) else {
         return;
     };
     // Read again by the service; the fields before what a frame carries are few.
     let Ok(frame) = Frame::read(bytes) else {
         tracing::debug!(?from, "a frame cannot be read");
+        *unread = Some(from);
         return;
     };
     if let Some(seat) = seats.iter_mut().find(|seat| seat.id() == frame.service) {

@@ -17,6 +17,10 @@ pub struct ClusterView {
     pub late_us_max: u64,
     /// The same of 99 of 100 times it woke.
     pub late_us_p99: u64,
+    /// When this node's certificate ends, in seconds since 1970.
+    pub certificate_ends_unix_s: u64,
+    /// When that of the cluster's authority does.
+    pub authority_ends_unix_s: u64,
 }
 
 /// A link to another node.

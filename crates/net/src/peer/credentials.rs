@@ -1,6 +1,6 @@
 //! What a node shows, and whom it believes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::{Resumption, verify_server_name};
@@ -24,6 +24,9 @@ pub struct Credentials {
     pub expires_at_unix_s: u64,
     /// When the authority's does.
     pub authority_expires_at_unix_s: u64,
+    /// The node, and the folder that they are from.
+    node: String,
+    folder: PathBuf,
 }
 
 /// The name of a node in its certificate.
@@ -83,7 +86,30 @@ impl Credentials {
             server: Arc::new(server),
             expires_at_unix_s,
             authority_expires_at_unix_s,
+            node: node.to_owned(),
+            folder: folder.to_owned(),
         })
+    }
+
+    /// Whether they will be accepted at a time, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`PeerError::Expired`], [`PeerError::AuthorityExpired`]: no link is made with them.
+    pub fn check(&self, unix_s: u64) -> Result<(), PeerError> {
+        if self.authority_expires_at_unix_s < unix_s {
+            return Err(PeerError::AuthorityExpired {
+                path: self.folder.join(CA_FILE),
+                at_unix_s: self.authority_expires_at_unix_s,
+            });
+        }
+        if self.expires_at_unix_s < unix_s {
+            return Err(PeerError::Expired {
+                node: self.node.clone(),
+                path: self.folder.join(NODE_FILE),
+                at_unix_s: self.expires_at_unix_s,
+            });
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use rustls::{AlertDescription, CertificateError};
 
+use super::der::date;
 use super::link::{BULK_BYTES_MAX, URGENT_BYTES_MAX};
 
 /// What may go wrong between nodes.
@@ -47,6 +48,22 @@ pub enum PeerError {
         name: String,
         /// Where the certificate is.
         path: PathBuf,
+    },
+    /// The node's own certificate has ended.
+    Expired {
+        /// The node.
+        node: String,
+        /// The certificate.
+        path: PathBuf,
+        /// When, in seconds since 1970.
+        at_unix_s: u64,
+    },
+    /// The certificate of the cluster's authority has ended.
+    AuthorityExpired {
+        /// The certificate.
+        path: PathBuf,
+        /// When, in seconds since 1970.
+        at_unix_s: u64,
     },
     /// The address for the links cannot be listened on.
     Listen {
@@ -134,6 +151,23 @@ impl fmt::Display for PeerError {
                 "{} is not of the node {name}: make its own by `holdline certs node {name}`",
                 path.display()
             ),
+            PeerError::Expired {
+                node,
+                path,
+                at_unix_s,
+            } => write!(
+                f,
+                "the certificate {} ended on {}: run `holdline certs renew {node} --ca FOLDER` where the authority is, copy the files here, \
+                 and `holdline reload`",
+                path.display(),
+                Day(*at_unix_s)
+            ),
+            PeerError::AuthorityExpired { path, at_unix_s } => write!(
+                f,
+                "the authority's certificate {} ended on {}: make another authority by `holdline certs init`, and the files of all nodes anew",
+                path.display(),
+                Day(*at_unix_s)
+            ),
             PeerError::Listen { address, error } => write!(
                 f,
                 "cannot listen on {address} for other nodes: {error}; see [cluster] peer_listen"
@@ -178,12 +212,29 @@ impl fmt::Display for PeerError {
     }
 }
 
+/// A day, by the time of UTC, of which the seconds since 1970 are given.
+struct Day(u64);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = date(self.0 / 86_400);
+        write!(f, "{year}-{month:02}-{day:02}")
+    }
+}
+
 fn tls(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     use AlertDescription as Alert;
     use rustls::Error as Tls;
+    if let Tls::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) = error {
+        return write!(
+            f,
+            "its certificate ended on {}: run `holdline certs renew` for it, and copy the files to it",
+            Day(not_after.as_secs())
+        );
+    }
     let words = match error {
         Tls::InvalidCertificate(reason) => match reason {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            CertificateError::Expired => {
                 "its certificate has expired: run `holdline certs renew` for it"
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {

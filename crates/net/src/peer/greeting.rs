@@ -23,7 +23,7 @@ pub(super) struct Greeting {
     pub(super) cluster: String,
     pub(super) name: String,
     pub(super) number: u64,
-    /// Lines that have to be the same at both ends.
+    /// Lines, `subject = value`, that have to be the same where both ends have them.
     pub(super) agreement: String,
 }
 
@@ -78,19 +78,26 @@ impl Greeting {
                 found: other.cluster.clone(),
             });
         }
-        let (mut own, mut its) = (self.agreement.lines(), other.agreement.lines());
-        loop {
-            match (own.next(), its.next()) {
-                (None, None) => return Ok(()),
-                (own, found) if own == found => {}
-                (own, found) => {
-                    let text = |line: Option<&str>| line.unwrap_or("nothing").to_owned();
-                    let (found, own) = (text(found), text(own));
-                    return Err(PeerError::Disagreement { found, own });
-                }
+        for own in self.agreement.lines() {
+            // What only one of them knows is of a later version.
+            let its = other
+                .agreement
+                .lines()
+                .find(|line| subject(line) == subject(own));
+            if let Some(found) = its.filter(|its| *its != own) {
+                return Err(PeerError::Disagreement {
+                    found: found.to_owned(),
+                    own: own.to_owned(),
+                });
             }
         }
+        Ok(())
     }
+}
+
+/// What a line of the agreement is about.
+fn subject(line: &str) -> &str {
+    line.split_once('=').map_or(line, |(subject, _)| subject)
 }
 
 #[cfg(test)]
@@ -133,5 +140,14 @@ mod tests {
             (found.as_str(), own.as_str()),
             ("service edge = edge1", "service edge = edge1 edge2")
         );
+    }
+
+    #[test]
+    fn a_line_that_a_later_version_adds_keeps_nobody_out() {
+        let mut own = greeting();
+        own.agreement
+            .push_str("\nservice edge address = 10.0.0.100");
+        assert!(own.check(&greeting()).is_ok());
+        assert!(greeting().check(&own).is_ok());
     }
 }

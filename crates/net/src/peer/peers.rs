@@ -34,7 +34,7 @@ pub struct PeerOptions {
     pub name: String,
     /// Its number, below [`PEERS_MAX`].
     pub number: u8,
-    /// Lines that both ends of a link have to agree on.
+    /// Lines, `subject = value`, that both ends of a link have to agree on where both have them.
     pub agreement: String,
 }
 
@@ -365,9 +365,9 @@ impl Renewal {
         *held = Arc::new(credentials);
     }
 
-    /// When the node's own certificate ends, in seconds since 1970.
-    pub fn expires_at_unix_s(&self) -> u64 {
-        self.0.credentials().expires_at_unix_s
+    /// What is in force.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.0.credentials()
     }
 }
 
