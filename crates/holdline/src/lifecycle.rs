@@ -19,7 +19,7 @@ use crate::config::{Config, Token};
 use crate::logging::Logging;
 use crate::pbx::PbxStartError;
 use crate::settings::cookie_secret;
-use crate::supervisor::{Told, tell};
+use crate::supervisor::{Told, orphaned, tell};
 use crate::wiring::{Order, Wired};
 use crate::words::WordsFile;
 
@@ -146,6 +146,7 @@ impl Signals {
 
     async fn next(&mut self) -> Asked {
         tokio::select! {
+            () = orphaned() => Asked::Orphaned,
             _ = self.terminate.recv() => Asked::End,
             _ = self.interrupt.recv() => Asked::End,
             _ = self.hangup.recv() => Asked::Reload,
@@ -159,6 +160,8 @@ enum Asked {
     End,
     /// SIGHUP.
     Reload,
+    /// The process that watched this one has died.
+    Orphaned,
 }
 
 /// Makes a runtime and runs `work` on it.
@@ -248,10 +251,19 @@ impl Running {
 
     /// Answers signals and orders until the node has ended.
     pub(crate) async fn until_end(mut self) -> End {
+        let mut is_orphan = false;
         loop {
             tokio::select! {
                 asked = self.signals.next() => match asked {
                     Asked::End => break,
+                    Asked::Orphaned => {
+                        tracing::error!(
+                            "the process that watches this one was killed: nobody would release what this node owns, so it hands over and \
+                             ends as by SIGTERM; systemd starts both again"
+                        );
+                        is_orphan = true;
+                        break;
+                    }
                     Asked::Reload => {
                         // What it has to say, it has logged.
                         let _ = self.wired.reread().await;
@@ -262,7 +274,7 @@ impl Running {
                 },
             }
         }
-        let end = self.drain().await;
+        let end = self.drain(is_orphan).await;
         self.wired.stop().await;
         let _ = self.stop_api.send(());
         let _ = timeout(ADMIN_END, self.api).await;
@@ -270,7 +282,9 @@ impl Running {
         end
     }
 
-    async fn drain(&mut self) -> End {
+    /// `is_orphan`: nobody has asked for the end yet, but systemd does as soon as it sees that the watching process is gone.
+    async fn drain(&mut self, is_orphan: bool) -> End {
+        let mut asks_left = usize::from(is_orphan);
         tell(Told::Stopping);
         let limit_s = self.wired.config().node.drain_timeout_s;
         tracing::info!(
@@ -288,7 +302,10 @@ impl Running {
             tokio::select! {
                 () = sleep(DRAIN_LOOK) => {}
                 asked = self.signals.next() => if matches!(asked, Asked::End) {
-                    return End::Forced;
+                    match asks_left.checked_sub(1) {
+                        Some(left) => asks_left = left,
+                        None => return End::Forced,
+                    }
                 },
             }
         }

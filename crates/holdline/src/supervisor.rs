@@ -16,6 +16,7 @@ mod word;
 
 pub use estate::{Estate, Withdraw};
 pub use parent::{SuperviseError, Supervision, supervise};
+pub(crate) use pulse::orphaned;
 pub use pulse::{Pulse, attach, pulse};
 
 use word::Word;

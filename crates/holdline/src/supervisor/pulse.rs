@@ -1,10 +1,12 @@
 //! The node's side.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 
 use cluster::Identity;
+use tokio::sync::Notify;
 
 use super::word::Word;
 
@@ -14,6 +16,8 @@ static PULSE: OnceLock<Pulse> = OnceLock::new();
 #[derive(Debug)]
 pub struct Pulse {
     socket: UnixDatagram,
+    /// Nobody reads any more.
+    orphaned: Notify,
 }
 
 /// Takes the way to the supervisor, which has given it as standard input (`--supervised`).
@@ -26,8 +30,17 @@ pub fn attach() -> Result<(), std::io::Error> {
     socket.peer_addr()?;
     socket.set_nonblocking(true)?;
     // Attached twice is attached.
-    let _ = PULSE.set(Pulse { socket });
+    let orphaned = Notify::new();
+    let _ = PULSE.set(Pulse { socket, orphaned });
     Ok(())
+}
+
+/// Waits until the supervisor has died; for ever where there is none.
+pub(crate) async fn orphaned() {
+    match pulse() {
+        Some(pulse) => pulse.orphaned.notified().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The way to the supervisor, if there is one.
@@ -50,7 +63,17 @@ impl Pulse {
 
     pub(super) fn say(&self, word: Word) {
         let (bytes, length) = word.bytes();
-        // A supervisor that does not read, or is gone, is no reason to stop.
-        let _ = self.socket.send(&bytes[..length]);
+        if let Err(error) = self.socket.send(&bytes[..length])
+            && matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::NotConnected
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionReset
+            )
+        {
+            // Its end is closed with it. One that only does not read is no reason to stop.
+            self.orphaned.notify_one();
+        }
     }
 }
