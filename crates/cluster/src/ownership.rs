@@ -225,6 +225,18 @@ impl Ownership {
         self.known.map_or(Epoch(0), |known| known.epoch)
     }
 
+    /// The latest epoch that this node knows of, and who had or has it.
+    pub fn known(&self) -> Option<(Epoch, Identity)> {
+        self.known.map(|known| (known.epoch, known.owner))
+    }
+
+    /// Tells a life that has just begun what an earlier one knew: what it claims gets a later epoch, whatever the coordinator has.
+    pub fn remember(&mut self, epoch: Epoch, owner: Identity) {
+        if self.known.is_none() {
+            self.known = Some(Known { epoch, owner });
+        }
+    }
+
     /// Whom this node takes for the owner.
     pub fn owner(&self) -> Option<NodeId> {
         self.known.map(|known| known.owner.node)

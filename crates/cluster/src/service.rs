@@ -119,6 +119,17 @@ impl Service {
         }
     }
 
+    /// The latest epoch that this node knows of, and who had or has it: to be kept for its next life.
+    pub fn known(&self) -> Option<(Epoch, Identity)> {
+        self.ownership.known()
+    }
+
+    /// Tells a life that has just begun what an earlier one knew ([`Service::known`]): no epoch is given twice then, also where the
+    /// coordinator was restored from an old copy while all nodes were stopped.
+    pub fn remember(&mut self, epoch: Epoch, owner: Identity) {
+        self.ownership.remember(epoch, owner);
+    }
+
     /// Configures the members anew, in order of preference.
     pub fn configure(&mut self, preference: &[NodeId]) {
         self.ownership.configure(preference);

@@ -11,6 +11,7 @@ mod coordination;
 mod crew;
 mod desk;
 mod inbox;
+mod memory;
 mod post;
 mod seat;
 mod settings;

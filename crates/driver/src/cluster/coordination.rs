@@ -185,6 +185,8 @@ fn note(answers: &AtomicBool, service: &str, error: Option<&coordinator::Error>)
 /// What the coordinator said of this node and the others.
 pub(super) struct Joined {
     pub(super) own: NodeId,
+    /// The cluster's id.
+    pub(super) id: ClusterId,
     pub(super) members: Vec<Member>,
 }
 
@@ -241,7 +243,7 @@ async fn try_join(
     let own = coordinator.register(&registration, WITHIN).await?;
     let members = coordinator.members(WITHIN).await?;
     let own = own.node;
-    Ok(Joined { own, members })
+    Ok(Joined { own, id, members })
 }
 
 fn kept_id(path: &Path) -> Option<ClusterId> {

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cluster::ownership::LossReason;
 use cluster::{
-    Basis, Effect, Epoch, Error, NodeId, Outcome, Output, Phase, Record, RequestId, Revision, Seq,
-    Service, ServiceId, Time,
+    Basis, Effect, Epoch, Error, Identity, NodeId, Outcome, Output, Phase, Record, RequestId,
+    Revision, Seq, Service, ServiceId, Time,
 };
 use net::address::lease::Strength;
 use net::clock::Boottime;
@@ -111,6 +111,11 @@ impl Seat {
 
     pub(super) fn name(&self) -> &str {
         &self.parts.settings.name
+    }
+
+    /// What is to be known of it in the node's next life.
+    pub(super) fn known(&self) -> Option<(Epoch, Identity)> {
+        self.parts.service.known()
     }
 
     /// Whether this node owns it.

@@ -22,6 +22,7 @@ use super::coordination::{Fence, Joined, Requests, places, preference};
 use super::crew::Crew;
 use super::desk::Desk;
 use super::inbox::{ClusterInbox, Order};
+use super::memory::Memory;
 use super::post::{self, Post, name_of};
 use super::seat::{Parts, Seat, time};
 use super::settings::{ClusterSettings, MoverSettings, ServiceSettings};
@@ -89,6 +90,7 @@ struct State {
     /// How often the process that watches this one is told of it, and when it was.
     beat_every: Duration,
     beaten: Boottime,
+    memory: Memory,
     is_over: bool,
 }
 
@@ -214,6 +216,7 @@ impl ClusterThread {
         if let Some(pulse) = settings.pulse {
             (pulse.introduce)(identity);
         }
+        let memory = Memory::open(&settings.data, joined.id.to_string(), &requests.runtime);
         let mut seats = Vec::new();
         let crews = self.crews.into_iter().zip(acquired.addresses);
         for (number, ((service, desk, crew), address)) in crews.enumerate() {
@@ -232,8 +235,12 @@ impl ClusterThread {
                 rules: Rules::default(),
             };
             requests.watch(number, &service.name);
+            let mut machine = Service::new(time(), options);
+            if let Some((epoch, owner)) = memory.of(&service.name) {
+                machine.remember(epoch, owner);
+            }
             let parts = Parts {
-                service: Service::new(time(), options),
+                service: machine,
                 address,
                 own: joined.own,
                 settings: service,
@@ -260,6 +267,7 @@ impl ClusterThread {
             looked: Boottime::now(),
             beat_every: Duration::from_micros(lease_us / BEATS_PER_LEASE),
             beaten: Boottime::START,
+            memory,
             is_over: false,
         }
     }
@@ -480,7 +488,9 @@ impl State {
     fn turn(&mut self) {
         for at in 0..self.seats.len() {
             let mut post = post!(self);
-            self.seats[at].turn(&mut post);
+            let seat = &mut self.seats[at];
+            seat.turn(&mut post);
+            self.memory.note(seat.name(), seat.known());
         }
         let now = Boottime::now();
         self.peers.flush(now, &self.poller, &mut self.news);

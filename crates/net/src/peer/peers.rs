@@ -445,9 +445,10 @@ fn accept(hub: &Arc<Hub>, listener: &TcpListener) {
 }
 
 fn take(hub: &Hub, socket: TcpStream) {
+    // Without the port, which each connection has another of: what one stranger does again and again is said once.
     let from = socket
         .peer_addr()
-        .map_or_else(|_| String::new(), |peer| peer.to_string());
+        .map_or_else(|_| String::new(), |peer| peer.ip().to_string());
     let made = handshake::accept(socket, &hub.credentials(), &hub.greeting());
     let made = made.and_then(|(greeting, link)| Ok((hub.known(&greeting)?, link)));
     hub.arrive(match made {
