@@ -69,16 +69,15 @@ impl<'a> Challenge<'a> {
     /// Appends the value of the header that answers it.
     pub(crate) fn answer(&self, who: Who<'_>, method: &[u8], uri: &[u8], out: &mut Vec<u8>) {
         let ha1 = Ha1::compute(self.algorithm, who.user, self.realm, who.password);
-        let (mut own, mut count) = (Vec::with_capacity(16), [b'0'; 8]);
+        let (own, mut count) = (hex(who.unique), [b'0'; 8]);
         count[7] = b'1';
-        lex::push_hex(&mut own, who.unique);
         let input = ResponseInput {
             method,
             uri,
             nonce: self.nonce,
             protection: self
                 .has_qop
-                .then_some((&count[..], own.as_slice(), b"auth".as_slice())),
+                .then_some((&count[..], &own[..], b"auth".as_slice())),
         };
         let response = input.response(&ha1).to_hex();
         for (name, value) in [
@@ -112,6 +111,15 @@ pub(crate) struct Who<'a> {
     pub(crate) password: &'a [u8],
     /// A number that no other answer has.
     pub(crate) unique: u64,
+}
+
+fn hex(number: u64) -> [u8; 16] {
+    let mut digits = *b"0123456789abcdef";
+    let all = digits;
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = all[(number >> (60 - 4 * at)) as usize & 15];
+    }
+    digits
 }
 
 /// Realm, nonce and opaque go back as they came, so escapes stay.

@@ -30,5 +30,5 @@ pub use histogram::Histogram;
 pub use media::Sound;
 pub use run::{Progress, Run};
 pub use settings::{Answering, Calling, Registering, Settings, User, numbered};
-pub use station::{ANSWERS_MAX, EVENTS_MAX, Event, TIMERS_MAX};
+pub use station::{ANSWERS_MAX, Begin, EVENTS_MAX, Event, Now, Port, Station, TIMERS_MAX};
 pub use tally::{Answers, Calls, Failures, Messages, Packets, Reason, Registrations, Tally};

@@ -23,19 +23,30 @@ pub(crate) struct Name {
     pub(crate) generation: u32,
 }
 
-const BYTES: usize = 25;
+/// How long a name is as text.
+pub(crate) const BYTES: usize = 25;
 
 impl Name {
     /// Appends it as text.
     pub(crate) fn push(self, out: &mut Vec<u8>) {
-        out.push(match self.kind {
+        out.extend_from_slice(&self.bytes());
+    }
+
+    /// It as text.
+    pub(crate) fn bytes(self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        bytes[0] = match self.kind {
             Kind::Call => b'c',
             Kind::Answer => b'a',
             Kind::Registration => b'r',
-        });
-        for word in [self.run, self.index, self.generation] {
-            push_word(word, out);
+        };
+        let words = [self.run, self.index, self.generation];
+        for (place, word) in bytes[1..].chunks_exact_mut(8).zip(words) {
+            for (at, digit) in place.iter_mut().enumerate() {
+                *digit = DIGITS[(word >> (28 - 4 * at)) as usize & 15];
+            }
         }
+        bytes
     }
 
     /// Reads it, if it is one of ours.
@@ -60,13 +71,7 @@ impl Name {
     }
 }
 
-/// Appends eight hexadecimal digits.
-pub(crate) fn push_word(word: u32, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for at in 0..8 {
-        out.push(DIGITS[(word >> (28 - 4 * at)) as usize & 15]);
-    }
-}
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

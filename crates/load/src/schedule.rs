@@ -49,6 +49,20 @@ impl Schedule {
     }
 }
 
+/// A share of things that come one after the other, spread evenly over them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Share(u32);
+
+impl Share {
+    /// Whether the next one belongs to it, if it is so many of a thousand.
+    pub(crate) fn takes(&mut self, per_mille: u32) -> bool {
+        self.0 += per_mille.min(1_000);
+        let takes = self.0 >= 1_000;
+        self.0 -= if takes { 1_000 } else { 0 };
+        takes
+    }
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "no run has 2^52 microseconds or calls"
@@ -82,6 +96,17 @@ mod tests {
         assert_eq!(schedule.take(5_500), Some(0));
         assert_eq!(schedule.take(5_500), None);
         assert_eq!(schedule.next_us(), Some(6_500));
+    }
+
+    #[test]
+    fn a_share_is_exact_and_even() {
+        for (per_mille, of, expected) in
+            [(0, 100, 0), (1_000, 7, 7), (250, 8, 2), (333, 1_000, 333)]
+        {
+            let mut share = Share::default();
+            let taken = (0..of).filter(|_| share.takes(per_mille)).count();
+            assert_eq!(taken, expected, "{per_mille}");
+        }
     }
 
     #[test]

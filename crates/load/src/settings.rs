@@ -92,6 +92,10 @@ pub struct Calling {
     pub cancel_per_mille: u32,
     /// How long after the first provisional response, in milliseconds.
     pub cancel_after_ms: u64,
+    /// In how many of a thousand answered calls the caller sends an INVITE within the dialog.
+    pub reinvite_per_mille: u32,
+    /// How long after the answer, in milliseconds; in calls that are shorter, at their end.
+    pub reinvite_after_ms: u64,
 }
 
 /// How calls that come are taken.
@@ -101,6 +105,14 @@ pub struct Answering {
     pub ring_ms: u64,
     /// The final response: 200, or what calls are refused with.
     pub status: u16,
+    /// How many of a thousand calls are refused, where `status` is a refusal; the others are answered.
+    pub refuse_per_mille: u32,
+    /// How many of a thousand INVITEs are passed over in silence, again and again.
+    pub ignore_per_mille: u32,
+    /// How many of a thousand taken calls are ended from this side. A caller of ours with the same settings expects that.
+    pub hang_up_per_mille: u32,
+    /// How long after the ACK, in milliseconds.
+    pub hang_up_after_ms: u64,
 }
 
 impl Default for Answering {
@@ -108,26 +120,60 @@ impl Default for Answering {
         Answering {
             ring_ms: 0,
             status: 200,
+            refuse_per_mille: 1_000,
+            ignore_per_mille: 0,
+            hang_up_per_mille: 0,
+            hang_up_after_ms: 0,
         }
     }
 }
 
-/// A text with one number in it, as in `user{n}` or `user{n:5}` (with zeros to five digits), and `{user}` in passwords.
+/// A text with numbers in it, as in `user{n}` or `user{n:5}` (with zeros to five digits), and `{user}` in passwords.
 #[must_use]
 pub fn numbered(pattern: &str, number: u64, user: &str) -> String {
-    let text = pattern
-        .replace("{user}", user)
-        .replace("{n}", &number.to_string());
-    let Some((before, rest)) = text.split_once("{n:") else {
-        return text;
-    };
-    let Some((width, after)) = rest.split_once('}') else {
-        return text;
-    };
-    match width.parse::<usize>() {
-        Ok(width) => format!("{before}{number:0width$}{after}", width = width.min(20)),
-        Err(_) => text,
+    let mut text = Vec::new();
+    push_numbered(pattern, number, user, &mut text);
+    // Pieces of texts, divided at ASCII.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends [`numbered`] to bytes, without memory of its own.
+pub(crate) fn push_numbered(pattern: &str, number: u64, user: &str, out: &mut Vec<u8>) {
+    let mut rest = pattern;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        out.extend_from_slice(before.as_bytes());
+        let field = from.find('}').map(|end| (&from[1..end], &from[end + 1..]));
+        rest = match field {
+            Some(("user", after)) => {
+                out.extend_from_slice(user.as_bytes());
+                after
+            }
+            Some((field, after)) if width_of(field).is_some() => {
+                push_padded(number, width_of(field).unwrap_or(0), out);
+                after
+            }
+            _ => {
+                out.push(b'{');
+                &from[1..]
+            }
+        };
     }
+    out.extend_from_slice(rest.as_bytes());
+}
+
+/// To how many digits `n` or `n:5` asks for zeros.
+fn width_of(field: &str) -> Option<usize> {
+    match field.strip_prefix('n')? {
+        "" => Some(0),
+        width => Some(width.strip_prefix(':')?.parse::<usize>().ok()?.min(20)),
+    }
+}
+
+fn push_padded(number: u64, width: usize, out: &mut Vec<u8>) {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    out.resize(out.len() + width.saturating_sub(digits), b'0');
+    sip::lex::push_number(out, number);
 }
 
 #[cfg(test)]
@@ -141,5 +187,8 @@ mod tests {
         assert_eq!(numbered("secret-of-{user}", 1, "user1"), "secret-of-user1");
         assert_eq!(numbered("alice", 1, ""), "alice");
         assert_eq!(numbered("a{n:x}", 1, ""), "a{n:x}");
+        assert_eq!(numbered("{x{n}{n:3}}", 1_234, ""), "{x12341234}");
+        assert_eq!(numbered("{n", 0, ""), "{n");
+        assert_eq!(numbered("{n:2}é{user}", 0, "u"), "00éu");
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod dialog;
 mod registration;
 #[cfg(test)]
 mod tests;
@@ -11,16 +12,17 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sip::{HeaderName, Index, Limits, Message, Method};
+use sip::{HeaderName, Index, Limits, Message, Method, Splices};
 use transaction::timer::interval_ms;
 use transaction::{Flow, Outbox, Time, TimerName, Timers, Wheel};
 
 use crate::credentials::{Challenge, Who};
 use crate::media;
 use crate::name::{Kind, Name};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Share};
 use crate::settings::Settings;
 use crate::tally::Tally;
+use crate::write::Head;
 use answer::Answer;
 use call::Call;
 use registration::Registration;
@@ -110,15 +112,18 @@ struct Timer {
 
 /// A socket for media that is free.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Port {
-    pub(crate) socket: u32,
-    pub(crate) address: SocketAddr,
+pub struct Port {
+    /// Its number.
+    pub socket: u32,
+    /// Where it is.
+    pub address: SocketAddr,
 }
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Now {
-    pub(crate) us: u64,
+pub struct Now {
+    /// Microseconds since the run began.
+    pub us: u64,
 }
 
 impl Now {
@@ -127,8 +132,18 @@ impl Now {
     }
 }
 
-/// The phones of one thread.
-pub(crate) struct Station {
+/// Which calls get what is done in a share of them.
+#[derive(Debug, Default)]
+struct Shares {
+    cancelled: Share,
+    reinvited: Share,
+    ignored: Share,
+    refused: Share,
+    hung_up: Share,
+}
+
+/// The phones of one thread: a pure machine. Who makes a run needs [`crate::Run`] only; this is for what feeds it messages of its own.
+pub struct Station {
     settings: Arc<Settings>,
     /// Which of the threads.
     thread: usize,
@@ -158,11 +173,17 @@ pub(crate) struct Station {
     index: Index,
     own_index: Index,
     sdp_index: sdp::Index,
+    shares: Shares,
     line: Vec<u8>,
     body: Vec<u8>,
-    pub(crate) tally: Tally,
+    /// Room for texts that are put together.
+    text: Vec<u8>,
+    head: Head,
+    splices: Splices,
+    /// What was counted.
+    pub tally: Tally,
     /// What is to be sent.
-    pub(crate) outbox: Outbox,
+    pub outbox: Outbox,
     /// What the media are to do.
     pub(crate) media: Vec<media::Command>,
     /// What happened, if that is to be told.
@@ -171,17 +192,32 @@ pub(crate) struct Station {
 
 /// What a station begins with.
 #[derive(Debug)]
-pub(crate) struct Begin {
-    pub(crate) thread: usize,
-    pub(crate) run: u32,
+pub struct Begin {
+    /// Which of the threads it is.
+    pub thread: usize,
+    /// What its Call-IDs and tags are known by.
+    pub run: u32,
     /// Its own addresses.
-    pub(crate) locals: Vec<SocketAddr>,
-    pub(crate) ports: Vec<Port>,
-    pub(crate) silent_port: u16,
+    pub locals: Vec<SocketAddr>,
+    /// Sockets for media.
+    pub ports: Vec<Port>,
+    /// What descriptions name where there are no media.
+    pub silent_port: u16,
+}
+
+impl std::fmt::Debug for Station {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Station")
+            .field("calls", &self.calls.len())
+            .field("answers", &self.answers.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Station {
-    pub(crate) fn new(settings: Arc<Settings>, begin: Begin, now: Now) -> Station {
+    /// One that has nothing under way.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, begin: Begin, now: Now) -> Station {
         let threads = settings.threads.max(1);
         let mine = (begin.thread..settings.users.len()).step_by(threads).len();
         let mut station = Station {
@@ -208,8 +244,12 @@ impl Station {
             index: Index::new(),
             own_index: Index::new(),
             sdp_index: sdp::Index::new(),
+            shares: Shares::default(),
             line: Vec::new(),
             body: Vec::new(),
+            text: Vec::new(),
+            head: Head::default(),
+            splices: Splices::default(),
             tally: Tally::default(),
             outbox: Outbox::new(),
             media: Vec::new(),
@@ -236,7 +276,7 @@ impl Station {
     }
 
     /// Calls begin. Without effect where none are to be made.
-    pub(crate) fn start_calls(&mut self, now: Now) {
+    pub fn start_calls(&mut self, now: Now) {
         let settings = self.settings.clone();
         if let Some(calling) = &settings.calling {
             let threads = settings.threads.max(1) as u64;
@@ -246,7 +286,7 @@ impl Station {
     }
 
     /// Nothing new begins from now on; what is under way goes on.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.is_ending = true;
     }
 
@@ -256,7 +296,8 @@ impl Station {
     }
 
     /// Whether no call, registration or answer is under way and none will begin.
-    pub(crate) fn is_done(&self) -> bool {
+    #[must_use]
+    pub fn is_done(&self) -> bool {
         let no_more = |schedule: Option<&Schedule>| {
             self.is_ending || schedule.is_none_or(|schedule| schedule.next_us().is_none())
         };
@@ -275,13 +316,13 @@ impl Station {
     }
 
     /// The run is over: what is under way has failed.
-    pub(crate) fn abandon(&mut self, now: Now) {
+    pub fn abandon(&mut self, now: Now) {
         self.abandon_calls(now);
         self.abandon_answers(now);
     }
 
     /// Takes a message that came.
-    pub(crate) fn receive(&mut self, now: Now, flow: Flow, bytes: &[u8]) {
+    pub fn receive(&mut self, now: Now, flow: Flow, bytes: &[u8]) {
         self.tally.messages.received += 1;
         if sip::scan::kind(bytes) != sip::scan::Kind::Sip {
             return;
@@ -301,10 +342,13 @@ impl Station {
     }
 
     fn response(&mut self, now: Now, flow: Flow, message: &Message<'_>) {
-        let name = message
+        let of_call = message
             .call_id()
             .ok()
             .and_then(|id| Name::parse(id, self.run));
+        // In calls that were taken the Call-ID is the other side's, and the tag ours.
+        let tag = || message.from().ok().and_then(|from| from.tag());
+        let name = of_call.or_else(|| tag().and_then(|tag| Name::parse(tag, self.run)));
         let (Some(name), Ok(cseq)) = (name, message.cseq()) else {
             self.tally.messages.unexpected += 1;
             return;
@@ -312,7 +356,7 @@ impl Station {
         match name.kind {
             Kind::Call => self.call_response(now, flow, name, cseq, message),
             Kind::Registration => self.registration_response(now, name, cseq, message),
-            Kind::Answer => self.tally.messages.unexpected += 1,
+            Kind::Answer => self.answer_response(now, name, cseq, message),
         }
     }
 
@@ -324,10 +368,10 @@ impl Station {
                 Some(Method::Cancel) => self.cancelled(now, flow, message),
                 Some(Method::Ack) => self.tally.messages.unexpected += 1,
                 // A probe, perhaps.
-                Some(Method::Options) => self.reply(flow, message, 200, false),
+                Some(Method::Options) => self.reply(flow, message, 200, None),
                 _ => {
                     self.tally.messages.unexpected += 1;
-                    self.reply(flow, message, 405, false);
+                    self.reply(flow, message, 405, None);
                 }
             };
         };
@@ -339,32 +383,38 @@ impl Station {
             _ => {
                 self.tally.messages.unexpected += 1;
                 if message.method() != Some(Method::Ack) {
-                    self.reply(flow, message, 481, false);
+                    self.reply(flow, message, 481, None);
                 }
             }
         }
     }
 
-    /// Answers a request that changes nothing, with a description if it is an offer.
-    fn reply(&mut self, flow: Flow, message: &Message<'_>, status: u16, has_description: bool) {
-        let head = answer::head(message, flow);
+    /// Answers a request, with a description of this stream if it is an offer.
+    fn reply(
+        &mut self,
+        flow: Flow,
+        message: &Message<'_>,
+        status: u16,
+        offered: Option<Option<Port>>,
+    ) {
+        self.head.fill(message, flow, &mut self.splices);
         let to = answer::way_back(message, flow);
         self.body.clear();
         self.line.clear();
-        if has_description {
-            let at = SocketAddr::new(flow.local.ip(), self.silent_port);
-            crate::write::push_description(at, 1, &mut self.body);
+        if let Some(port) = offered {
+            self.describe(flow, port);
             crate::write::push_contact(b"load", &flow, &mut self.line);
             self.line.extend_from_slice(b"\r\n");
         }
-        let (line, body) = (&self.line, &self.body);
+        let (head, line, body) = (&self.head, &self.line, &self.body);
         self.outbox
             .send(to, |out| head.push(status, None, line, body, out));
         self.tally.messages.sent += 1;
     }
 
     /// When something has to be done next, in microseconds.
-    pub(crate) fn next_us(&self, now: Now) -> Option<u64> {
+    #[must_use]
+    pub fn next_us(&self, now: Now) -> Option<u64> {
         let timer = self
             .wheel
             .next(now.time())
@@ -385,7 +435,7 @@ impl Station {
     }
 
     /// Does what is due.
-    pub(crate) fn poll(&mut self, now: Now) {
+    pub fn poll(&mut self, now: Now) {
         while let Some((_, timer)) = self.wheel.pop(now.time()) {
             match timer.kind {
                 Kind::Call => self.call_due(now, timer),

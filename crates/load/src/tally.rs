@@ -15,6 +15,10 @@ pub enum Reason {
     InviteTimeout,
     /// The INVITE was heard, and nobody answered in time.
     NoAnswer,
+    /// An INVITE within the call was refused.
+    ReinviteStatus(u16),
+    /// No final response to an INVITE within the call came.
+    ReinviteTimeout,
     /// A BYE was refused.
     ByeStatus(u16),
     /// No response to a BYE came.
@@ -29,8 +33,6 @@ pub enum Reason {
     EndedEarly,
     /// The call was not over when the run's grace was.
     Unfinished,
-    /// A call with media brought no packet in one direction.
-    Silent,
     /// A 2xx lacks what a dialog needs, or a challenge cannot be answered.
     Unusable,
 }
@@ -43,6 +45,8 @@ impl Reason {
             Reason::Status(status) => status.to_string(),
             Reason::InviteTimeout => "invite-timeout".to_owned(),
             Reason::NoAnswer => "no-answer".to_owned(),
+            Reason::ReinviteStatus(status) => format!("reinvite-{status}"),
+            Reason::ReinviteTimeout => "reinvite-timeout".to_owned(),
             Reason::ByeStatus(status) => format!("bye-{status}"),
             Reason::ByeTimeout => "bye-timeout".to_owned(),
             Reason::CancelTimeout => "cancel-timeout".to_owned(),
@@ -50,7 +54,6 @@ impl Reason {
             Reason::NoAck => "no-ack".to_owned(),
             Reason::EndedEarly => "ended-early".to_owned(),
             Reason::Unfinished => "unfinished".to_owned(),
-            Reason::Silent => "silent".to_owned(),
             Reason::Unusable => "unusable".to_owned(),
         }
     }
@@ -122,8 +125,12 @@ counters! {
         rang,
         /// Of these, answered with a 2xx.
         answered,
-        /// Of these, ended by a BYE that was answered.
+        /// Of these, ended by a BYE that was answered, from either side.
         completed,
+        /// Of these, ended by the other side, as it was to.
+        ended_by_peer,
+        /// INVITEs within calls that were answered with a 2xx.
+        reinvited,
         /// Given up by a CANCEL on purpose, and ended by 487.
         cancelled,
         /// Begun and not ended.
@@ -146,6 +153,16 @@ counters! {
         acknowledged,
         /// Of these, ended by the caller's BYE.
         ended,
+        /// Of these, ended from this side by a BYE that was answered.
+        hung_up,
+        /// INVITEs within calls that were answered and acknowledged.
+        reinvited,
+        /// Refused on purpose.
+        refused,
+        /// Passed over on purpose.
+        ignored,
+        /// INVITEs that found no room and got 503, each time they came.
+        turned_away,
         /// Cancelled by the caller.
         cancelled,
         /// Begun and not ended.
@@ -305,6 +322,12 @@ impl Tally {
         self.call_failures.total()
             + self.answer_failures.total()
             + self.registration_failures.total()
+    }
+
+    /// What was wrong with the sound: streams that heard nothing, packets that were damaged or for somebody else.
+    #[must_use]
+    pub fn unheard(&self) -> u64 {
+        self.packets.silent + self.packets.corrupt + self.packets.wrong_party
     }
 
     /// The report of docs/load.md. Durations in milliseconds.

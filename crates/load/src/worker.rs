@@ -147,6 +147,7 @@ impl Worker {
             }
             if self.shared.hangs_up.load(Ordering::Acquire) {
                 self.station.end_calls(now);
+                self.station.end_answers(now);
             }
             self.station.poll(now);
             let is_backed_up = self.flush();

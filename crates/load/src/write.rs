@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sip::build::{self, ToTag};
-use sip::{HeaderName, Message, NameAddr, Uri, lex, status};
+use sip::{HeaderName, Message, NameAddr, Splices, Uri, lex, status};
 use transaction::{Flow, Transport};
 
 use crate::name::Name;
@@ -97,15 +97,22 @@ fn push_body(body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// Appends the ACK for a final response from 300 on, made of that response alone: our INVITEs have no Route and ask for what their To
-/// names (RFC 3261 section 17.1.1.3).
-pub(crate) fn push_refusal_ack(response: &Message<'_>, out: &mut Vec<u8>) {
-    let uri = response.to().map_or(&b""[..], |to| to.uri);
+/// Appends the ACK for a final response from 300 on (RFC 3261 section 17.1.1.3), with the Request-URI and the Route lines of the INVITE. Without
+/// these it is made of the response alone: a first INVITE has no Route and asks for what its To names.
+pub(crate) fn push_refusal_ack(
+    response: &Message<'_>,
+    within: Option<(&[u8], &[u8])>,
+    out: &mut Vec<u8>,
+) {
+    let (uri, routes) = within.unwrap_or_else(|| {
+        let to = response.to();
+        (to.map_or(&b""[..], |to| to.uri), b"")
+    });
     text(out, &[b"ACK ", uri, b" SIP/2.0\r\n"]);
     if let Some(via) = response.values(HeaderName::Via).next() {
         text(out, &[b"Via: ", via.bytes, b"\r\n"]);
     }
-    out.extend_from_slice(b"Max-Forwards: 70\r\n");
+    text(out, &[b"Max-Forwards: 70\r\n", routes]);
     for name in [HeaderName::From, HeaderName::To, HeaderName::CallId] {
         let value = response.header(name).unwrap_or_default();
         text(out, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]);
@@ -126,6 +133,16 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// Makes it of a request that came by `flow`.
+    pub(crate) fn fill(&mut self, message: &Message<'_>, flow: Flow, splices: &mut Splices) {
+        splices.clear();
+        self.bytes.clear();
+        if let Ok(via) = message.via() {
+            build::stamp_via(message, &via, flow.remote, splices);
+        }
+        self.tag = build::response_head(message, splices, &mut self.bytes);
+    }
+
     /// Appends a response with lines and a body.
     pub(crate) fn push(
         &self,
@@ -135,12 +152,8 @@ impl Head {
         body: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let mut tag = Vec::new();
-        if let Some(name) = name {
-            tag.reserve(25);
-            name.push(&mut tag);
-        }
-        let to_tag = name.map(|_| tag.as_slice());
+        let tag = name.map(Name::bytes);
+        let to_tag = tag.as_ref().map(|tag| tag.as_slice());
         build::response(
             &self.bytes,
             self.tag,
@@ -207,10 +220,91 @@ pub(crate) fn learn_dialog(
     // In reverse order.
     let count = response.values(HeaderName::RecordRoute).count();
     for at in (0..count).rev() {
-        let value = response.values(HeaderName::RecordRoute).nth(at)?;
-        text(routes, &[b"Route: ", value.bytes, b"\r\n"]);
+        push_route(response, at, routes)?;
     }
     Some(())
+}
+
+fn push_route(message: &Message<'_>, at: usize, routes: &mut Vec<u8>) -> Option<()> {
+    let value = message.values(HeaderName::RecordRoute).nth(at)?;
+    text(routes, &[b"Route: ", value.bytes, b"\r\n"]);
+    Some(())
+}
+
+/// What whoever answers an INVITE needs for requests of his own (section 12.1.1).
+#[derive(Debug, Default)]
+pub(crate) struct Back {
+    /// The target: the URI of the Contact; empty where there is none.
+    pub(crate) target: Vec<u8>,
+    /// Route lines, in the order of the Record-Route.
+    pub(crate) routes: Vec<u8>,
+    call_id: Vec<u8>,
+    /// The value of our From, without the tag.
+    from: Vec<u8>,
+    /// The value of our To.
+    to: Vec<u8>,
+}
+
+impl Back {
+    /// Learns all of it from the INVITE that begins the dialog.
+    pub(crate) fn learn(&mut self, invite: &Message<'_>) {
+        let set = |place: &mut Vec<u8>, value: Option<&[u8]>| {
+            place.clear();
+            place.extend_from_slice(value.unwrap_or_default());
+        };
+        set(&mut self.call_id, invite.call_id().ok());
+        set(&mut self.from, invite.single(HeaderName::To).ok());
+        set(&mut self.to, invite.single(HeaderName::From).ok());
+        self.routes.clear();
+        for at in 0..invite.values(HeaderName::RecordRoute).count() {
+            if push_route(invite, at, &mut self.routes).is_none() {
+                break;
+            }
+        }
+        self.target.clear();
+        self.refresh(invite);
+    }
+
+    /// Learns where the other side is now (section 12.2.2).
+    pub(crate) fn refresh(&mut self, invite: &Message<'_>) {
+        let contact = invite.values(HeaderName::Contact).next();
+        if let Some(contact) = contact.and_then(|value| NameAddr::parse(value.bytes)) {
+            self.target.clear();
+            self.target.extend_from_slice(contact.uri);
+        }
+    }
+
+    /// The user part of whom the call is for.
+    pub(crate) fn user(&self) -> Option<&[u8]> {
+        Uri::parse(NameAddr::parse(&self.from)?.uri).ok()?.user
+    }
+
+    /// Appends a BYE (section 15.1.1) with further lines.
+    pub(crate) fn push_bye(
+        &self,
+        (name, cseq): (Name, u32),
+        flow: &Flow,
+        lines: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        text(out, &[b"BYE ", &self.target, b" SIP/2.0\r\nVia: SIP/2.0/"]);
+        text(out, &[flow.transport.via_token(), b" "]);
+        lex::push_host_port(out, flow.local);
+        out.extend_from_slice(b";rport;branch=z9hG4bK");
+        name.push(out);
+        out.push(b'B');
+        lex::push_number(out, u64::from(cseq));
+        text(
+            out,
+            &[b"\r\nMax-Forwards: 70\r\nFrom: ", &self.from, b";tag="],
+        );
+        name.push(out);
+        text(out, &[b"\r\nTo: ", &self.to, b"\r\nCall-ID: "]);
+        text(out, &[&self.call_id, b"\r\nCSeq: "]);
+        lex::push_number(out, u64::from(cseq));
+        text(out, &[b" BYE\r\n", lines, &self.routes]);
+        push_body(&[], out);
+    }
 }
 
 /// Where a request within a dialog goes: the first route, or else the target; `otherwise` if that is a name.

@@ -54,6 +54,8 @@ fn calling() -> Calling {
         answer_timeout_ms: 10_000,
         cancel_per_mille: 0,
         cancel_after_ms: 100,
+        reinvite_per_mille: 0,
+        reinvite_after_ms: 300,
     }
 }
 

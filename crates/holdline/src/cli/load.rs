@@ -108,6 +108,12 @@ struct Traffic {
     /// How long these ring first
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = span_ms)]
     cancel_after: u64,
+    /// The share of answered calls in which the caller sends an INVITE within the call, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    reinvite_share: f64,
+    /// How long after the answer [default: half of --call-duration]
+    #[arg(long, value_name = "TIME", value_parser = span_ms)]
+    reinvite_after: Option<u64>,
     /// Only take calls, until --for or an interrupt
     #[arg(long)]
     answer: bool,
@@ -117,6 +123,18 @@ struct Traffic {
     /// What calls that come are answered with
     #[arg(long, value_name = "STATUS", default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..700))]
     answer_with: u16,
+    /// The share of calls that come that --answer-with refuses, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    refuse_share: f64,
+    /// The share of calls that come that are passed over in silence, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    ignore_share: f64,
+    /// The share of calls that who was called ends; who calls has to be told it, too, if he is another run
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    hang_up_share: f64,
+    /// How long after the ACK [default: half of --call-duration]
+    #[arg(long, value_name = "TIME", value_parser = span_ms)]
+    hang_up_after: Option<u64>,
     /// Calls carry sound both ways, which is checked
     #[arg(long)]
     media: bool,
@@ -126,7 +144,7 @@ struct Traffic {
     /// T1, the estimated round-trip time
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = span_ms)]
     t1: u64,
-    /// How many may fail before the run counts as failed
+    /// How many calls, registrations and, with --media, streams may fail before the run counts as failed
     #[arg(long, value_name = "N", default_value_t = 0)]
     fail_max: u64,
     /// No line each second
@@ -167,6 +185,7 @@ impl Load {
         if self.output.json {
             let mut report = tally.to_json();
             report["failed"] = json!(failed);
+            report["unheard"] = json!(tally.unheard());
             report["target"] = json!(target.to_string());
             report["threads"] = json!(threads);
             report["version"] = json!(env!("CARGO_PKG_VERSION"));
@@ -174,7 +193,7 @@ impl Load {
         } else {
             print(&tally, out)?;
         }
-        let is_failed = failed > self.traffic.fail_max;
+        let is_failed = failed + tally.unheard() > self.traffic.fail_max;
         Ok(if is_failed {
             ExitCode::from(EXIT_FAILED)
         } else {
@@ -221,8 +240,10 @@ impl Traffic {
             duration_ms: self.call_duration,
             to: self.to.clone(),
             answer_timeout_ms: self.answer_timeout,
-            cancel_per_mille: (self.cancel_share.clamp(0.0, 1.0) * 1_000.0) as u32,
+            cancel_per_mille: per_mille(self.cancel_share),
             cancel_after_ms: self.cancel_after,
+            reinvite_per_mille: per_mille(self.reinvite_share),
+            reinvite_after_ms: self.reinvite_after.unwrap_or(self.call_duration / 2),
         });
         Settings {
             target: self.target,
@@ -243,6 +264,10 @@ impl Traffic {
             answering: Answering {
                 ring_ms: self.ring,
                 status: self.answer_with,
+                refuse_per_mille: per_mille(self.refuse_share),
+                ignore_per_mille: per_mille(self.ignore_share),
+                hang_up_per_mille: per_mille(self.hang_up_share),
+                hang_up_after_ms: self.hang_up_after.unwrap_or(self.call_duration / 2),
             },
             has_media: self.media,
             streams_max: self
@@ -261,6 +286,11 @@ impl Traffic {
             is_told: false,
         }
     }
+}
+
+/// A share from 0 to 1 in thousandths.
+fn per_mille(share: f64) -> u32 {
+    (share.clamp(0.0, 1.0) * 1_000.0).round() as u32
 }
 
 /// The address from which messages to `target` leave.

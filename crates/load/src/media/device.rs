@@ -123,6 +123,12 @@ pub(crate) fn start(
 
 impl Device {
     fn command(&mut self, now_us: u64, command: Command) {
+        if let Command::Peer { peer, .. } = command {
+            if let Some(talk) = self.talk.as_mut() {
+                talk.peer = peer;
+            }
+            return;
+        }
         self.end(now_us);
         if let Command::Begin { peer, .. } = command {
             self.tally.packets.streams += 1;

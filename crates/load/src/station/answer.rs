@@ -2,18 +2,18 @@
 
 use std::net::SocketAddr;
 
-use sip::{HeaderName, Message, Method, Splices, build};
+use sip::{HeaderName, Message, Method};
 use transaction::{Flow, TimerName};
 
 use super::{ANSWERS_MAX, Due, Event, Now, Port, Station, Timer};
 use crate::media;
 use crate::name::{Kind, Name};
 use crate::tally::Reason;
-use crate::write::{self, Head};
+use crate::write::{self, Back, Head};
 
 /// Where an answer is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The place is free.
     #[default]
     Free,
@@ -25,36 +25,43 @@ enum Phase {
     Confirmed,
     /// A refusal was sent, no ACK has come.
     Refused,
+    /// The INVITE is passed over.
+    Ignored,
+    /// BYE was sent.
+    Ending,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    phase: Phase,
-    generation: u32,
-    step: u32,
-    attempt: u32,
+    pub(super) phase: Phase,
+    pub(super) generation: u32,
+    pub(super) step: u32,
+    pub(super) attempt: u32,
     key: u64,
-    flow: Option<Flow>,
-    cseq: u32,
-    head: Head,
+    pub(super) flow: Option<Flow>,
+    pub(super) cseq: u32,
+    pub(super) head: Head,
+    /// What requests of ours are made of.
+    pub(super) back: Back,
+    pub(super) own_cseq: u32,
+    pub(super) challenges: u8,
+    /// The INVITE that is answered is one within the call.
+    pub(super) is_reinvited: bool,
+    /// The call is refused when it has rung.
+    is_refused: bool,
+    /// When it is ended from this side.
+    hangs_up_us: Option<u64>,
+    /// Both sides have hung up.
+    pub(super) has_crossed: bool,
+    /// Why it has failed, though it is still to be ended.
+    pub(super) reason: Option<Reason>,
     /// Record-Route and Contact.
     lines: Vec<u8>,
-    /// The last response.
-    response: Vec<u8>,
-    peer: Option<SocketAddr>,
-    port: Option<Port>,
-    hears: bool,
-}
-
-/// The head of all responses to a request.
-pub(super) fn head(message: &Message<'_>, flow: Flow) -> Head {
-    let mut head = Head::default();
-    let mut splices = Splices::default();
-    if let Ok(via) = message.via() {
-        build::stamp_via(message, &via, flow.remote, &mut splices);
-    }
-    head.tag = build::response_head(message, &splices, &mut head.bytes);
-    head
+    /// The last response, or our BYE.
+    pub(super) response: Vec<u8>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) port: Option<Port>,
+    pub(super) hears: bool,
 }
 
 /// Where a response goes (section 18.2.2, RFC 3581 section 4).
@@ -70,7 +77,7 @@ pub(super) fn way_back(message: &Message<'_>, flow: Flow) -> Flow {
 }
 
 impl Station {
-    fn answer_timer(&self, index: u32, due: Due) -> Timer {
+    pub(super) fn answer_timer(&self, index: u32, due: Due) -> Timer {
         Timer {
             kind: Kind::Answer,
             index,
@@ -79,7 +86,7 @@ impl Station {
         }
     }
 
-    fn answer_name(&self, index: u32) -> Name {
+    pub(super) fn answer_name(&self, index: u32) -> Name {
         let generation = self.answers[index as usize].generation;
         Name {
             kind: Kind::Answer,
@@ -99,11 +106,16 @@ impl Station {
             && self.answers[index as usize].cseq == cseq.number
         {
             self.tally.messages.retransmissions_received += 1;
-            return self.send_response(index, true);
+            return match self.answers[index as usize].phase {
+                // What is in its place is a BYE.
+                Phase::Ignored | Phase::Ending => {}
+                _ => self.send_response(index, true),
+            };
         }
         let needs_port = self.settings.has_media && self.ports.is_empty();
         if self.answers.len() - self.free_answers.len() >= ANSWERS_MAX || needs_port {
-            return self.reply(flow, message, 503, false);
+            self.tally.answers.turned_away += 1;
+            return self.reply(flow, message, 503, None);
         }
         let index = self.free_answers.pop().unwrap_or_else(|| {
             self.answers.push(Answer::default());
@@ -121,7 +133,13 @@ impl Station {
         answer.key = key;
         answer.flow = Some(way_back(message, flow));
         answer.cseq = cseq.number;
-        answer.head = head(message, flow);
+        answer.head.fill(message, flow, &mut self.splices);
+        answer.back.learn(message);
+        answer.own_cseq = 0;
+        answer.is_reinvited = false;
+        answer.has_crossed = false;
+        answer.hangs_up_us = None;
+        answer.reason = None;
         answer.lines.clear();
         for field in message.fields(HeaderName::RecordRoute) {
             answer
@@ -140,8 +158,23 @@ impl Station {
         self.tell(|| Event::Invited {
             from: String::from_utf8_lossy(from).into_owned(),
         });
+        let answering = self.settings.answering;
+        if self.shares.ignored.takes(answering.ignore_per_mille) {
+            self.tally.answers.ignored += 1;
+            let answer = &mut self.answers[index as usize];
+            answer.phase = Phase::Ignored;
+            answer.step = answer.step.wrapping_add(1);
+            return self.set(
+                now,
+                self.answer_timer(index, Due::GiveUp),
+                self.give_up_ms(),
+            );
+        }
+        let is_refused =
+            answering.status >= 300 && self.shares.refused.takes(answering.refuse_per_mille);
+        self.answers[index as usize].is_refused = is_refused;
         self.respond(now, index, 180);
-        let ring_ms = self.settings.answering.ring_ms;
+        let ring_ms = answering.ring_ms;
         if ring_ms == 0 {
             return self.answer(now, index);
         }
@@ -149,7 +182,7 @@ impl Station {
     }
 
     /// Sends a response, and again until it is acknowledged if it is a final one.
-    fn respond(&mut self, now: Now, index: u32, status: u16) {
+    pub(super) fn respond(&mut self, now: Now, index: u32, status: u16) {
         let name = self.answer_name(index);
         let (flow, port) = {
             let answer = &self.answers[index as usize];
@@ -181,7 +214,7 @@ impl Station {
         }
     }
 
-    fn send_response(&mut self, index: u32, is_again: bool) {
+    pub(super) fn send_response(&mut self, index: u32, is_again: bool) {
         let answer = &mut self.answers[index as usize];
         let Some(flow) = answer.flow else { return };
         let response = std::mem::take(&mut answer.response);
@@ -192,10 +225,12 @@ impl Station {
     /// The phone is picked up, or the call refused.
     fn answer(&mut self, now: Now, index: u32) {
         let status = self.settings.answering.status;
-        if status >= 300 {
+        if self.answers[index as usize].is_refused {
             self.answers[index as usize].phase = Phase::Refused;
+            self.tally.answers.refused += 1;
             return self.respond(now, index, status);
         }
+        let status = if status < 300 { status } else { 200 };
         let answer = &mut self.answers[index as usize];
         answer.phase = Phase::Accepted;
         if let (Some(port), Some(peer)) = (answer.port, answer.peer) {
@@ -209,7 +244,7 @@ impl Station {
         self.respond(now, index, status);
     }
 
-    fn free_answer(&mut self, index: u32) {
+    pub(super) fn free_answer(&mut self, index: u32) {
         let answer = &mut self.answers[index as usize];
         answer.phase = Phase::Free;
         answer.step = answer.step.wrapping_add(1);
@@ -228,14 +263,35 @@ impl Station {
             .and_then(|key| self.by_key.get(&key).copied());
         let Some(index) = found else {
             self.tally.messages.late += 1;
-            return self.reply(flow, message, 481, false);
+            return self.reply(flow, message, 481, None);
         };
-        self.reply(flow, message, 200, false);
+        self.reply(flow, message, 200, None);
         if self.answers[index as usize].phase == Phase::Ringing {
             self.tally.answers.cancelled += 1;
             self.answers[index as usize].phase = Phase::Refused;
             self.respond(now, index, 487);
             self.tell(|| Event::Ended { by_peer: true });
+        }
+    }
+
+    /// The ACK of a 2xx has come.
+    fn confirm(&mut self, now: Now, index: u32) {
+        let answering = self.settings.answering;
+        let answer = &mut self.answers[index as usize];
+        answer.phase = Phase::Confirmed;
+        answer.step = answer.step.wrapping_add(1);
+        if answer.is_reinvited {
+            self.tally.answers.reinvited += 1;
+        } else {
+            self.tally.answers.acknowledged += 1;
+            self.tell(|| Event::Taken);
+            let hangs_up = self.shares.hung_up.takes(answering.hang_up_per_mille);
+            let answer = &mut self.answers[index as usize];
+            answer.hangs_up_us = hangs_up.then_some(now.us + answering.hang_up_after_ms * 1_000);
+        }
+        if let Some(at_us) = self.answers[index as usize].hangs_up_us {
+            let after_ms = at_us.saturating_sub(now.us).div_ceil(1_000);
+            self.set(now, self.answer_timer(index, Due::Act), after_ms);
         }
     }
 
@@ -253,36 +309,44 @@ impl Station {
             .map_or(Phase::Free, |answer| answer.phase);
         match (message.method(), phase) {
             (Some(Method::Ack), Phase::Accepted) => {
-                let answer = &mut self.answers[name.index as usize];
-                answer.phase = Phase::Confirmed;
-                answer.step = answer.step.wrapping_add(1);
-                self.tally.answers.acknowledged += 1;
-                self.tell(|| Event::Taken);
+                self.confirm(now, name.index);
             }
-            (Some(Method::Ack), Phase::Refused) => self.free_answer(name.index),
+            (Some(Method::Ack), Phase::Refused) => {
+                if self.answers[name.index as usize].is_refused {
+                    self.tell(|| Event::Ended { by_peer: false });
+                }
+                self.free_answer(name.index);
+            }
             (Some(Method::Ack), Phase::Confirmed | Phase::Free) => {
                 self.tally.messages.retransmissions_received += 1;
             }
             (Some(Method::Bye), Phase::Accepted | Phase::Confirmed) => {
-                self.reply(flow, message, 200, false);
+                self.reply(flow, message, 200, None);
                 self.tally.answers.ended += 1;
                 self.tell(|| Event::Ended { by_peer: true });
                 self.free_answer(name.index);
             }
+            // Both have hung up at the same time.
+            (Some(Method::Bye), Phase::Ending) => {
+                self.answers[name.index as usize].has_crossed = true;
+                self.reply(flow, message, 200, None);
+            }
             // The 200 to a BYE is not kept: any BYE of ours gets it.
             (Some(Method::Bye), _) => {
                 self.tally.messages.retransmissions_received += 1;
-                self.reply(flow, message, 200, false);
+                self.reply(flow, message, 200, None);
             }
             (Some(Method::Cancel), _) => self.cancelled(now, flow, message),
             (Some(Method::Invite), Phase::Accepted | Phase::Confirmed) => {
-                self.reply(flow, message, 200, true);
+                self.answer_reinvite(now, flow, name.index, message);
             }
+            (Some(Method::Ack), _) => {}
+            (Some(Method::Invite), Phase::Ending) => self.reply(flow, message, 481, None),
             (_, Phase::Free) => {
                 self.tally.messages.unexpected += 1;
-                self.reply(flow, message, 481, false);
+                self.reply(flow, message, 481, None);
             }
-            _ => self.reply(flow, message, 200, false),
+            _ => self.reply(flow, message, 200, None),
         }
     }
 
@@ -294,6 +358,7 @@ impl Station {
         };
         match (timer.due, answer.phase) {
             (Due::Act, Phase::Ringing) => self.answer(now, index),
+            (Due::Act, Phase::Confirmed) => self.hang_up_answer(now, index, None),
             (Due::Again, phase) => {
                 answer.attempt += 1;
                 let attempt = answer.attempt;
@@ -301,12 +366,22 @@ impl Station {
                     flow.transport = transaction::Transport::Udp;
                 }
                 self.send_response(index, true);
-                self.set_again(now, timer, TimerName::G, attempt, flow);
+                let name = match phase {
+                    Phase::Ending => TimerName::E,
+                    _ => TimerName::G,
+                };
+                self.set_again(now, timer, name, attempt, flow);
             }
-            (Due::GiveUp, Phase::Accepted | Phase::Refused) => {
+            // Section 13.3.1.4: without an ACK the call is ended.
+            (Due::GiveUp, Phase::Accepted) => {
+                self.hang_up_answer(now, index, Some(Reason::NoAck));
+            }
+            (Due::GiveUp, Phase::Refused) => {
                 self.tally.answer_failures.add(Reason::NoAck);
                 self.free_answer(index);
             }
+            (Due::GiveUp, Phase::Ignored) => self.free_answer(index),
+            (Due::GiveUp, Phase::Ending) => self.answer_ended(index, 0),
             _ => {}
         }
     }
@@ -314,10 +389,12 @@ impl Station {
     pub(super) fn abandon_answers(&mut self, now: Now) {
         let _ = now;
         for index in 0..self.answers.len() as u32 {
-            if self.answers[index as usize].phase != Phase::Free {
-                self.tally.answer_failures.add(Reason::Unfinished);
-                self.free_answer(index);
+            match self.answers[index as usize].phase {
+                Phase::Free => continue,
+                Phase::Ignored => {}
+                _ => self.tally.answer_failures.add(Reason::Unfinished),
             }
+            self.free_answer(index);
         }
     }
 }

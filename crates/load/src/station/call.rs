@@ -6,12 +6,13 @@ use transaction::{Flow, TimerName};
 use super::{CHALLENGES_MAX, Due, Event, Now, Port, Station, Timer};
 use crate::media;
 use crate::name::{Kind, Name};
+use crate::settings::push_numbered;
 use crate::tally::Reason;
 use crate::write::{self, Request};
 
 /// Where a call is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The place is free.
     #[default]
     Free,
@@ -23,40 +24,46 @@ enum Phase {
     Cancelling,
     /// Answered and acknowledged.
     Established,
+    /// An INVITE within the call was sent.
+    Reinviting,
     /// BYE was sent.
     Ending,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Call {
-    phase: Phase,
-    generation: u32,
-    step: u32,
+    pub(super) phase: Phase,
+    pub(super) generation: u32,
+    pub(super) step: u32,
     attempt: u32,
-    number: u64,
-    flow: Option<Flow>,
+    pub(super) number: u64,
+    pub(super) flow: Option<Flow>,
     cseq: u32,
+    /// Of the INVITE whose ACK is in `ack`; 0 before there is one.
+    ack_cseq: u32,
     began_us: u64,
+    pub(super) answered_us: u64,
     bye_us: u64,
-    challenges: u8,
+    pub(super) challenges: u8,
     has_rung: bool,
     will_cancel: bool,
-    /// Why it was cancelled, if that was no plan.
-    reason: Option<Reason>,
+    pub(super) will_reinvite: bool,
+    /// Why it has failed, though it is still to be ended.
+    pub(super) reason: Option<Reason>,
     /// The Request-URI of the INVITE.
     uri: Vec<u8>,
     /// The request that is sent again.
     request: Vec<u8>,
     ack: Vec<u8>,
     to: Vec<u8>,
-    target: Vec<u8>,
-    routes: Vec<u8>,
-    port: Option<Port>,
-    hears: bool,
+    pub(super) target: Vec<u8>,
+    pub(super) routes: Vec<u8>,
+    pub(super) port: Option<Port>,
+    pub(super) hears: bool,
 }
 
 impl Station {
-    fn timer_of(&self, index: u32, due: Due) -> Timer {
+    pub(super) fn timer_of(&self, index: u32, due: Due) -> Timer {
         Timer {
             kind: Kind::Call,
             index,
@@ -76,7 +83,7 @@ impl Station {
     }
 
     /// The user who makes call `number`, by his place in the population.
-    fn caller_of(&self, number: u64) -> usize {
+    pub(super) fn caller_of(&self, number: u64) -> usize {
         // Not larger than a usize.
         (number % self.settings.users.len().max(1) as u64) as usize
     }
@@ -98,25 +105,24 @@ impl Station {
         } else {
             None
         };
-        let per_mille = u64::from(calling.cancel_per_mille);
+        let will_cancel = self.shares.cancelled.takes(calling.cancel_per_mille);
         let call = &mut self.calls[index as usize];
         call.generation = call.generation.wrapping_add(1);
         call.number = number;
         call.flow = Some(flow);
         call.cseq = 0;
+        call.ack_cseq = 0;
         call.began_us = now.us;
         call.challenges = 0;
         call.has_rung = false;
         call.reason = None;
         call.port = port;
         call.hears = false;
-        // Evenly over the calls.
-        call.will_cancel = (number + 1) * per_mille / 1_000 > number * per_mille / 1_000;
+        call.will_cancel = will_cancel;
+        call.will_reinvite = false;
         call.uri.clear();
         match &calling.to {
-            Some(to) => call
-                .uri
-                .extend_from_slice(crate::settings::numbered(to, number, "").as_bytes()),
+            Some(to) => push_numbered(to, number, "", &mut call.uri),
             None => {
                 let users = &settings.users;
                 let callee = (number + users.len() as u64 / 2) % users.len().max(1) as u64;
@@ -149,7 +155,13 @@ impl Station {
     }
 
     /// Sends the next request of a call, with `self.line` and, for an INVITE, `self.body`, and sets its timers.
-    fn begin_request(&mut self, now: Now, index: u32, method: &'static str, again: TimerName) {
+    pub(super) fn begin_request(
+        &mut self,
+        now: Now,
+        index: u32,
+        method: &'static str,
+        again: TimerName,
+    ) {
         let name = self.name_of(index);
         let user = self.caller_of(self.calls[index as usize].number);
         let settings = self.settings.clone();
@@ -158,14 +170,15 @@ impl Station {
         call.step = call.step.wrapping_add(1);
         call.attempt = 0;
         let is_invite = method == "INVITE";
+        let is_within = call.ack_cseq > 0;
         if let Some(flow) = call.flow {
-            if !is_invite {
+            if is_within {
                 self.line.extend_from_slice(&call.routes);
             }
             call.request.clear();
             let request = Request {
                 method,
-                uri: if is_invite { &call.uri } else { &call.target },
+                uri: if is_within { &call.target } else { &call.uri },
                 flow: &flow,
                 name,
                 cseq: call.cseq,
@@ -191,7 +204,7 @@ impl Station {
     }
 
     /// Gives the place back.
-    fn free_call(&mut self, index: u32) {
+    pub(super) fn free_call(&mut self, index: u32) {
         let call = &mut self.calls[index as usize];
         call.phase = Phase::Free;
         call.step = call.step.wrapping_add(1);
@@ -201,7 +214,7 @@ impl Station {
         self.release(port, hears);
     }
 
-    fn fail_call(&mut self, index: u32, reason: Reason, status: u16) {
+    pub(super) fn fail_call(&mut self, index: u32, reason: Reason, status: u16) {
         self.tally.call_failures.add(reason);
         self.tell(|| Event::Failed { status });
         self.free_call(index);
@@ -233,8 +246,17 @@ impl Station {
                     self.call_provisional(now, name.index, status);
                 }
             }
-            Method::Invite if status < 300 => self.call_accepted(now, name.index, message),
-            Method::Invite if is_current && call.phase != Phase::Established => {
+            Method::Invite if status < 300 => match call.phase {
+                _ if cseq.number == call.ack_cseq => self.acknowledge_again(name.index),
+                _ if !is_current => self.tally.messages.late += 1,
+                Phase::Reinviting => self.reinvite_accepted(now, name.index, message),
+                Phase::Established | Phase::Ending => self.tally.messages.late += 1,
+                _ => self.call_accepted(now, name.index, message),
+            },
+            Method::Invite if is_current && call.phase == Phase::Reinviting => {
+                self.reinvite_refused(now, flow, name.index, message);
+            }
+            Method::Invite if is_current && call.ack_cseq == 0 => {
                 self.call_refused(now, flow, name.index, message);
             }
             Method::Invite => self.refuse_again(flow, message),
@@ -261,7 +283,17 @@ impl Station {
         self.tally.messages.retransmissions_received += 1;
         self.tally.messages.sent += 1;
         self.outbox
-            .send(flow, |out| write::push_refusal_ack(message, out));
+            .send(flow, |out| write::push_refusal_ack(message, None, out));
+    }
+
+    /// A 2xx came once more: so does its ACK.
+    fn acknowledge_again(&mut self, index: u32) {
+        self.tally.messages.retransmissions_received += 1;
+        let call = &mut self.calls[index as usize];
+        let Some(flow) = call.flow else { return };
+        let ack = std::mem::take(&mut call.ack);
+        self.send(flow, &ack, true);
+        self.calls[index as usize].ack = ack;
     }
 
     fn call_provisional(&mut self, now: Now, index: u32, status: u16) {
@@ -270,6 +302,11 @@ impl Station {
         };
         let (timeout_ms, cancel_after_ms) = (calling.answer_timeout_ms, calling.cancel_after_ms);
         let call = &mut self.calls[index as usize];
+        if call.phase == Phase::Reinviting {
+            // Heard: it is not sent again (section 17.1.1.2).
+            call.step = call.step.wrapping_add(1);
+            return self.set(now, self.timer_of(index, Due::GiveUp), timeout_ms);
+        }
         let has_rung = status > 100 && !call.has_rung;
         if has_rung {
             call.has_rung = true;
@@ -293,13 +330,6 @@ impl Station {
     fn call_accepted(&mut self, now: Now, index: u32, message: &Message<'_>) {
         let call = &mut self.calls[index as usize];
         let Some(mut flow) = call.flow else { return };
-        if matches!(call.phase, Phase::Established | Phase::Ending) {
-            self.tally.messages.retransmissions_received += 1;
-            let ack = std::mem::take(&mut call.ack);
-            self.send(flow, &ack, true);
-            self.calls[index as usize].ack = ack;
-            return;
-        }
         let was_cancelled = call.phase == Phase::Cancelling;
         let learnt = write::learn_dialog(message, &mut call.target, &mut call.routes, &mut call.to);
         if learnt.is_none() {
@@ -309,6 +339,7 @@ impl Station {
         call.flow = Some(flow);
         call.phase = Phase::Established;
         call.step = call.step.wrapping_add(1);
+        call.answered_us = now.us;
         let after_us = now.us.saturating_sub(call.began_us);
         self.tally.calls.answered += 1;
         self.tally.set_up.add(after_us);
@@ -321,21 +352,17 @@ impl Station {
         if was_cancelled {
             return self.hang_up(now, index);
         }
-        let duration_ms = self
-            .settings
-            .calling
-            .as_ref()
-            .map_or(0, |calling| calling.duration_ms);
-        self.set(now, self.timer_of(index, Due::Act), duration_ms);
+        self.plan(now, index);
     }
 
     /// Sends the ACK of a 2xx (section 13.2.2.4).
-    fn acknowledge(&mut self, index: u32, flow: Flow) {
+    pub(super) fn acknowledge(&mut self, index: u32, flow: Flow) {
         let name = self.name_of(index);
         let settings = self.settings.clone();
         let user = self.caller_of(self.calls[index as usize].number);
         let mut call = std::mem::take(&mut self.calls[index as usize]);
         call.ack.clear();
+        call.ack_cseq = call.cseq;
         let ack = Request {
             method: "ACK",
             uri: &call.target,
@@ -372,8 +399,8 @@ impl Station {
         let status = message.status();
         self.tally.messages.sent += 1;
         self.outbox
-            .send(flow, |out| write::push_refusal_ack(message, out));
-        let call = &self.calls[index as usize];
+            .send(flow, |out| write::push_refusal_ack(message, None, out));
+        let call = &mut self.calls[index as usize];
         if call.phase == Phase::Cancelling {
             return match (call.reason, status) {
                 (Some(reason), _) => self.fail_call(index, reason, status),
@@ -386,8 +413,11 @@ impl Station {
             };
         }
         if matches!(status, 401 | 407) && call.challenges < CHALLENGES_MAX {
-            let (user, uri) = (self.caller_of(call.number), call.uri.clone());
-            if self.answer_challenge(user, "INVITE", &uri, message) {
+            let (number, uri) = (call.number, std::mem::take(&mut call.uri));
+            let is_answered =
+                self.answer_challenge(self.caller_of(number), "INVITE", &uri, message);
+            self.calls[index as usize].uri = uri;
+            if is_answered {
                 self.calls[index as usize].challenges += 1;
                 return self.send_invite(now, index);
             }
@@ -395,7 +425,7 @@ impl Station {
         self.fail_call(index, Reason::Status(status), status);
     }
 
-    fn hang_up(&mut self, now: Now, index: u32) {
+    pub(super) fn hang_up(&mut self, now: Now, index: u32) {
         let call = &mut self.calls[index as usize];
         call.phase = Phase::Ending;
         call.bye_us = now.us;
@@ -413,17 +443,14 @@ impl Station {
 
     fn bye_answered(&mut self, now: Now, index: u32, message: &Message<'_>) {
         let status = message.status();
-        let call = &self.calls[index as usize];
-        let bye_us = call.bye_us;
-        if matches!(status, 401 | 407) && call.challenges < CHALLENGES_MAX {
-            let (user, uri) = (self.caller_of(call.number), call.target.clone());
-            if self.answer_challenge(user, "BYE", &uri, message) {
-                self.calls[index as usize].challenges += 1;
-                return self.begin_request(now, index, "BYE", TimerName::E);
-            }
+        if self.answers_challenge_within(index, "BYE", message) {
+            return self.begin_request(now, index, "BYE", TimerName::E);
         }
-        if status >= 300 {
-            return self.fail_call(index, Reason::ByeStatus(status), status);
+        let call = &self.calls[index as usize];
+        let (bye_us, reason) = (call.bye_us, call.reason);
+        let refused = (status >= 300).then_some(Reason::ByeStatus(status));
+        if let Some(reason) = reason.or(refused) {
+            return self.fail_call(index, reason, status);
         }
         self.tally.end.add(now.us.saturating_sub(bye_us));
         self.tally.calls.completed += 1;
@@ -439,11 +466,11 @@ impl Station {
         call.attempt = 0;
         call.reason = reason;
         if let Some(flow) = call.flow {
-            let mut text = Vec::new();
+            self.text.clear();
             if let Ok(invite) = self.own_index.parse(&call.request, &Limits::default()) {
-                build::cancel(&invite, b"", &mut text);
+                build::cancel(&invite, b"", &mut self.text);
             }
-            call.request = text;
+            std::mem::swap(&mut call.request, &mut self.text);
             self.send(flow, &call.request, false);
             let timer = Timer {
                 kind: Kind::Call,
@@ -470,10 +497,9 @@ impl Station {
                 let request = std::mem::take(&mut call.request);
                 self.send(flow, &request, true);
                 self.calls[index as usize].request = request;
-                let name = if phase == Phase::Calling {
-                    TimerName::A
-                } else {
-                    TimerName::E
+                let name = match phase {
+                    Phase::Calling | Phase::Reinviting => TimerName::A,
+                    _ => TimerName::E,
                 };
                 self.set_again(now, timer, name, attempt, flow);
             }
@@ -483,32 +509,19 @@ impl Station {
                 let reason = call.reason.unwrap_or(Reason::CancelTimeout);
                 self.fail_call(index, reason, 408);
             }
-            (Due::GiveUp, Phase::Ending) => self.fail_call(index, Reason::ByeTimeout, 408),
+            (Due::GiveUp, Phase::Reinviting) => {
+                // Section 14.1: who does not answer has no call any more.
+                call.reason = Some(Reason::ReinviteTimeout);
+                self.hang_up(now, index);
+            }
+            (Due::GiveUp, Phase::Ending) => {
+                let reason = call.reason.unwrap_or(Reason::ByeTimeout);
+                self.fail_call(index, reason, 408);
+            }
             (Due::Act, Phase::Proceeding) => self.cancel(now, index, None),
+            (Due::Act, Phase::Established) if call.will_reinvite => self.reinvite(now, index),
             (Due::Act, Phase::Established) => self.hang_up(now, index),
             _ => {}
-        }
-    }
-
-    /// A request of the other side within a call that we made.
-    pub(super) fn call_request(&mut self, now: Now, flow: Flow, name: Name, message: &Message<'_>) {
-        let _ = now;
-        let found = self.calls.get(name.index as usize);
-        let phase = found
-            .filter(|call| call.generation == name.generation)
-            .map_or(Phase::Free, |call| call.phase);
-        match (message.method(), phase) {
-            (Some(Method::Ack), _) => {}
-            (Some(Method::Bye), Phase::Established) => {
-                self.reply(flow, message, 200, false);
-                self.tally.call_failures.add(Reason::EndedEarly);
-                self.tell(|| Event::Ended { by_peer: true });
-                self.free_call(name.index);
-            }
-            (Some(Method::Bye), _) => self.reply(flow, message, 200, false),
-            (Some(Method::Invite), Phase::Established) => self.reply(flow, message, 200, true),
-            (_, Phase::Free) => self.reply(flow, message, 481, false),
-            _ => self.reply(flow, message, 200, false),
         }
     }
 
@@ -516,7 +529,7 @@ impl Station {
     pub(crate) fn end_calls(&mut self, now: Now) {
         for index in 0..self.calls.len() as u32 {
             match self.calls[index as usize].phase {
-                Phase::Established => self.hang_up(now, index),
+                Phase::Established | Phase::Reinviting => self.hang_up(now, index),
                 Phase::Proceeding => self.cancel(now, index, None),
                 _ => {}
             }

@@ -8,6 +8,10 @@ use crate::name::{Kind, Name};
 use crate::tally::Reason;
 use crate::write::Request;
 
+/// When a refresh that failed is tried again, in seconds, if the registrar does not say it, and the latest if it does.
+const AGAIN_S: u32 = 5;
+const AGAIN_S_MAX: u32 = 120;
+
 #[derive(Debug, Default)]
 pub(super) struct Registration {
     /// A REGISTER is under way.
@@ -55,10 +59,11 @@ impl Station {
         self.send_register(now, index);
     }
 
-    fn uri(&self) -> Vec<u8> {
-        let mut uri = b"sip:".to_vec();
-        uri.extend_from_slice(self.settings.domain.as_bytes());
-        uri
+    /// The Request-URI and what digests are made of, in `self.text`.
+    fn write_uri(&mut self) {
+        self.text.clear();
+        self.text.extend_from_slice(b"sip:");
+        self.text.extend_from_slice(self.settings.domain.as_bytes());
     }
 
     /// Which of all users the registration is of.
@@ -85,11 +90,11 @@ impl Station {
             index,
             generation: 0,
         };
-        let mut to = b"<sip:".to_vec();
-        to.extend_from_slice(user.name.as_bytes());
-        to.push(b'@');
-        to.extend_from_slice(settings.domain.as_bytes());
-        to.push(b'>');
+        self.write_uri();
+        self.body.clear();
+        for part in ["<sip:", &user.name, "@", &settings.domain, ">"] {
+            self.body.extend_from_slice(part.as_bytes());
+        }
         let mut registration = std::mem::take(&mut self.registrations[index as usize]);
         registration.cseq += 1;
         registration.step = registration.step.wrapping_add(1);
@@ -97,13 +102,13 @@ impl Station {
         registration.request.clear();
         let request = Request {
             method: "REGISTER",
-            uri: &self.uri(),
+            uri: &self.text,
             flow: &flow,
             name,
             cseq: registration.cseq,
             user: &user.name,
             domain: &settings.domain,
-            to: &to,
+            to: &self.body,
             lines: &self.line,
             has_contact: true,
             body: &[],
@@ -145,30 +150,44 @@ impl Station {
         }
         if matches!(status, 401 | 407) && registration.challenges < CHALLENGES_MAX {
             registration.challenges += 1;
-            let (user, uri) = (self.user_of(name.index), self.uri());
-            if self.answer_challenge(user, "REGISTER", &uri, message) {
+            self.write_uri();
+            let (user, uri) = (self.user_of(name.index), std::mem::take(&mut self.text));
+            let is_answered = self.answer_challenge(user, "REGISTER", &uri, message);
+            self.text = uri;
+            if is_answered {
                 return self.send_register(now, name.index);
             }
         }
-        self.end_registration(now, name.index, status, granted_s(message));
+        let after_s = match status {
+            200..300 => granted_s(message),
+            _ => message
+                .number(HeaderName::RetryAfter, AGAIN_S_MAX)
+                .ok()
+                .flatten(),
+        };
+        self.end_registration(now, name.index, status, after_s);
     }
 
-    fn end_registration(&mut self, now: Now, index: u32, status: u16, granted_s: Option<u32>) {
+    /// A registration is over. `after_s` is how long it holds, or, of one that failed, when it may be tried again, if that was said.
+    fn end_registration(&mut self, now: Now, index: u32, status: u16, after_s: Option<u32>) {
         let registration = &mut self.registrations[index as usize];
         registration.is_pending = false;
         registration.step = registration.step.wrapping_add(1);
-        // Kept for its room only where the population is gone round.
-        if !self
-            .settings
-            .registering
-            .is_some_and(|registering| registering.is_cycling)
-        {
-            registration.request = Vec::new();
-        }
         if !std::mem::replace(&mut registration.is_known, true) {
             self.unregistered -= 1;
         }
+        let was_registered = registration.is_registered;
         registration.is_registered = (200..300).contains(&status);
+        let timer = Timer {
+            kind: Kind::Registration,
+            index,
+            step: registration.step,
+            due: Due::Act,
+        };
+        let is_cycling = self
+            .settings
+            .registering
+            .is_some_and(|registering| registering.is_cycling);
         self.tell(|| Event::Registered { status });
         if !(200..300).contains(&status) {
             let reason = match status {
@@ -176,24 +195,23 @@ impl Station {
                 status => Reason::Status(status),
             };
             self.tally.registration_failures.add(reason);
+            let passes = was_registered && (status == 0 || status == 408 || status >= 500);
+            if passes && !is_cycling {
+                // What a phone does that had service: the failure counts, and it goes on.
+                self.registrations[index as usize].is_registered = true;
+                self.set(now, timer, u64::from(after_s.unwrap_or(AGAIN_S)) * 1_000);
+            }
             return;
         }
-        let step = self.registrations[index as usize].step;
         let began_us = self.registrations[index as usize].began_us;
         self.tally.registrations.succeeded += 1;
         self.tally.register.add(now.us.saturating_sub(began_us));
         if let Some(registering) = self.settings.registering
-            && !registering.is_cycling
+            && !is_cycling
         {
-            let expires_s = granted_s
+            let expires_s = after_s
                 .unwrap_or(registering.expires_s)
                 .min(registering.expires_s);
-            let timer = Timer {
-                kind: Kind::Registration,
-                index,
-                step,
-                due: Due::Act,
-            };
             // In good time: a fifth of it is left.
             self.set(now, timer, u64::from(expires_s) * 800);
         }

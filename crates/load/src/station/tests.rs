@@ -1,3 +1,6 @@
+mod allocations;
+mod within;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +54,8 @@ fn calling() -> Calling {
         answer_timeout_ms: 60_000,
         cancel_per_mille: 0,
         cancel_after_ms: 500,
+        reinvite_per_mille: 0,
+        reinvite_after_ms: 400,
     }
 }
 
@@ -269,6 +274,17 @@ fn a_call_left_over_at_the_end_is_unfinished_on_both_sides() {
 
 /// What a registrar answers to the last message.
 fn answer(station: &mut Station, now_us: u64, status: &str, lines: &str) {
+    let text = response(station, status, lines);
+    let flow = Flow {
+        transport: Transport::Udp,
+        remote: at(CALLEE),
+        local: at(CALLER),
+    };
+    station.receive(Now { us: now_us }, flow, text.as_bytes());
+}
+
+/// A response to the last message, which is taken away.
+fn response(station: &mut Station, status: &str, lines: &str) -> String {
     let request = String::from_utf8(station.outbox.last().to_vec()).expect("text");
     station.outbox.clear();
     let kept: String = request
@@ -279,13 +295,7 @@ fn answer(station: &mut Station, now_us: u64, status: &str, lines: &str) {
                 .any(|name| line.starts_with(name))
         })
         .collect();
-    let text = format!("SIP/2.0 {status}\r\n{kept}{lines}Content-Length: 0\r\n\r\n");
-    let flow = Flow {
-        transport: Transport::Udp,
-        remote: at(CALLEE),
-        local: at(CALLER),
-    };
-    station.receive(Now { us: now_us }, flow, text.as_bytes());
+    format!("SIP/2.0 {status}\r\n{kept}{lines}Content-Length: 0\r\n\r\n")
 }
 
 #[test]
@@ -327,4 +337,69 @@ fn a_registration_answers_the_challenge_and_refreshes_in_time() {
         1
     );
     assert!(scene.is_empty());
+}
+
+#[test]
+fn a_refresh_that_a_server_could_not_do_is_tried_again() {
+    let mut register = settings();
+    register.users.truncate(1);
+    register.registering = Some(Registering {
+        per_s: 10.0,
+        expires_s: 100,
+        is_cycling: false,
+    });
+    let mut scene = Scene::new(register, settings());
+    let station = &mut scene.stations[0];
+    station.poll(Now { us: 10_000 });
+    answer(station, 20_000, "200 OK", "");
+    station.poll(Now { us: 80_100_000 });
+    assert_eq!(station.tally.registrations.refreshes, 1);
+    answer(
+        station,
+        80_200_000,
+        "503 Service Unavailable",
+        "Retry-After: 7\r\n",
+    );
+    let failures = &station.tally.registration_failures;
+    assert_eq!(failures.of(Reason::Status(503)), 1);
+    station.poll(Now { us: 87_100_000 });
+    assert!(station.outbox.is_empty());
+    station.poll(Now { us: 87_300_000 });
+    assert_eq!(station.tally.registrations.refreshes, 2);
+    answer(station, 87_400_000, "200 OK", "");
+    assert_eq!(station.tally.registrations.succeeded, 2);
+    assert!(scene.is_empty());
+}
+
+#[test]
+fn all_addresses_have_their_turn() {
+    let mut caller = settings();
+    caller.calling = Some(calling());
+    let mut station = Station::new(
+        Arc::new(caller),
+        Begin {
+            thread: 0,
+            run: 1,
+            locals: vec![at("127.0.0.2:5070"), at("127.0.0.3:5070")],
+            ports: Vec::new(),
+            silent_port: 40_000,
+        },
+        Now { us: 0 },
+    );
+    station.start_calls(Now { us: 0 });
+    station.poll(Now { us: 350_000 });
+    let from: Vec<_> = station
+        .outbox
+        .iter()
+        .map(|(bytes, flow)| {
+            let text = String::from_utf8_lossy(bytes);
+            assert!(
+                text.contains(&format!("Via: SIP/2.0/UDP {};", flow.local)),
+                "{text}"
+            );
+            assert!(text.contains(&format!("@{}>", flow.local)), "{text}");
+            flow.local.ip().to_string()
+        })
+        .collect();
+    assert_eq!(from, ["127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3"]);
 }

@@ -60,6 +60,15 @@ pub(crate) struct Phone {
     /// How long it rings first
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = super::span_ms)]
     ring: u64,
+    /// What the call is answered with: 200, or a refusal
+    #[arg(long, value_name = "STATUS", default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..700), requires = "answer")]
+    answer_with: u16,
+    /// Hang up on who called, so long after the answer
+    #[arg(long, value_name = "TIME", value_parser = super::span_ms, requires = "answer")]
+    hang_up_after: Option<u64>,
+    /// Send an INVITE within the call, so long after the answer
+    #[arg(long, value_name = "TIME", value_parser = super::span_ms, requires = "call")]
+    reinvite_after: Option<u64>,
     /// Say this WAV file again and again, or a tone
     #[arg(long, value_name = "FILE|tone")]
     play: Option<String>,
@@ -106,16 +115,16 @@ impl Phone {
         let heard_later = run.events_later();
         run.wait(LOOK_MS, |run| {
             let (_, taken, ended) = tell(run.events(), &mut told);
-            let is_over = self.answer && taken && ended;
+            let is_over = self.answer && ended && (taken || self.answer_with >= 300);
             if interrupted.load(Ordering::Relaxed) {
                 run.hang_up();
             }
             !is_over && !interrupted.load(Ordering::Relaxed) && told_ok(&told)
         })?;
-        let (status, taken, _) = tell(heard_later(), &mut told);
+        let (status, taken, ended) = tell(heard_later(), &mut told);
         told?;
         let is_good = match self.answer {
-            true => taken,
+            true => taken || self.answer_with >= 300 && ended,
             false => status == Some(self.expect_status),
         };
         Ok(if is_good {
@@ -144,6 +153,12 @@ impl Phone {
             answer_timeout_ms: 60_000,
             cancel_per_mille: 0,
             cancel_after_ms: 0,
+            reinvite_per_mille: if self.reinvite_after.is_some() {
+                1_000
+            } else {
+                0
+            },
+            reinvite_after_ms: self.reinvite_after.unwrap_or(0),
         });
         let keys = self.dtmf.iter().flat_map(|keys| keys.chars());
         Ok(Settings {
@@ -172,7 +187,14 @@ impl Phone {
             calling,
             answering: Answering {
                 ring_ms: self.ring,
-                status: 200,
+                status: self.answer_with,
+                hang_up_per_mille: if self.hang_up_after.is_some() {
+                    1_000
+                } else {
+                    0
+                },
+                hang_up_after_ms: self.hang_up_after.unwrap_or(0),
+                ..Answering::default()
             },
             has_media: true,
             streams_max: 1,
