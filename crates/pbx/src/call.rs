@@ -3,6 +3,7 @@
 mod act;
 mod arrive;
 mod calls;
+mod dialog_info;
 mod end;
 mod identity;
 mod leg;

@@ -455,12 +455,12 @@ pub struct VoiceMessage {
 /// State for those who watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Publish {
-    /// An extension's calls changed.
+    /// The calls of a user, or of an extension with all its phones, changed.
     Extension {
-        /// The user.
+        /// The user, or the extension's number.
         user: String,
-        /// What it does.
-        state: ExtensionState,
+        /// All its calls; those that are over for the last time.
+        dialogs: Vec<WatchedDialog>,
     },
     /// A mailbox's counts changed.
     Mailbox {
@@ -471,6 +471,34 @@ pub enum Publish {
         /// Messages heard.
         old: u32,
     },
+}
+
+/// How far a call is for those who watch (RFC 4235 section 3.7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DialogState {
+    /// The INVITE is on its way.
+    Trying,
+    /// It was answered by no more than a 100.
+    Proceeding,
+    /// It rings.
+    Early,
+    /// They talk.
+    Confirmed,
+    /// It is over.
+    Terminated,
+}
+
+/// A call of somebody who is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedDialog {
+    /// Names the call from its beginning to its end.
+    pub leg: LegId,
+    /// Whether who is watched has called.
+    pub is_initiator: bool,
+    /// How far it is.
+    pub state: DialogState,
+    /// Who the other is; `None`: that is nobody's business (RFC 3323).
+    pub remote: Option<Party>,
 }
 
 /// What an extension does.

@@ -76,6 +76,15 @@ impl Settings {
         }
     }
 
+    /// Whether a host is a domain of ours; no host is.
+    pub(crate) fn is_ours(&self, host: &str) -> bool {
+        host.is_empty()
+            || self
+                .domains
+                .iter()
+                .any(|domain| domain.eq_ignore_ascii_case(host))
+    }
+
     /// The domain that is meant where none is named.
     pub fn domain(&self) -> &str {
         self.domains.first().map_or("localhost", String::as_str)

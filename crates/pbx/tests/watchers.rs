@@ -3,7 +3,9 @@
 
 mod rig;
 
-use pbx::control::{Action, Answer, ExtensionState, Happening, Publish, QuestionId};
+use pbx::control::{
+    Action, Answer, DialogState, Happening, LegId, Party, Publish, QuestionId, WatchedDialog,
+};
 use rig::*;
 
 fn subscribe(call_id: &str, event: &str, expires: u32) -> String {
@@ -35,6 +37,44 @@ fn answer_notify(world: &mut World) -> String {
     notify
 }
 
+fn dialog(leg: u64, is_initiator: bool, state: DialogState, remote: Option<&str>) -> WatchedDialog {
+    WatchedDialog {
+        leg: LegId(leg),
+        is_initiator,
+        state,
+        remote: remote.map(|user| Party {
+            user: user.into(),
+            host: String::new(),
+            display: "A & <B>".into(),
+        }),
+    }
+}
+
+fn extension(dialogs: &[WatchedDialog]) -> Publish {
+    Publish::Extension {
+        user: "200".into(),
+        dialogs: dialogs.to_vec(),
+    }
+}
+
+#[test]
+fn strangers_see_that_somebody_talks_and_not_with_whom() {
+    let mut world = world();
+    world.receive(&subscribe("a", "dialog", 600).replace(
+        "From: \"Ann\" <sip:100@example.org>",
+        "From: <sip:x@elsewhere.example>",
+    ));
+    answer_notify(&mut world);
+    publish(
+        &mut world,
+        extension(&[dialog(7, false, DialogState::Early, Some("0171"))]),
+    );
+    let notify = answer_notify(&mut world);
+    assert!(body(&notify).contains("<state>early</state>"));
+    assert!(!notify.contains("0171"));
+    world.is_empty_in_time();
+}
+
 #[test]
 fn an_extension_is_watched_with_full_state_and_versions() {
     let mut world = world();
@@ -44,23 +84,38 @@ fn an_extension_is_watched_with_full_state_and_versions() {
     let first = answer_notify(&mut world);
     assert_eq!(header(&first, "Event"), "dialog;id=7");
     assert!(body(&first).contains("version=\"0\" state=\"full\" entity=\"sip:200@example.org\""));
-    let state = |state| Publish::Extension {
-        user: "200".into(),
-        state,
-    };
-    publish(&mut world, state(ExtensionState::Ringing));
+    let state = |state| extension(&[dialog(7, false, state, Some("0171"))]);
+    publish(&mut world, state(DialogState::Early));
     let second = world.the("NOTIFY ");
-    assert!(
-        body(&second).contains("version=\"1\"") && body(&second).contains("<state>early</state>")
+    assert_eq!(
+        body(&second),
+        "<?xml version=\"1.0\"?>\r\n\
+         <dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"1\" state=\"full\" entity=\"sip:200@example.org\">\r\n\
+         <dialog id=\"7\" direction=\"recipient\">\r\n\
+         <state>early</state>\r\n\
+         <local><identity>sip:200@example.org</identity><target uri=\"sip:200@example.org\"/></local>\r\n\
+         <remote><identity display=\"A &amp; &lt;B&gt;\">sip:0171@example.org</identity><target uri=\"sip:0171@example.org\"/></remote>\r\n\
+         </dialog>\r\n\
+         </dialog-info>\r\n"
     );
     // What changes meanwhile is told when the phone has answered.
-    publish(&mut world, state(ExtensionState::Busy));
+    publish(&mut world, state(DialogState::Confirmed));
     assert!(world.sent.is_empty());
     world.receive(&reply(&second, "200 OK", "", "", ""));
     assert!(body(&answer_notify(&mut world)).contains("<state>confirmed</state>"));
-    publish(&mut world, state(ExtensionState::Busy));
+    publish(&mut world, state(DialogState::Confirmed));
     assert!(world.sent.is_empty());
-    publish(&mut world, state(ExtensionState::Idle));
+    // The end of a call is told once; then there is none.
+    publish(&mut world, state(DialogState::Terminated));
+    assert!(body(&answer_notify(&mut world)).contains("<state>terminated</state>"));
+    publish(
+        &mut world,
+        extension(&[dialog(8, true, DialogState::Proceeding, None)]),
+    );
+    let private = answer_notify(&mut world);
+    assert!(body(&private).contains("<dialog id=\"8\" direction=\"initiator\">"));
+    assert!(!body(&private).contains("<remote>") && !body(&private).contains("id=\"7\""));
+    publish(&mut world, extension(&[]));
     answer_notify(&mut world);
     world.receive(&within(
         "SUBSCRIBE",
@@ -136,4 +191,37 @@ fn a_subscription_too_brief_too_many_or_for_another_thing_is_refused() {
     // A watcher that knows nothing of it any more.
     world.receive(&reply(&notify, "481 Gone", "", "", ""));
     world.is_empty_at_the_end();
+}
+
+#[test]
+fn another_node_goes_on_with_the_counts_that_were_told() {
+    let mut world = world();
+    world.receive(&subscribe("a", "message-summary", 600));
+    let ok = world.the("SIP/2.0 200 ");
+    answer_notify(&mut world);
+    let (new, old) = (2, 1);
+    let mailbox = "200".to_owned();
+    publish(&mut world, Publish::Mailbox { mailbox, new, old });
+    answer_notify(&mut world);
+    let mut after = World::with(world.settings.clone(), 2, |_, _| Vec::new());
+    for ((kind, key), value) in &world.records {
+        after.pbx.restore(records::Op {
+            kind: *kind,
+            key,
+            value: Some(value),
+        });
+    }
+    after.records = world.records.clone();
+    after.turn(|pbx, turn| pbx.take_office(turn, 2));
+    let again = within(
+        "SUBSCRIBE",
+        "a",
+        &ok,
+        2,
+        "Event: message-summary\r\nExpires: 600\r\n",
+        "",
+    );
+    after.receive(&again);
+    assert!(body(&answer_notify(&mut after)).contains("Voice-Message: 2/1 (0/0)\r\n"));
+    after.is_empty_in_time();
 }

@@ -71,7 +71,7 @@ impl Switchboard {
         call.outcome = None;
         // Who is transferred is who calls now.
         if let Some(leg) = call.leg(held) {
-            call.caller = leg.party.clone();
+            (call.caller, call.is_private) = (leg.party.clone(), leg.is_private);
         }
         call.sending = Some(sending);
     }

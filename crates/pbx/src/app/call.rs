@@ -53,6 +53,10 @@ fields! {
         9 lost_per_myriad: u16,
         /// It put the other party on hold.
         10 is_holding: bool,
+        /// Who it is is not to be told.
+        11 is_private: bool,
+        /// Whom its party talks with, or is to; `None`: somebody who wants no one to know.
+        12 remote: Option<Party>,
     }
 }
 

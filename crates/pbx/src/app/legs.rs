@@ -1,10 +1,7 @@
 //! Legs: who is called, what they hear, and what that looks like to those who watch.
 
-use std::collections::BTreeMap;
-
 use crate::control::{
-    Action, Cause, ExtensionState, LegId, LegRecord, Party, PlayId, Publish, Question, QuestionId,
-    RecordingId, Sound,
+    Action, Cause, LegId, LegRecord, Party, PlayId, Question, QuestionId, RecordingId, Sound,
 };
 use crate::plan::{Piece, Values};
 
@@ -13,68 +10,7 @@ use super::call::{
 };
 use super::{Round, Switchboard};
 
-/// What the phones of users do, leg by leg.
-#[derive(Debug, Default)]
-pub(crate) struct Presence {
-    users: BTreeMap<String, BTreeMap<LegId, ExtensionState>>,
-}
-
-impl Presence {
-    pub(crate) fn len(&self) -> usize {
-        self.users.len()
-    }
-
-    /// What a user's phones do, taken together.
-    pub(crate) fn state(&self, user: &str) -> ExtensionState {
-        let Some(legs) = self.users.get(user) else {
-            return ExtensionState::Idle;
-        };
-        let has = |state| legs.values().any(|one| *one == state);
-        [
-            ExtensionState::Busy,
-            ExtensionState::Ringing,
-            ExtensionState::Trying,
-        ]
-        .into_iter()
-        .find(|state| has(*state))
-        .unwrap_or(ExtensionState::Idle)
-    }
-
-    /// Notes what a leg of another node did there.
-    pub(crate) fn restore(&mut self, leg: &Leg) {
-        if !leg.user.is_empty() {
-            self.set(&leg.user, leg.id, leg.shown());
-        }
-    }
-
-    /// Notes what a leg does; whether the user's state is another one now.
-    fn set(&mut self, user: &str, leg: LegId, state: ExtensionState) -> bool {
-        let before = self.state(user);
-        if state == ExtensionState::Idle {
-            if let Some(legs) = self.users.get_mut(user) {
-                legs.remove(&leg);
-                if legs.is_empty() {
-                    self.users.remove(user);
-                }
-            }
-        } else {
-            let legs = self.users.entry(user.to_owned()).or_default();
-            legs.insert(leg, state);
-        }
-        self.state(user) != before
-    }
-}
-
 impl Leg {
-    fn shown(&self) -> ExtensionState {
-        match (&self.stage, self.is_incoming) {
-            (Stage::Answered, _) => ExtensionState::Busy,
-            (Stage::Calling | Stage::Ringing, true) => ExtensionState::Trying,
-            (Stage::Calling | Stage::Ringing, false) => ExtensionState::Ringing,
-            (Stage::Ending, _) => ExtensionState::Idle,
-        }
-    }
-
     pub(crate) fn record(&self, cause: Cause) -> LegRecord {
         LegRecord {
             call_id: self.call_id.clone(),
@@ -88,34 +24,6 @@ impl Leg {
 }
 
 impl Switchboard {
-    /// What a user's phones do, for a subscription that begins.
-    pub fn extension_state(&self, user: &str) -> ExtensionState {
-        self.presence.state(user)
-    }
-
-    /// New and old messages of a mailbox, if they were counted.
-    pub fn mailbox_counts(&self, mailbox: &str) -> Option<(u32, u32)> {
-        self.mailboxes.get(mailbox).copied()
-    }
-
-    /// Tells those who watch what a leg does now.
-    pub(crate) fn show(&mut self, leg: &Leg, round: &mut Round<'_>) {
-        self.show_as(&leg.user, leg.id, leg.shown(), round);
-    }
-
-    fn show_as(&mut self, user: &str, leg: LegId, state: ExtensionState, round: &mut Round<'_>) {
-        if !user.is_empty() && self.presence.set(user, leg, state) {
-            let state = self.presence.state(user);
-            if state == ExtensionState::Idle {
-                self.phone_is_free(user);
-            }
-            round.act(Action::Publish(Publish::Extension {
-                user: user.to_owned(),
-                state,
-            }));
-        }
-    }
-
     pub(crate) fn set_stage(
         &mut self,
         call: &mut Call,
@@ -184,7 +92,7 @@ impl Switchboard {
         call.leaving.retain(|one| one.leg != leg.id);
         call.keys.take_if(|keys| keys.leg == leg.id);
         call.listens.take_if(|listens| *listens == leg.id);
-        self.show_as(&leg.user, leg.id, ExtensionState::Idle, round);
+        self.show_gone(&leg, round);
         if call.done.len() < LEGS_NOTED_MAX {
             call.done.push(leg.record(cause.clone()));
         }
@@ -229,6 +137,7 @@ impl Switchboard {
             id: leg,
             user: target.user.clone(),
             party,
+            remote: (!call.is_private).then(|| call.caller.clone()),
             ..Leg::default()
         };
         self.adopt(call, leg_state, round);
@@ -349,6 +258,7 @@ impl Switchboard {
         self.hush(call, a, round);
         self.hush(call, b, round);
         round.act(Action::Bridge { a, b });
+        self.show_pair(call, a, b, round);
     }
 
     pub(crate) fn record(

@@ -110,6 +110,7 @@ impl Switchboard {
         for id in &ids {
             self.index(*id);
         }
+        self.publish_all(round);
         for waiting in self.waiting.values_mut() {
             waiting.sort_by_key(|id| match self.calls.get(id).map(|call| &call.state) {
                 Some(State::Queued(queued)) => (queued.joined_unix_ms, *id),
@@ -136,7 +137,6 @@ impl Switchboard {
         };
         for leg in &call.legs {
             self.legs.insert(leg.id, id);
-            self.presence.restore(leg);
         }
         for recording in &call.recordings {
             self.recordings.insert(recording.id, id);

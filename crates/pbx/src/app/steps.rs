@@ -43,6 +43,8 @@ impl Switchboard {
             party: incoming.caller.clone(),
             call_id: incoming.call_id.clone(),
             is_incoming: true,
+            is_private: incoming.is_private,
+            remote: Some(incoming.called.clone()),
             ..Leg::default()
         };
         self.adopt(&mut call, leg, round);

@@ -253,7 +253,7 @@ impl Switchboard {
         let Some(waiting) = waiting else { return false };
         let held = waiting.id;
         call.note(format!("transferred from call {first}"));
-        call.caller = waiting.party.clone();
+        (call.caller, call.is_private) = (waiting.party.clone(), waiting.is_private);
         let had = call.main;
         self.adopt(call, waiting, round);
         call.main = held;

@@ -173,10 +173,14 @@ impl Desk {
         };
         assert_eq!(tables, before, "tables after a move");
         for action in again {
-            let Action::Ask { question, .. } = action else {
-                panic!("legs go on by themselves");
-            };
-            assert!(self.questions.contains(&question));
+            match action {
+                Action::Ask { question, .. } => assert!(self.questions.contains(&question)),
+                Action::Publish(Publish::Extension { user, dialogs }) => {
+                    let before = self.board.extension_dialogs(&user);
+                    assert_eq!(dialogs, before, "{user} after a move");
+                }
+                _ => panic!("legs go on by themselves"),
+            }
         }
         // Errands are not moved; here their answers are to come all the same.
         other.errands = errands;
@@ -337,8 +341,11 @@ impl Desk {
                 self.cdrs.push((**cdr).clone());
                 return self.history.push(format!("cdr {:?}", cdr.steps));
             }
-            Action::Publish(Publish::Extension { user, state }) => {
-                return self.history.push(format!("{user} is {state:?}"));
+            Action::Publish(Publish::Extension { user, dialogs }) => {
+                let dialogs: Vec<String> = dialogs.iter().map(watched).collect();
+                return self
+                    .history
+                    .push(format!("{user} is [{}]", dialogs.join(", ")));
             }
             Action::Publish(Publish::Mailbox { mailbox, new, old }) => {
                 format!("mailbox {mailbox} has {new} new {old} old")
@@ -545,6 +552,15 @@ impl Desk {
         assert!(self.recordings.is_empty());
         let _ = (self.dialled, self.ended);
     }
+}
+
+fn watched(dialog: &WatchedDialog) -> String {
+    let way = if dialog.is_initiator { "to" } else { "from" };
+    let remote = match &dialog.remote {
+        Some(party) => party.user.as_str(),
+        None => "?",
+    };
+    format!("{:?} {way} {remote}", dialog.state)
 }
 
 fn shown(sound: &Sound) -> String {

@@ -266,12 +266,7 @@ impl Calls {
         let is_trusted = turn.settings.trusted.contains(&ask.flow.remote.ip());
         let (caller, is_private) = identity::caller(request, is_trusted);
         // A user of another domain who is let in by a trusted source is still no user of ours, whatever the number.
-        let is_ours = caller.host.is_empty()
-            || turn
-                .settings
-                .domains
-                .iter()
-                .any(|domain| domain.eq_ignore_ascii_case(&caller.host));
+        let is_ours = turn.settings.is_ours(&caller.host);
         let call_id = String::from_utf8_lossy(ask.envelope.call_id).into_owned();
         leg.party = caller.clone();
         self.counts.incoming += 1;

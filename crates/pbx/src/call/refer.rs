@@ -67,12 +67,7 @@ impl Calls {
             },
         };
         let party = identity::party_of_uri(uri.bytes);
-        let is_ours = party.host.is_empty()
-            || turn
-                .settings
-                .domains
-                .iter()
-                .any(|domain| domain.eq_ignore_ascii_case(&party.host))
+        let is_ours = turn.settings.is_ours(&party.host)
             || party.host == turn.settings.advertised.to_string();
         let is_here = uri.host.address == Some(turn.settings.advertised)
             && uri.port.is_none_or(|port| port == ask.back.local.port());

@@ -11,11 +11,13 @@ use transaction::{Flow, Time};
 use crate::call::Calls;
 use crate::call::arrive::Ask;
 use crate::call::calls::Owner;
+use crate::call::dialog_info;
 use crate::call::identity;
 use crate::call::reply::Purpose;
 use crate::call::send::{push_header, write_contact};
-use crate::control::{ExtensionState, Happening, Publish};
+use crate::control::{DialogState, Happening, Publish, WatchedDialog};
 use crate::pbx::Turn;
+use crate::settings::Settings;
 
 /// What is granted where nothing is asked for, in seconds (RFC 4235 section 3.4, RFC 3842 section 2.4).
 const DEFAULT_S: u32 = 3_600;
@@ -62,6 +64,10 @@ pub(crate) struct Watcher {
     /// `id` of the Event header, with its name; empty for none.
     pub(crate) event_id: Box<[u8]>,
     pub(crate) user: String,
+    /// Whether who watches is one of our users: others are not told who talks with whom.
+    pub(crate) is_known: bool,
+    /// New and old messages as they were told last.
+    pub(crate) told: (u32, u32),
     pub(crate) subscription: Subscription,
 }
 
@@ -72,8 +78,8 @@ pub(crate) struct Watch {
     /// Those of one user, by package.
     pub(crate) by_user: BTreeMap<(Package, String), Vec<u64>>,
     expiries: BTreeSet<(Time, u64)>,
-    extensions: BTreeMap<String, ExtensionState>,
-    mailboxes: BTreeMap<String, (u32, u32)>,
+    extensions: BTreeMap<String, Vec<WatchedDialog>>,
+    pub(crate) mailboxes: BTreeMap<String, (u32, u32)>,
     /// Subscriptions whose records changed.
     pub(crate) changed: Vec<u64>,
 }
@@ -109,7 +115,7 @@ impl Watch {
         self.changed.push(tag);
     }
 
-    fn write_state(&self, watcher: &Watcher, version: u32, domain: &str) -> Vec<u8> {
+    fn write_state(&self, watcher: &Watcher, version: u32, settings: &Settings) -> Vec<u8> {
         match watcher.package {
             Package::MessageSummary => {
                 let (new, old) = self
@@ -118,41 +124,21 @@ impl Watch {
                     .copied()
                     .unwrap_or_default();
                 let waiting = if new > 0 { "yes" } else { "no" };
-                let user = &watcher.user;
+                let (user, domain) = (&watcher.user, settings.domain());
                 format!("Messages-Waiting: {waiting}\r\nMessage-Account: sip:{user}@{domain}\r\nVoice-Message: {new}/{old} (0/0)\r\n").into_bytes()
             }
             Package::Dialog => {
-                let user = escaped(&watcher.user);
-                let state = self
-                    .extensions
-                    .get(&watcher.user)
-                    .copied()
-                    .unwrap_or(ExtensionState::Idle);
-                let dialog = match state {
-                    ExtensionState::Idle => None,
-                    ExtensionState::Ringing => Some(("early", " direction=\"recipient\"")),
-                    ExtensionState::Trying => Some(("trying", " direction=\"initiator\"")),
-                    ExtensionState::Busy => Some(("confirmed", "")),
-                };
-                let dialog = dialog.map(|(state, direction)| {
-                    format!("<dialog id=\"{user}\"{direction}><state>{state}</state></dialog>\r\n")
-                });
-                let dialog = dialog.unwrap_or_default();
-                format!(
-                    "<?xml version=\"1.0\"?>\r\n<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"{version}\" state=\"full\" \
-                     entity=\"sip:{user}@{domain}\">\r\n{dialog}</dialog-info>\r\n"
+                let dialogs = self.extensions.get(&watcher.user);
+                let dialogs = dialogs.map_or(&[][..], Vec::as_slice);
+                dialog_info::write(
+                    (&watcher.user, watcher.is_known),
+                    dialogs,
+                    version,
+                    settings,
                 )
-                .into_bytes()
             }
         }
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 /// The package and the `id` of an Event header.
@@ -204,6 +190,9 @@ impl Calls {
             subscription.end(Reason::Timeout);
         }
         let user = identity::party_of_uri(ask.request.request_uri()).user;
+        let is_trusted = turn.settings.trusted.contains(&ask.flow.remote.ip());
+        let (subscriber, _) = identity::caller(ask.request, is_trusted);
+        let is_known = is_trusted && turn.settings.is_ours(&subscriber.host);
         self.by_tag.insert(tag, Owner::Subscription);
         let mailbox = user.clone();
         self.watch.insert(
@@ -214,6 +203,8 @@ impl Calls {
                 package,
                 event_id,
                 user,
+                is_known,
+                told: (0, 0),
                 subscription,
             },
         );
@@ -305,6 +296,10 @@ impl Calls {
             return;
         }
         let version = watcher.subscription.notifying();
+        if watcher.package == Package::MessageSummary {
+            let counts = self.watch.mailboxes.get(&watcher.user);
+            watcher.told = counts.copied().unwrap_or_default();
+        }
         let cseq = watcher.dialog.next_cseq();
         self.extra.clear();
         write_contact(turn.settings, watcher.flow, &mut self.extra);
@@ -315,9 +310,7 @@ impl Calls {
         let Some(watcher) = self.watch.watchers.get(&tag) else {
             return;
         };
-        let body = self
-            .watch
-            .write_state(watcher, version, turn.settings.domain());
+        let body = self.watch.write_state(watcher, version, turn.settings);
         self.request(
             turn,
             (&dialog, flow),
@@ -370,12 +363,12 @@ impl Calls {
     /// Something that is watched changed.
     pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, publish: &Publish) {
         let (package, user) = match publish {
-            Publish::Extension { user, state } => {
-                let before = match state {
-                    ExtensionState::Idle => self.watch.extensions.remove(user),
-                    state => self.watch.extensions.insert(user.clone(), *state),
+            Publish::Extension { user, dialogs } => {
+                let before = match dialogs.is_empty() {
+                    true => self.watch.extensions.remove(user),
+                    false => self.watch.extensions.insert(user.clone(), dialogs.clone()),
                 };
-                if before == Some(*state) || before.is_none() && *state == ExtensionState::Idle {
+                if before.as_deref().unwrap_or_default() == dialogs.as_slice() {
                     return;
                 }
                 (Package::Dialog, user)
@@ -402,6 +395,19 @@ impl Calls {
             .unwrap_or_default();
         for tag in tags {
             self.notify(turn, tag);
+        }
+        if package == Package::Dialog {
+            self.forget_ended(user);
+        }
+    }
+
+    /// That a call is over is told once; who is told of something else now hears of it by its absence.
+    fn forget_ended(&mut self, user: &str) {
+        if let Some(dialogs) = self.watch.extensions.get_mut(user) {
+            dialogs.retain(|dialog| dialog.state != DialogState::Terminated);
+            if dialogs.is_empty() {
+                self.watch.extensions.remove(user);
+            }
         }
     }
 }

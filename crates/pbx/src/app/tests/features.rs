@@ -112,3 +112,52 @@ fn what_never_ends_is_given_up() {
     t.close();
     assert_eq!(t.cdrs.len(), 1);
 }
+
+#[test]
+fn those_who_watch_see_an_extension_with_all_its_phones_and_whom_they_talk_with() {
+    let plan = r#"
+[[pbx.extension]]
+number = "101"
+phones = ["ann", "ann-mobile"]
+
+[[pbx.extension]]
+number = "102"
+"#;
+    script(plan, |t| {
+        let a = t.call("102", "101");
+        assert!(
+            t.history
+                .contains(&"101 is [Trying from 102, Trying from 102]".to_owned())
+        );
+        assert!(t.history.contains(&"102 is [Proceeding to 101]".to_owned()));
+        t.rings("ann");
+        assert!(
+            t.history
+                .contains(&"101 is [Early from 102, Trying from 102]".to_owned())
+        );
+        t.answers("ann");
+        let last = |t: &Desk, who: &str| {
+            let mut told = t.history.iter().rev();
+            told.find(|line| line.starts_with(&format!("{who} is")))
+                .cloned()
+        };
+        assert_eq!(
+            last(t, "101").unwrap(),
+            "101 is [Confirmed from 102, Terminated from 102]"
+        );
+        assert_eq!(last(t, "102").unwrap(), "102 is [Confirmed to ann]");
+        t.hangs_up(a);
+        assert_eq!(last(t, "101").unwrap(), "101 is [Terminated from 102]");
+        // Who wants no one to know is not named.
+        let leg = t.next_leg("102");
+        let mut incoming = t.incoming_of(leg, "102", "101", true);
+        incoming.is_private = true;
+        t.happen(Happening::Incoming(Box::new(incoming)));
+        t.answers("ann/2");
+        assert_eq!(
+            last(t, "101").unwrap(),
+            "101 is [Confirmed from ?, Terminated from ?]"
+        );
+        t.hangs_up(leg);
+    });
+}

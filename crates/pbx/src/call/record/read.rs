@@ -303,6 +303,7 @@ fn read_taking(value: &[u8]) -> Result<Taking, Error> {
 pub(super) fn read_watcher(now: Now, value: &[u8]) -> Result<Watcher, Error> {
     let (mut dialog, mut flow, mut package, mut event_id, mut user) =
         (None, None, None, Box::default(), String::new());
+    let (mut is_known, mut told) = (false, (0, 0));
     let mut subscription = Subscription::grant(now.time, 0);
     each(value, |tag, value| {
         match tag {
@@ -313,6 +314,9 @@ pub(super) fn read_watcher(now: Now, value: &[u8]) -> Result<Watcher, Error> {
             5 => user = text(value),
             6 => subscription.expires_at = time(now, number(value)?),
             7 => subscription.version = small(value)?,
+            8 => is_known = number(value)? == 1,
+            9 => told.0 = small(value)?,
+            10 => told.1 = small(value)?,
             _ => {}
         }
         Ok(())
@@ -323,6 +327,8 @@ pub(super) fn read_watcher(now: Now, value: &[u8]) -> Result<Watcher, Error> {
         package: package.ok_or(Error::Missing { tag: 3 })?,
         event_id,
         user,
+        is_known,
+        told,
         subscription,
     })
 }

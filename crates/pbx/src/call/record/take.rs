@@ -303,6 +303,11 @@ impl Calls {
 
     fn take_watcher(&mut self, now: Now, tag: u64, value: &[u8]) -> Result<(), Error> {
         let watcher = read_watcher(now, value)?;
+        if watcher.told != (0, 0) {
+            // What is there is asked for when somebody subscribes; a refresh is told this.
+            let mailboxes = &mut self.watch.mailboxes;
+            mailboxes.insert(watcher.user.clone(), watcher.told);
+        }
         self.by_tag.insert(tag, Owner::Subscription);
         self.watch.insert(tag, watcher);
         Ok(())

@@ -273,4 +273,7 @@ fn write_watcher(now: Now, watcher: &Watcher, out: &mut Vec<u8>) {
     tlv::write_bytes(5, watcher.user.as_bytes(), out);
     tlv::write_number(6, unix_ms(now, watcher.subscription.expires_at), out);
     tlv::write_number(7, u64::from(watcher.subscription.version), out);
+    tlv::write_number(8, u64::from(watcher.is_known), out);
+    tlv::write_number(9, u64::from(watcher.told.0), out);
+    tlv::write_number(10, u64::from(watcher.told.1), out);
 }
