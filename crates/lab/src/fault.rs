@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::Error;
 use crate::host::Waiting;
-use crate::world::{NODES, World};
+use crate::world::World;
 
 /// How long a frozen node is frozen.
 const FROZEN: Duration = Duration::from_secs(2);
@@ -84,9 +84,9 @@ impl Fault {
         let from = match self {
             Fault::Killed | Fault::Unwatched | Fault::Frozen => return Ok(None),
             Fault::Node => return world.unlink(number),
-            Fault::CutPeers => peers(world, number),
+            Fault::CutPeers => world.others(number),
             Fault::CutCoordinator => world.coordinators(),
-            Fault::CutBoth => [peers(world, number), world.coordinators()].concat(),
+            Fault::CutBoth => [world.others(number), world.coordinators()].concat(),
         };
         cut(world, number, &from).map(Some)
     }
@@ -147,11 +147,6 @@ impl Fault {
             }
         }
     }
-}
-
-fn peers(world: &World, number: usize) -> Vec<Ipv4Addr> {
-    let others = (0..NODES).filter(|other| *other != number);
-    others.map(|other| world.address(other)).collect()
 }
 
 /// What drops all that passes between a node and these addresses, both ways: nobody is told.

@@ -22,6 +22,12 @@ impl Message {
         rest.get(..3)?.parse().ok()
     }
 
+    /// Whom an INVITE is for, by its Request-URI; none of any other message.
+    pub(crate) fn invited(&self) -> Option<&str> {
+        let uri = self.start_line().strip_prefix("INVITE sip:")?;
+        uri.split_once('@').map(|(user, _)| user)
+    }
+
     pub(crate) fn body(&self) -> &str {
         let split = self.text.split_once("\r\n\r\n");
         split.map_or("", |(_, body)| body)

@@ -5,6 +5,7 @@
 mod call;
 mod dialog;
 mod probe;
+mod story;
 mod stream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -19,12 +20,15 @@ use crate::{Error, Host};
 use call::Call;
 use dialog::{Account, Line};
 use probe::Prober;
+pub use story::Story;
 use stream::Stream;
 
 /// How long the thread rests when there is nothing to do; times are not known better than this.
 const TICK: Duration = Duration::from_millis(1);
 /// Time between two packets of a stream.
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
+/// How often each line keeps its way through a translator of addresses open.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Datagrams that are taken from a socket before the next one's turn.
 const BURST_MAX: usize = 64;
 
@@ -41,6 +45,51 @@ pub enum Phase {
     Dialling,
 }
 
+/// When something is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At once.
+    Now,
+    /// So many milliseconds after the fault, or before it.
+    Fault(i64),
+    /// When it is said.
+    Told,
+}
+
+/// A call that is to be made.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Which test it is for.
+    pub test: u8,
+    /// In which phase the fault is to find it.
+    pub phase: Phase,
+    /// The lines of the caller and of the phone that is called.
+    pub lines: [usize; 2],
+    /// Who is called.
+    pub to: String,
+    /// Nothing is between the phones that has a name of its own for the call.
+    pub is_direct: bool,
+    /// No phone is called, but something that answers by itself.
+    pub is_to_machine: bool,
+    /// When the caller dials.
+    pub dial: When,
+    /// When it is answered.
+    pub answer: When,
+}
+
+/// Where a line of phones is, and who is there.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// Its address there.
+    pub address: Ipv4Addr,
+    /// Whose line it is, who makes calls.
+    pub user: &'a str,
+    /// Who else is called there.
+    pub others: Vec<String>,
+}
+
 /// What was noticed while it was watched.
 #[derive(Debug)]
 pub struct Noticed {
@@ -52,6 +101,8 @@ pub struct Noticed {
     pub is_back: bool,
     /// The longest time between two packets, of each direction of each established call.
     pub media_gaps: Vec<Duration>,
+    /// Of further addresses that were asked: the longest time between two answers, and whether they answered at the end.
+    pub others: Vec<(Duration, bool)>,
 }
 
 /// What the calls came to.
@@ -61,15 +112,20 @@ pub struct Outcome {
     pub calls: usize,
     /// Why those were lost that were: the phase, and what happened.
     pub lost: Vec<String>,
+    /// What there is to be told of each.
+    pub stories: Vec<Story>,
 }
 
 /// What the thread works on.
 #[derive(Debug)]
 struct Desk {
-    lines: [Line; 2],
+    lines: Vec<Line>,
     prober: Prober,
+    /// They ask other addresses.
+    others: Vec<Prober>,
     calls: Vec<Call>,
     next_packets: Instant,
+    next_keep_alive: Instant,
 }
 
 /// The phones of a laboratory.
@@ -78,29 +134,58 @@ pub struct Phones {
     desk: Arc<Mutex<Desk>>,
     is_over: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
-    address: Ipv4Addr,
     placed: u64,
 }
 
 impl Phones {
-    /// Registers the phones and begins.
+    /// Registers two phones on one host and begins.
     ///
     /// # Errors
     /// No socket can be opened, or the service does not take the registration.
     pub fn start(host: &Host, address: Ipv4Addr, service: SocketAddr) -> Result<Phones, Error> {
-        let open = || host.within(|| socket(address));
-        let line = |user: &str| -> Result<Line, Error> {
-            Ok(Line::new(open()?, address, service, Account::of(user)))
-        };
-        let mut lines = [line(USERS[0])?, line(USERS[1])?];
-        for line in &mut lines {
+        let seats = USERS.map(|user| Seat {
+            host,
+            address,
+            user,
+            others: Vec::new(),
+        });
+        Phones::seated(&seats, service, &[])
+    }
+
+    /// Registers a line of phones at each seat, and begins; from the first seat further addresses are asked whether they are there.
+    ///
+    /// # Errors
+    /// No socket can be opened, or the service does not take a registration.
+    pub fn seated(
+        seats: &[Seat<'_>],
+        service: SocketAddr,
+        asked: &[SocketAddr],
+    ) -> Result<Phones, Error> {
+        let mut lines = Vec::new();
+        for seat in seats {
+            let opened = seat.host.within(|| socket(seat.address))?;
+            let mut line = Line::new(opened, seat.address, service, Account::of(seat.user));
             line.register()?;
+            for user in &seat.others {
+                line.register_as(&Account::of(user))?;
+            }
+            lines.push(line);
         }
+        let first = &seats[0];
+        let prober = |to: SocketAddr| -> Result<Prober, Error> {
+            let opened = first.host.within(|| socket(first.address))?;
+            Ok(Prober::new(opened, to))
+        };
         let desk = Desk {
             lines,
-            prober: Prober::new(open()?, service),
+            prober: prober(service)?,
+            others: asked
+                .iter()
+                .map(|to| prober(*to))
+                .collect::<Result<_, _>>()?,
             calls: Vec::new(),
             next_packets: Instant::now(),
+            next_keep_alive: Instant::now(),
         };
         let desk = Arc::new(Mutex::new(desk));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -118,7 +203,6 @@ impl Phones {
             desk,
             is_over,
             worker: Some(worker),
-            address,
             placed: 0,
         })
     }
@@ -138,12 +222,46 @@ impl Phones {
         at: Instant,
         answer_at: Option<Instant>,
     ) -> Result<(), Error> {
+        let order = Order {
+            test: 0,
+            phase,
+            lines: [0, 1],
+            to: USERS[1].to_owned(),
+            is_direct: true,
+            is_to_machine: false,
+            dial: When::Told,
+            answer: When::Told,
+        };
+        self.order(&order, [host, host])?;
+        if let Some(call) = self.desk().calls.last_mut() {
+            (call.dial_at, call.answer_at) = (Some(at), answer_at);
+        }
+        Ok(())
+    }
+
+    /// Has a call made between two lines, whose hosts these are.
+    ///
+    /// # Errors
+    /// No socket can be opened for its sound.
+    pub fn order(&mut self, order: &Order, hosts: [&Host; 2]) -> Result<(), Error> {
         self.placed += 1;
-        let open =
-            || -> Result<Stream, Error> { Ok(Stream::new(host.within(|| socket(self.address))?)?) };
-        let call = Call::new(self.placed, phase, at, answer_at, [open()?, open()?]);
+        let addresses = order.lines.map(|line| self.desk().lines[line].address);
+        let open = |end: usize| -> Result<Stream, Error> {
+            let opened = hosts[end].within(|| socket(addresses[end]))?;
+            Ok(Stream::new(opened)?)
+        };
+        let streams = [open(0)?, open(1)?];
+        let call = Call::new(self.placed, order, Instant::now(), streams);
         self.desk().calls.push(call);
         Ok(())
+    }
+
+    /// When the fault comes: all that hangs on it is done accordingly.
+    pub fn fault_at(&self, fault_at: Instant) {
+        let mut desk = self.desk();
+        desk.calls
+            .iter_mut()
+            .for_each(|call| call.fault_at(fault_at));
     }
 
     /// When those are answered that are to be answered near a fault: its time is known only now.
@@ -158,7 +276,7 @@ impl Phones {
             };
             match call.phase {
                 Phase::Answering => call.answer_at = Some(at()),
-                Phase::Dialling => call.dial_at = at(),
+                Phase::Dialling => call.dial_at = Some(at()),
                 Phase::Established | Phase::Ringing => continue,
             }
             number += 1;
@@ -174,6 +292,7 @@ impl Phones {
     pub fn watch(&self) {
         let (mut desk, now) = (self.desk(), Instant::now());
         desk.prober.begin(now);
+        desk.others.iter_mut().for_each(|other| other.begin(now));
         desk.calls.iter_mut().for_each(|call| call.begin_watch(now));
     }
 
@@ -181,6 +300,12 @@ impl Phones {
     pub fn unwatch(&self) -> Noticed {
         let (mut desk, now) = (self.desk(), Instant::now());
         let (service_gap, since, is_back) = desk.prober.end(now);
+        let others = desk.others.iter_mut().map(|other| {
+            let (gap, _, is_back) = other.end(now);
+            (gap, is_back)
+        });
+        let others = others.collect();
+        desk.calls.iter_mut().for_each(|call| call.end_watch(now));
         let established = desk
             .calls
             .iter()
@@ -189,7 +314,8 @@ impl Phones {
             service_gap,
             since,
             is_back,
-            media_gaps: established.flat_map(|call| call.gaps(now)).collect(),
+            media_gaps: established.flat_map(|call| call.story().gaps).collect(),
+            others,
         }
     }
 
@@ -210,7 +336,7 @@ impl Phones {
     pub fn hang_up_all(&self) {
         let mut desk = self.desk();
         for (number, call) in desk.calls.iter_mut().enumerate() {
-            call.hang_up_by = Some(number % 2);
+            call.hang_up(number % 2);
         }
     }
 
@@ -225,6 +351,7 @@ impl Phones {
         Outcome {
             calls: calls.len(),
             lost: calls.iter().filter_map(Call::loss).collect(),
+            stories: calls.iter().map(Call::story).collect(),
         }
     }
 }
@@ -245,12 +372,19 @@ fn socket(address: Ipv4Addr) -> std::io::Result<UdpSocket> {
 impl Desk {
     fn turn(&mut self, now: Instant) {
         self.prober.turn(now);
-        for side in 0..self.lines.len() {
+        for other in &mut self.others {
+            other.turn(now);
+        }
+        if now >= self.next_keep_alive {
+            self.next_keep_alive = now + KEEP_ALIVE;
+            self.lines.iter().for_each(Line::keep_alive);
+        }
+        for line in 0..self.lines.len() {
             for _ in 0..BURST_MAX {
-                let Some(message) = self.lines[side].receive() else {
+                let Some(message) = self.lines[line].receive() else {
                     break;
                 };
-                self.take(side, &message, now);
+                self.take(line, &message, now);
             }
         }
         let is_packet_due = now >= self.next_packets;
@@ -267,10 +401,19 @@ impl Desk {
         }
     }
 
-    fn take(&mut self, side: usize, message: &Message, now: Instant) {
-        let call_id = message.header("Call-ID");
-        if let Some(call) = self.calls.iter_mut().find(|call| call.id == call_id) {
-            call.take(side, message, &mut self.lines, now);
+    fn take(&mut self, line: usize, message: &Message, now: Instant) {
+        for call in &mut self.calls {
+            if let Some(end) = call.end_of(line, message) {
+                call.take(end, message, &mut self.lines, now);
+                return;
+            }
+        }
+        let Some(user) = message.invited() else {
+            return;
+        };
+        if let Some(call) = self.calls.iter_mut().find(|call| call.awaits(line, user)) {
+            call.is_called(message.header("Call-ID"));
+            call.take(call::CALLED, message, &mut self.lines, now);
         }
     }
 }

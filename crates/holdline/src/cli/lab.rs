@@ -1,4 +1,7 @@
-//! `holdline lab`: faults, and what phones notice of them.
+//! `holdline lab`: the published experiments and faults, and what phones notice of them.
+
+mod published;
+mod takeover;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,19 +10,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use lab::{Fault, Options, Plan, cage, takeover};
-use serde_json::json;
+use lab::{Plan, cage};
 
-use super::{Failure, Output};
+use super::Failure;
+use published::Published;
+use takeover::Takeover;
 
 /// What folders of laboratories are called, before the process that has them.
 const FOLDER: &str = "holdline-lab-";
 
 /// Arguments of `holdline lab`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Lab {
     #[command(subcommand)]
-    experiment: Experiment,
+    experiment: Option<Experiment>,
+    #[command(flatten)]
+    published: Published,
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,15 +35,19 @@ enum Experiment {
     Takeover(Takeover),
 }
 
-/// Arguments of `holdline lab takeover`.
+impl Lab {
+    /// Makes the experiments; the status tells whether all went as it should.
+    pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
+        match &self.experiment {
+            Some(Experiment::Takeover(takeover)) => takeover.run(out),
+            None => self.published.run(out),
+        }
+    }
+}
+
+/// Where experiments are made.
 #[derive(Debug, Args)]
-struct Takeover {
-    /// What befalls the owner: killed, unwatched, node, frozen, cut-peers, cut-coordinator, cut-both [default: all]
-    #[arg(long, value_name = "FAULT", value_parser = fault)]
-    fault: Vec<Fault>,
-    /// How often each
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    runs: usize,
+struct Place {
     /// The lease of the cluster in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 300)]
     lease_ms: u64,
@@ -52,62 +63,35 @@ struct Takeover {
     /// The folder of a laboratory that is inside its cage
     #[arg(long, hide = true)]
     inside: Option<PathBuf>,
-    #[command(flatten)]
-    output: Output,
 }
 
-fn fault(name: &str) -> Result<Fault, String> {
-    Fault::named(name).ok_or_else(|| {
-        let names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
-        format!("one of {}", names.join(", "))
-    })
-}
-
-impl Lab {
-    /// Makes the experiment; the status tells whether all went as it should.
-    pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
-        let Experiment::Takeover(takeover) = &self.experiment;
-        match &takeover.inside {
-            Some(folder) => takeover.make(folder, false, out),
-            None => takeover.begin(out),
+impl Place {
+    /// Makes a folder, and has the work done in a cage if that is possible; `work` hears of the folder, and whether all is on loopback.
+    fn with(
+        &self,
+        mut work: impl FnMut(&Path, bool) -> Result<ExitCode, Failure>,
+    ) -> Result<ExitCode, Failure> {
+        if let Some(folder) = &self.inside {
+            return locked(folder, || work(folder, false));
         }
-    }
-}
-
-impl Takeover {
-    /// Makes a folder, and goes on in a cage if that is possible.
-    fn begin(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
         sweep();
         let path = std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
-        let failed = |error| {
+        fs::create_dir(&path).map_err(|error| {
             Failure::Lab(lab::Error::File {
                 path: path.clone(),
                 error,
             })
-        };
-        fs::create_dir(&path).map_err(failed)?;
-        let may = if self.loopback {
-            None
-        } else {
-            Some(cage::may())
-        };
+        })?;
+        let may = (!self.loopback).then(cage::may);
         let done = match may {
-            Some(Ok(())) => {
-                let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-                arguments.push("--inside".into());
-                arguments.push(path.clone().into());
-                let status = cage::enter(&arguments).map_err(Failure::Lab);
-                status.map(|status| {
-                    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
-                })
-            }
+            Some(Ok(())) => enter(&path),
             Some(Err(error)) => {
                 eprintln!(
                     "{error}\nall is on loopback: nobody can judge who sends, and nothing can be cut"
                 );
-                self.make(&path, true, out)
+                locked(&path, || work(&path, true))
             }
-            None => self.make(&path, true, out),
+            None => locked(&path, || work(&path, true)),
         };
         let is_good = matches!(&done, Ok(code) if *code == ExitCode::SUCCESS);
         match self.keep || !is_good {
@@ -121,66 +105,42 @@ impl Takeover {
         done
     }
 
-    fn make(
-        &self,
-        folder: &Path,
-        is_loopback: bool,
-        out: &mut impl Write,
-    ) -> Result<ExitCode, Failure> {
+    fn plan(&self, folder: PathBuf, is_loopback: bool) -> Result<Plan, Failure> {
         let program = std::env::current_exe().map_err(Failure::Input)?;
-        let asked = match self.fault.is_empty() {
-            true => &Fault::ALL[..],
-            false => &self.fault,
-        };
-        // In use as long as this file is locked.
-        let lock = File::create(folder.join("lock")).map_err(Failure::Input)?;
-        lock.lock().map_err(Failure::Input)?;
-        let (mut rows, mut is_good) = (Vec::new(), true);
-        for fault in asked {
-            if self.fault.is_empty() && !fault.is_possible(is_loopback) {
-                continue;
-            }
-            let own = folder.join(fault.name());
-            fs::create_dir(&own).map_err(Failure::Input)?;
-            let options = Options {
-                fault: *fault,
-                runs: self.runs,
-                plan: Plan {
-                    program: program.clone(),
-                    is_loopback,
-                    lease_ms: self.lease_ms,
-                    is_on_disk: self.disk,
-                    folder: own,
-                },
-            };
-            let row = takeover(&options, &mut |line| eprintln!("{line}")).map_err(Failure::Lab)?;
-            is_good &= row.is_good();
-            let row = row.json();
-            if !self.output.json {
-                writeln!(
-                    out,
-                    "{}: service p50 {} ms, p99 {}, max {}; media p99 {} ms; lost {} of {}; owners at once {}; {} runs",
-                    row["id"].as_str().unwrap_or_default(),
-                    row["service_p50_ms"],
-                    row["service_p99_ms"],
-                    row["service_max_ms"],
-                    row["media_gap_p99_ms"],
-                    row["lost"],
-                    row["calls"],
-                    row["owners_at_once_max"],
-                    row["runs"],
-                )?;
-                out.flush()?;
-            }
-            rows.push(row);
-        }
-        if self.output.json {
-            writeln!(out, "{}", json!({ "rows": rows }))?;
-        }
-        Ok(match is_good {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(super::EXIT_FAILED),
+        Ok(Plan {
+            is_loopback,
+            lease_ms: self.lease_ms,
+            is_on_disk: self.disk,
+            ..Plan::of(program, folder)
         })
+    }
+}
+
+/// Runs this program again inside a cage.
+fn enter(folder: &Path) -> Result<ExitCode, Failure> {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    arguments.push("--inside".into());
+    arguments.push(folder.into());
+    let status = cage::enter(&arguments).map_err(Failure::Lab)?;
+    let code = u8::try_from(status.code().unwrap_or(1)).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+/// A folder is in use as long as its lock is held.
+fn locked(
+    folder: &Path,
+    work: impl FnOnce() -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let lock = File::create(folder.join("lock")).map_err(Failure::Input)?;
+    lock.lock().map_err(Failure::Input)?;
+    work()
+}
+
+/// The status that tells whether all went as it should.
+fn verdict(is_good: bool) -> ExitCode {
+    match is_good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(super::EXIT_FAILED),
     }
 }
 

@@ -1,16 +1,16 @@
-//! One call between the two phones, both ends of it.
+//! One call, both ends of it.
 
 use std::time::{Duration, Instant};
 
-use super::Phase;
 use super::dialog::{Dialog, Line, Resend};
 use super::stream::Stream;
+use super::{Order, Phase, Story, When};
 use crate::message::Message;
-use crate::world::{DOMAIN, USERS};
+use crate::world::DOMAIN;
 
 /// The caller's end, and the other.
-const CALLER: usize = 0;
-const CALLED: usize = 1;
+pub(super) const CALLER: usize = 0;
+pub(super) const CALLED: usize = 1;
 /// Challenges that a phone answers in one call: one, and one that says that its nonce was too old (RFC 7616 section 3.3).
 const CHALLENGES_MAX: u32 = 3;
 
@@ -34,6 +34,8 @@ enum State {
 /// One end of a call.
 #[derive(Debug)]
 struct End {
+    /// The Call-ID that it knows the call by: a PBX between them has one for each side.
+    id: Option<String>,
     state: State,
     dialog: Dialog,
     stream: Stream,
@@ -42,55 +44,133 @@ struct End {
 /// One call.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) id: String,
+    id: String,
     pub(super) phase: Phase,
-    pub(super) dial_at: Instant,
+    /// Who is called.
+    to: String,
+    /// The lines of both ends.
+    lines: [usize; 2],
+    /// Whether it is a machine that answers: there is no other end.
+    is_to_machine: bool,
+    dial: When,
+    answer: When,
+    pub(super) dial_at: Option<Instant>,
     pub(super) answer_at: Option<Instant>,
-    pub(super) hang_up_by: Option<usize>,
+    hang_up_by: Option<usize>,
     ends: [End; 2],
     /// What the called phone was asked, and its answer to be given again.
     invite: Option<Message>,
-    answer: String,
+    answer_text: String,
     ack: String,
     has_rung: bool,
     failure: Option<String>,
+    story: Story,
 }
 
 impl Call {
-    pub(super) fn new(
-        number: u64,
-        phase: Phase,
-        at: Instant,
-        answer_at: Option<Instant>,
-        streams: [Stream; 2],
-    ) -> Call {
+    pub(super) fn new(number: u64, order: &Order, now: Instant, streams: [Stream; 2]) -> Call {
+        let id = format!("lab-call-{number}");
         let end = |stream| End {
+            id: None,
             state: State::Idle,
             dialog: Dialog::default(),
             stream,
         };
+        let mut ends = streams.map(end);
+        ends[CALLER].id = Some(id.clone());
+        if order.is_direct {
+            ends[CALLED].id = Some(id.clone());
+        }
+        if order.is_to_machine {
+            ends[CALLED].state = State::Over;
+        }
+        let at = |when| (when == When::Now).then_some(now);
         Call {
-            id: format!("lab-call-{number}"),
-            phase,
-            dial_at: at,
-            answer_at,
+            id,
+            phase: order.phase,
+            to: order.to.clone(),
+            lines: order.lines,
+            is_to_machine: order.is_to_machine,
+            dial: order.dial,
+            answer: order.answer,
+            dial_at: at(order.dial),
+            answer_at: at(order.answer),
             hang_up_by: None,
-            ends: streams.map(end),
+            ends,
             invite: None,
-            answer: String::new(),
+            answer_text: String::new(),
             ack: String::new(),
             has_rung: false,
             failure: None,
+            story: Story::new(order),
         }
+    }
+
+    /// Which end a message that came to a line is for.
+    pub(super) fn end_of(&self, line: usize, message: &Message) -> Option<usize> {
+        let call_id = message.header("Call-ID");
+        let is_it = |end: &usize| {
+            self.lines[*end] == line && self.ends[*end].id.as_deref() == Some(call_id)
+        };
+        [CALLER, CALLED].into_iter().find(is_it)
+    }
+
+    /// Whether an INVITE to somebody at a line is this call's, by a PBX that has its own name for it.
+    pub(super) fn awaits(&self, line: usize, user: &str) -> bool {
+        let state = &self.ends[CALLED].state;
+        // A second one while it rings: who sent the first died, and its successor begins anew.
+        let is_open = matches!(state, State::Idle | State::Ringing);
+        let is_idle = matches!(self.ends[CALLER].state, State::Idle);
+        self.lines[CALLED] == line
+            && self.to == user
+            && is_open
+            && !is_idle
+            && self.failure.is_none()
+    }
+
+    /// Takes the name that a PBX has for it.
+    pub(super) fn is_called(&mut self, call_id: &str) {
+        let end = &mut self.ends[CALLED];
+        self.story.invites += 1;
+        end.id = Some(call_id.to_owned());
+        end.state = State::Idle;
+    }
+
+    /// The times that hang on that of the fault.
+    pub(super) fn fault_at(&mut self, fault_at: Instant) {
+        self.story.fault_at = Some(fault_at);
+        let at = |when| match when {
+            When::Fault(ms) if ms < 0 => {
+                fault_at.checked_sub(Duration::from_millis(ms.unsigned_abs()))
+            }
+            When::Fault(ms) => Some(fault_at + Duration::from_millis(ms.unsigned_abs())),
+            When::Now | When::Told => None,
+        };
+        self.dial_at = at(self.dial).or(self.dial_at);
+        self.answer_at = at(self.answer).or(self.answer_at);
+    }
+
+    /// What there is to be told of it.
+    pub(super) fn story(&self) -> Story {
+        let mut story = self.story.clone();
+        story.loss = self.loss();
+        story
     }
 
     /// Whether the fault may come.
     pub(super) fn is_ready(&self) -> bool {
         match self.phase {
-            Phase::Established => self.ends.iter().all(|end| end.stream.heard > 5),
+            Phase::Established => self.heard().all(|end| end.stream.heard > 5),
             Phase::Ringing | Phase::Answering => self.has_rung,
             Phase::Dialling => true,
         }
+    }
+
+    /// The ends that hear something.
+    fn heard(&self) -> impl Iterator<Item = &End> {
+        self.ends
+            .iter()
+            .take(if self.is_to_machine { 1 } else { 2 })
     }
 
     /// Whether both talk, or never will.
@@ -125,14 +205,19 @@ impl Call {
         Some(format!("{:?} {}: {what}", self.phase, self.id))
     }
 
+    /// Has an end hang up: where there is only one, that.
+    pub(super) fn hang_up(&mut self, end: usize) {
+        self.hang_up_by = Some(if self.is_to_machine { CALLER } else { end });
+    }
+
     pub(super) fn begin_watch(&mut self, now: Instant) {
         self.ends
             .iter_mut()
             .for_each(|end| end.stream.begin_watch(now));
     }
 
-    pub(super) fn gaps(&self, now: Instant) -> [Duration; 2] {
-        [self.ends[0].stream.gap(now), self.ends[1].stream.gap(now)]
+    pub(super) fn end_watch(&mut self, now: Instant) {
+        self.story.gaps = self.heard().map(|end| end.stream.gap(now)).collect();
     }
 
     pub(super) fn hear(&mut self, now: Instant) {
@@ -148,20 +233,21 @@ impl Call {
     }
 
     /// Does what is due.
-    pub(super) fn turn(&mut self, lines: &mut [Line; 2], now: Instant) {
+    pub(super) fn turn(&mut self, lines: &mut [Line], now: Instant) {
         if self.failure.is_some() {
             return;
         }
-        if matches!(self.ends[CALLER].state, State::Idle) && now >= self.dial_at {
-            self.dial(&mut lines[CALLER], now);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if matches!(self.ends[CALLER].state, State::Idle) && is_due(self.dial_at) {
+            self.dial(&mut lines[self.lines[CALLER]], now);
         }
-        let is_due = self.answer_at.is_some_and(|at| now >= at);
-        if is_due && matches!(self.ends[CALLED].state, State::Ringing) {
-            self.pick_up(&lines[CALLED], now);
+        if is_due(self.answer_at) && matches!(self.ends[CALLED].state, State::Ringing) {
+            self.pick_up(&lines[self.lines[CALLED]], now);
         }
-        for (side, line) in lines.iter_mut().enumerate() {
+        for side in [CALLER, CALLED] {
+            let line = &mut lines[self.lines[side]];
             if self.hang_up_by == Some(side) && matches!(self.ends[side].state, State::Talking) {
-                self.hang_up(side, line, now);
+                self.says_bye(side, line, now);
             }
             if let State::Dialling(resend) | State::Answered(resend) | State::Ending(resend) =
                 &mut self.ends[side].state
@@ -172,7 +258,8 @@ impl Call {
     }
 
     fn dial(&mut self, line: &mut Line, now: Instant) {
-        let to = format!("sip:{}@{DOMAIN}", USERS[CALLED]);
+        self.story.dialled_at = Some(now);
+        let to = format!("sip:{}@{DOMAIN}", self.to);
         self.ends[CALLER].dialog = Dialog {
             call_id: self.id.clone(),
             local: format!("<{}>;tag=caller", line.aor()),
@@ -199,17 +286,18 @@ impl Call {
         };
         let end = &mut self.ends[CALLED];
         let lines = format!("{}Content-Type: application/sdp\r\n", line.contact());
-        self.answer = invite.answer(
+        self.answer_text = invite.answer(
             "200 OK",
             "called",
             &lines,
             &end.stream.description(line.address),
         );
-        line.send(&self.answer);
-        end.state = State::Answered(Resend::new(self.answer.clone(), false, now));
+        line.send(&self.answer_text);
+        self.story.picked_up_at = Some(now);
+        end.state = State::Answered(Resend::new(self.answer_text.clone(), false, now));
     }
 
-    fn hang_up(&mut self, side: usize, line: &mut Line, now: Instant) {
+    fn says_bye(&mut self, side: usize, line: &mut Line, now: Instant) {
         let end = &mut self.ends[side];
         end.dialog.cseq += 1;
         let text = line.request(&end.dialog, "BYE", "", "");
@@ -222,10 +310,10 @@ impl Call {
         &mut self,
         side: usize,
         message: &Message,
-        lines: &mut [Line; 2],
+        lines: &mut [Line],
         now: Instant,
     ) {
-        let line = &mut lines[side];
+        let line = &mut lines[self.lines[side]];
         match (message.status(), message.cseq_method()) {
             (Some(status), "INVITE") => self.told(status, message, line, now),
             (Some(status), "BYE") if status >= 200 => self.ended(side, status),
@@ -239,21 +327,36 @@ impl Call {
             (None, "BYE") => {
                 line.send(&message.answer("200 OK", "called", "", ""));
                 self.ends[side].state = State::Over;
+                if self.hang_up_by.is_none() {
+                    let who = ["the caller", "the one called"][side];
+                    self.failure = Some(format!("{who} was hung up on"));
+                }
             }
+            (None, "CANCEL") if side == CALLED => self.cancelled(message, line),
             (None, _) => line.send(&message.answer("200 OK", "called", "", "")),
+        }
+    }
+
+    /// Who asked the called phone does not ask any more; another may, who asks for the same call.
+    fn cancelled(&mut self, message: &Message, line: &Line) {
+        line.send(&message.answer("200 OK", "called", "", ""));
+        let end = &mut self.ends[CALLED];
+        if let (State::Ringing, Some(invite)) = (&end.state, &self.invite) {
+            line.send(&invite.answer("487 Request Terminated", "called", "", ""));
+            end.state = State::Idle;
         }
     }
 
     /// The called phone is asked, perhaps again.
     fn asked(&mut self, message: &Message, line: &Line) {
         if !matches!(self.ends[CALLED].state, State::Idle) {
-            line.send(&self.answer);
+            line.send(&self.answer_text);
             return;
         }
         let end = &mut self.ends[CALLED];
         end.stream.to = message.media();
         end.dialog = Dialog {
-            call_id: self.id.clone(),
+            call_id: message.header("Call-ID").to_owned(),
             local: format!("{};tag=called", message.header("To")),
             remote: message.header("From").to_owned(),
             target: message.contact().to_owned(),
@@ -265,14 +368,17 @@ impl Call {
             cseq: 1,
         };
         end.state = State::Ringing;
-        self.answer = message.answer("180 Ringing", "called", &line.contact(), "");
+        self.answer_text = message.answer("180 Ringing", "called", &line.contact(), "");
         self.invite = Some(message.clone());
-        line.send(&self.answer);
+        line.send(&self.answer_text);
     }
 
     /// The caller is told something about its INVITE.
     fn told(&mut self, status: u16, message: &Message, line: &mut Line, now: Instant) {
         let end = &mut self.ends[CALLER];
+        if (101..300).contains(&status) {
+            self.story.alive_at.get_or_insert(now);
+        }
         match status {
             100..200 => {
                 self.has_rung |= status == 180;
@@ -288,6 +394,7 @@ impl Call {
                 end.dialog.routes = routes.map(str::to_owned).collect();
                 self.ack = line.request(&end.dialog, "ACK", "", "");
                 end.state = State::Talking;
+                self.story.talking_at = Some(now);
                 line.send(&self.ack);
             }
             // The same 200 again: its ACK was lost.

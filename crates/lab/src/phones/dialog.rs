@@ -7,7 +7,7 @@ use sip::digest::{Algorithm, Ha1, ResponseInput};
 
 use crate::Error;
 use crate::message::{Message, parameter};
-use crate::world::{DOMAIN, PASSWORD};
+use crate::world::{DOMAIN, PASSWORD, USERS};
 
 /// How long a registration may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,12 +20,19 @@ const T2: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) user: String,
+    password: String,
 }
 
 impl Account {
+    /// Of one of the laboratory's own users, or of one whose password is the name.
     pub(super) fn of(user: &str) -> Account {
+        let password = match USERS.contains(&user) {
+            true => PASSWORD,
+            false => user,
+        };
         Account {
             user: user.to_owned(),
+            password: password.to_owned(),
         }
     }
 
@@ -50,7 +57,7 @@ impl Account {
             Algorithm::Md5,
             user.as_bytes(),
             realm.as_bytes(),
-            PASSWORD.as_bytes(),
+            self.password.as_bytes(),
         );
         let response = input.response(&ha1).to_hex();
         Some(format!(
@@ -137,6 +144,11 @@ impl Line {
         let _ = self.socket.send_to(text.as_bytes(), self.service);
     }
 
+    /// Two ends of lines (RFC 5626 section 3.5.1).
+    pub(super) fn keep_alive(&self) {
+        self.send("\r\n\r\n");
+    }
+
     pub(super) fn receive(&self) -> Option<Message> {
         let mut bytes = [0; 8_192];
         let size = self.socket.recv(&mut bytes).ok()?;
@@ -191,11 +203,18 @@ impl Line {
         self.account.credentials(challenge, method, uri)
     }
 
-    /// Registers, with the patience of a phone.
+    /// Registers its user, with the patience of a phone.
     pub(super) fn register(&mut self) -> Result<(), Error> {
-        let aor = self.aor();
+        let account = Account::of(&self.account.user);
+        self.register_as(&account)
+    }
+
+    /// Registers somebody at this line.
+    pub(super) fn register_as(&mut self, account: &Account) -> Result<(), Error> {
+        let (user, local) = (&account.user, self.local);
+        let aor = format!("sip:{user}@{DOMAIN}");
         let mut dialog = Dialog {
-            call_id: format!("register-{}-{}", self.account.user, self.local.port()),
+            call_id: format!("register-{user}-{}", local.port()),
             local: format!("<{aor}>;tag=r1"),
             remote: format!("<{aor}>"),
             target: format!("sip:{DOMAIN}"),
@@ -203,31 +222,32 @@ impl Line {
             cseq: 1,
         };
         let begun = Instant::now();
-        let lines = format!("{}Expires: 3600\r\n", self.contact());
+        let lines = format!("Contact: <sip:{user}@{local}>\r\nExpires: 3600\r\n");
         let mut resend = Resend::new(self.request(&dialog, "REGISTER", &lines, ""), false, begun);
         self.send(&resend.text);
         while begun.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
             resend.turn(self, Instant::now());
             let Some(answer) = self.receive() else {
                 continue;
             };
+            if answer.header("Call-ID") != dialog.call_id {
+                continue;
+            }
             match answer.status() {
                 Some(200) => return Ok(()),
                 Some(401) if dialog.cseq == 1 => {
                     dialog.cseq += 1;
-                    let target = dialog.target.clone();
-                    let proof = self
-                        .credentials(&answer, "REGISTER", &target)
-                        .unwrap_or_default();
-                    let text = self.request(&dialog, "REGISTER", &format!("{lines}{proof}"), "");
+                    let proof = account.credentials(&answer, "REGISTER", &dialog.target);
+                    let lines = format!("{lines}{}", proof.unwrap_or_default());
+                    let text = self.request(&dialog, "REGISTER", &lines, "");
                     resend = Resend::new(text, false, Instant::now());
                     self.send(&resend.text);
                 }
                 _ => {}
             }
         }
-        let command = format!("REGISTER of {}", self.account.user);
+        let command = format!("REGISTER of {user}");
         let what = "the service did not take it".to_owned();
         Err(Error::Program { command, what })
     }

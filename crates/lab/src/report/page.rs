@@ -95,17 +95,21 @@ fn part(id: &str) -> &str {
 }
 
 fn contingency(html: &mut String, report: &Report, limits: &Limits) {
-    let mut rest = &report.rows[..];
-    if !rest.is_empty() {
+    let mut parts: Vec<&str> = Vec::new();
+    for row in &report.rows {
+        if !parts.contains(&part(&row.id)) {
+            parts.push(part(&row.id));
+        }
+    }
+    if !parts.is_empty() {
         put!(html, "<h2>Contingency</h2>");
     }
-    while let Some(first) = rest.first() {
-        let name = part(&first.id);
-        let count = rest.iter().take_while(|row| part(&row.id) == name).count();
-        let (rows, later) = rest.split_at(count);
-        rest = later;
+    for name in parts {
+        let rows = report.rows.iter().filter(|row| part(&row.id) == name);
+        let mut rows: Vec<&Row> = rows.collect();
+        rows.sort_by(|one, other| one.id.cmp(&other.id));
         put!(html, "<h3>{}</h3>", escaped(heading(name)));
-        table(html, rows, limits);
+        table(html, &rows, limits);
         type Of = fn(&Row) -> &Times;
         let plots: [(&str, Of); 3] = [
             ("How long users waited", |row| &row.user),
@@ -113,7 +117,7 @@ fn contingency(html: &mut String, report: &Report, limits: &Limits) {
             ("How long there was no sound", |row| &row.media_gap),
         ];
         for (title, of) in plots {
-            distributions(html, title, rows, of);
+            distributions(html, title, &rows, of);
         }
     }
 }
@@ -128,7 +132,7 @@ fn heading(part: &str) -> &str {
     }
 }
 
-fn table(html: &mut String, rows: &[Row], limits: &Limits) {
+fn table(html: &mut String, rows: &[&Row], limits: &Limits) {
     put!(
         html,
         "<table>\n<tr><th>row</th><th>runs</th><th>user acts</th><th>paper</th>\
@@ -163,7 +167,7 @@ fn table(html: &mut String, rows: &[Row], limits: &Limits) {
 }
 
 /// One line for each kind of failure, all tests together: 24 lines would show nothing.
-fn distributions(html: &mut String, title: &str, rows: &[Row], of: fn(&Row) -> &Times) {
+fn distributions(html: &mut String, title: &str, rows: &[&Row], of: fn(&Row) -> &Times) {
     let mut lines: Vec<(String, Times)> = Vec::new();
     for row in rows {
         let name = row.id.splitn(5, '-').last().unwrap_or(&row.id).to_owned();

@@ -15,6 +15,9 @@ pub(super) struct Line {
     pub(super) is_published: bool,
 }
 
+/// Steps of a distribution that are drawn.
+const STEPS_MAX: usize = 100;
+
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// What share of durations is not longer than so many milliseconds, a line each.
@@ -39,7 +42,12 @@ pub(super) fn over_time(lines: &[Line], what: &str) -> String {
 /// The points of a distribution: a step up at each duration, the shortest first.
 pub(super) fn steps(sorted_ms: impl ExactSizeIterator<Item = f64>) -> Vec<(f64, f64)> {
     let (all, mut points) = (sorted_ms.len(), Vec::new());
+    // What lies closer is one point on the page.
+    let every = all.div_ceil(STEPS_MAX).max(1);
     for (number, ms) in sorted_ms.enumerate() {
+        if number % every != 0 && number + 1 != all {
+            continue;
+        }
         let ms = ms.clamp(TIMES_MS.0, TIMES_MS.1);
         for reached in [number, number + 1] {
             points.push((ms, share(reached, all)));
@@ -80,7 +88,7 @@ fn draw_distribution<'a>(svg: &'a mut String, lines: &[Line]) -> Drawn<'a> {
         .build_cartesian_2d((TIMES_MS.0..TIMES_MS.1).log_scale(), 0.0..100.0)?;
     let mut mesh = chart.configure_mesh();
     mesh.x_desc("milliseconds").y_desc("per cent");
-    mesh.light_line_style(WHITE).x_labels(6).draw()?;
+    mesh.max_light_lines(0).x_labels(6).draw()?;
     for (number, line) in lines.iter().enumerate() {
         let color = color(number, line);
         let series = LineSeries::new(line.points.iter().copied(), color.stroke_width(2));
@@ -109,7 +117,7 @@ fn draw_over_time<'a>(svg: &'a mut String, lines: &[Line], what: &str) -> Drawn<
         .build_cartesian_2d(0.0..end_s, 0.0..most * 1.1)?;
     let mut mesh = chart.configure_mesh();
     mesh.x_desc("seconds").y_desc(what);
-    mesh.light_line_style(WHITE).draw()?;
+    mesh.max_light_lines(0).draw()?;
     for (number, line) in lines.iter().enumerate() {
         let color = color(number, line);
         let series = LineSeries::new(line.points.iter().copied(), color.stroke_width(2));
