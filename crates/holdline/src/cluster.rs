@@ -155,14 +155,9 @@ pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, 
 fn withdraw(service: &ServiceSettings) -> Result<(), String> {
     let told = |error: net::address::AddressError| error.to_string();
     let mut mover = match (&service.mover, service.address) {
-        (
-            MoverSettings::Netlink {
-                interface,
-                prefix_bits,
-                ..
-            },
-            Some(address),
-        ) => NetMover::Netlink(NetlinkMover::new(address, *prefix_bits, interface).map_err(told)?),
+        (MoverSettings::Netlink { interface, .. }, Some(address)) => {
+            NetMover::Netlink(NetlinkMover::to_remove(address, interface).map_err(told)?)
+        }
         (
             MoverSettings::Exec {
                 program,

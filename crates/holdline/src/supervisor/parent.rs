@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use cluster::Identity;
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
@@ -101,7 +101,6 @@ struct Ended {
     hung: bool,
     /// It was asked to end, by us or by somebody else.
     asked: bool,
-    identity: Option<Identity>,
 }
 
 /// What comes after a life.
@@ -124,10 +123,13 @@ pub async fn supervise(mut supervision: Supervision) -> Result<u8, SuperviseErro
     let warm = tokio::spawn(supervision.estate.keep_warm());
     let mut failures = VecDeque::new();
     let status = loop {
-        let ended = Life::begin(&supervision)?.watch(&mut asked).await;
-        let ended = ended.map_err(process)?;
-        let lease = supervision.lease;
-        supervision.estate.settle(ended.identity, lease).await;
+        let mut life = Life::begin(&supervision)?;
+        life.watch(&mut asked).await.map_err(process)?;
+        supervision
+            .estate
+            .settle(life.identity, supervision.lease)
+            .await;
+        let ended = life.ended().await.map_err(process)?;
         match next(&ended, Instant::now(), &mut failures) {
             Next::End(status) => break status,
             Next::Again => {}
@@ -215,6 +217,8 @@ struct Life {
     lease: Duration,
     /// When it beat last; `None`: not yet.
     beaten: Option<Instant>,
+    /// It stopped beating and was killed.
+    hung: bool,
     asked: bool,
     identity: Option<Identity>,
 }
@@ -222,11 +226,15 @@ struct Life {
 impl Life {
     fn begin(supervision: &Supervision) -> Result<Life, SuperviseError> {
         let process = |error| SuperviseError::Process { error };
-        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().map_err(process)?;
+        // Datagrams with an end: it comes when the other process has closed its last descriptor.
+        let (unix, words) = (AddressFamily::Unix, SockType::SeqPacket);
+        let (ours, theirs) = socketpair(unix, words, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|error| process(error.into()))?;
+        let ours = std::os::unix::net::UnixDatagram::from(ours);
         ours.set_nonblocking(true).map_err(process)?;
         let child = Command::new(&supervision.program)
             .args(&supervision.arguments)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdin(Stdio::from(theirs))
             // systemd listens to this process.
             .env_remove("NOTIFY_SOCKET")
             // A terminal's Ctrl-C reaches this process only, which passes it on once.
@@ -244,26 +252,35 @@ impl Life {
             socket: UnixDatagram::from_std(ours).map_err(process)?,
             lease: supervision.lease,
             beaten: None,
+            hung: false,
             asked: false,
             identity: None,
         })
     }
 
-    /// Watches the process until it has ended or was killed; it has been waited for then.
-    async fn watch(mut self, asked: &mut Asked) -> Result<Ended, std::io::Error> {
+    /// Watches the process until no thread of it will run again.
+    ///
+    /// The kernel tells of a process's end when it has closed all that the process had, and closing a socket for packets or
+    /// for filters may wait for all processors: 30 ms, and 300 where others are busy. That no descriptor is left is known
+    /// before, by the end of the words from it.
+    async fn watch(&mut self, asked: &mut Asked) -> Result<(), std::io::Error> {
         let mut bytes = [0; WORD_BYTES_MAX + 1];
         let mut deaf = false;
-        let status = loop {
+        loop {
             // Never, before the first beat.
             let due = self.beaten.map(|at| at + self.lease);
             tokio::select! {
                 biased;
                 heard = self.socket.recv(&mut bytes), if !deaf => match heard {
                     Ok(length @ 1..) => self.hear(&bytes[..length]),
-                    // The other end is gone, and the process with it or soon.
+                    Ok(_) if has_no_descriptors(self.pid) => return Ok(()),
+                    // It is waited for.
                     Ok(_) | Err(_) => deaf = true,
                 },
-                status = self.child.wait() => break status?,
+                status = self.child.wait() => {
+                    status?;
+                    break;
+                }
                 signal = asked.next() => {
                     self.asked |= signal == Signal::SIGTERM;
                     // Where it has ended just now, it is waited for next.
@@ -271,21 +288,21 @@ impl Life {
                 }
                 () = until(due) => if self.hangs(due) {
                     let _ = killpg(self.pid, Signal::SIGKILL);
-                    let status = self.child.wait().await?;
-                    return Ok(self.ended(status, true));
+                    (self.hung, self.beaten) = (true, None);
                 },
             }
-        };
+        }
         // What it said last may say that it ended by intention.
         while let Ok(length @ 1..) = self.socket.try_recv(&mut bytes) {
             self.hear(&bytes[..length]);
         }
-        Ok(self.ended(status, false))
+        Ok(())
     }
 
     fn hear(&mut self, bytes: &[u8]) {
         match Word::read(bytes) {
-            Some(Word::Beat) => self.beaten = Some(Instant::now()),
+            Some(Word::Beat) if !self.hung => self.beaten = Some(Instant::now()),
+            Some(Word::Beat) => {}
             Some(Word::Identity(identity)) => self.identity = Some(identity),
             Some(Word::Told(told)) => {
                 self.asked |= told == Told::Stopping;
@@ -307,13 +324,22 @@ impl Life {
         !late
     }
 
-    fn ended(&self, status: ExitStatus, hung: bool) -> Ended {
-        Ended {
-            status,
-            hung,
+    /// Waits for it, after [`Life::watch`].
+    async fn ended(&mut self) -> Result<Ended, std::io::Error> {
+        Ok(Ended {
+            status: self.child.wait().await?,
+            hung: self.hung,
             asked: self.asked,
-            identity: self.identity,
-        }
+        })
+    }
+}
+
+/// Whether a process whose words have ended is one that has ended: it has no descriptors left, so that none of its threads
+/// has anything to send by. Its first thread stands for all: it is the last one that the program ends.
+fn has_no_descriptors(pid: Pid) -> bool {
+    match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(mut descriptors) => descriptors.next().is_none(),
+        Err(_) => false,
     }
 }
 
@@ -336,7 +362,6 @@ mod tests {
             status: ExitStatus::from_raw(raw),
             hung,
             asked,
-            identity: None,
         }
     }
 

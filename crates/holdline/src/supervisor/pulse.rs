@@ -1,11 +1,13 @@
 //! The node's side.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 
 use cluster::Identity;
+use nix::unistd::dup2_stdin;
 use tokio::sync::Notify;
 
 use super::word::Word;
@@ -22,13 +24,19 @@ pub struct Pulse {
 
 /// Takes the way to the supervisor, which has given it as standard input (`--supervised`).
 ///
+/// The supervisor knows that this process has ended when this socket is closed, so nothing else may have it, programs that
+/// this one starts among them. It is the last of all descriptors: the kernel closes those of a process that dies from
+/// there, and some before it would be waited for.
+///
 /// # Errors
 /// Standard input is no such socket: somebody else gave the option.
 pub fn attach() -> Result<(), std::io::Error> {
-    let socket = UnixDatagram::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    net::descriptors::raise_limit()?;
+    let socket = UnixDatagram::from(net::descriptors::last(std::io::stdin().as_fd())?);
     // Fails on what is no socket, and on one that leads nowhere.
     socket.peer_addr()?;
     socket.set_nonblocking(true)?;
+    dup2_stdin(File::open("/dev/null")?)?;
     // Attached twice is attached.
     let orphaned = Notify::new();
     let _ = PULSE.set(Pulse { socket, orphaned });

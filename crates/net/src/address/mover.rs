@@ -117,12 +117,25 @@ impl NetlinkMover {
         let mut mover = NetlinkMover {
             address,
             prefix_bits,
-            interface: interface.to_owned(),
-            channel: route_channel()?,
-            announcer: None,
+            ..NetlinkMover::to_remove(address, interface)?
         };
         mover.look_up()?;
         Ok(mover)
+    }
+
+    /// One that only takes the address away, for who cannot wait: it opens nothing that announces, which the kernel may take
+    /// some hundred milliseconds to close.
+    ///
+    /// # Errors
+    /// The kernel gives no socket.
+    pub fn to_remove(address: IpAddr, interface: &str) -> Result<NetlinkMover, AddressError> {
+        Ok(NetlinkMover {
+            address,
+            prefix_bits: if address.is_ipv4() { 32 } else { 128 },
+            interface: interface.to_owned(),
+            channel: route_channel()?,
+            announcer: None,
+        })
     }
 
     /// Finds the interface, which may be another one than before, or have another address on the link.
@@ -167,7 +180,7 @@ impl NetlinkMover {
     }
 
     fn remove(&mut self) -> Result<(), AddressError> {
-        let interface = match self.look_up() {
+        let interface = match Interface::find(&mut self.channel, &self.interface) {
             Ok(interface) => interface,
             // What is not there has no address.
             Err(AddressError::NoInterface { .. }) => return Ok(()),

@@ -2,7 +2,7 @@
 
 use super::checked;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Nanoseconds since the machine started, its sleep included (`CLOCK_BOOTTIME`).
 pub(crate) fn boottime_ns() -> u64 {
@@ -43,4 +43,13 @@ pub(crate) fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: as above.
     checked(unsafe { libc::fcntl(raw, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
     Ok(())
+}
+
+/// A second descriptor of the same file, numbered `from` or the next free number.
+pub(crate) fn duplicate_from(descriptor: BorrowedFd<'_>, from: i32) -> io::Result<OwnedFd> {
+    let raw = descriptor.as_raw_fd();
+    // SAFETY: fcntl(2) with this command takes no pointers.
+    let raw = checked(unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, from) })?;
+    // SAFETY: the kernel just returned this descriptor; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
