@@ -574,3 +574,143 @@ fn a_session_is_refreshed_and_one_that_is_not_is_ended() {
     world.is_empty_at_the_end();
     let _ = normal();
 }
+
+#[test]
+fn a_refresh_that_is_refused_is_tried_again_in_another_way() {
+    let mut world = plain(false);
+    let (_, ok) = set_up(&mut world);
+    world.pass(901_000);
+    let updates: Vec<String> = world
+        .those("UPDATE ")
+        .iter()
+        .map(|one| one.to_string())
+        .collect();
+    let (mut to_caller, mut to_phone) = (None, None);
+    for update in updates {
+        match update.starts_with("UPDATE sip:100@") {
+            true => to_caller = Some(update),
+            false => to_phone = Some(update),
+        }
+    }
+    // RFC 4028 section 7.3: longer then.
+    world.receive(&reply(
+        &to_caller.unwrap(),
+        "422 Too Small",
+        "",
+        "Min-SE: 3600\r\n",
+        "",
+    ));
+    world.pass(20);
+    let longer = world
+        .those("UPDATE ")
+        .iter()
+        .find(|text| text.starts_with("UPDATE sip:100@"))
+        .unwrap()
+        .to_string();
+    assert_eq!(header(&longer, "Session-Expires"), "3600;refresher=uac");
+    world.receive(&reply(
+        &longer,
+        "200 OK",
+        "",
+        "Session-Expires: 3600;refresher=uac\r\n",
+        "",
+    ));
+    // It said that it knows UPDATE.
+    world.receive(&reply(
+        &to_phone.unwrap(),
+        "405 Method Not Allowed",
+        "",
+        "",
+        "",
+    ));
+    world.pass(20);
+    let by_invite = world.the("INVITE ");
+    // What is refused for ever ends the call before the session does.
+    world.receive(&reply(&by_invite, "500 Server Error", "", "", ""));
+    world.pass(10_000);
+    let again = world.the("INVITE ");
+    assert_eq!(
+        header(&again, "CSeq"),
+        format!("{} INVITE", cseq(&by_invite) + 1)
+    );
+    let mut pending = vec![again];
+    let mut byes = 0;
+    for _ in 0..110 {
+        for invite in std::mem::take(&mut pending) {
+            world.receive(&reply(&invite, "500 Server Error", "", "", ""));
+        }
+        world.pass(10_000);
+        byes += world.those("BYE ").len();
+        pending = world
+            .those("INVITE ")
+            .iter()
+            .map(|one| one.to_string())
+            .collect();
+    }
+    assert!(byes > 0);
+    world.receive(&within("BYE", "a", &ok, 2, "", ""));
+    world.is_empty_in_time();
+}
+
+fn cseq(text: &str) -> u32 {
+    header(text, "CSeq")
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_phone_may_take_a_call_back_from_hold_by_asking_for_an_offer() {
+    let mut world = plain(false);
+    let (_, ok) = set_up(&mut world);
+    world.happenings();
+    let hold = sdp(CALLER, 4000, "8").replace("sendrecv", "inactive");
+    world.receive(&within("INVITE", "a", &ok, 2, "", &hold));
+    // The other phone hears of it, since nobody plays anything.
+    if let Some(passed) = world.those("INVITE ").first().map(|one| one.to_string()) {
+        let answer = sdp("192.0.2.20", 5000, "8").replace("sendrecv", "inactive");
+        world.receive(&reply(&passed, "200 OK", "", "", &answer));
+    }
+    let answer = world.the("SIP/2.0 200 ");
+    assert!(body(&answer).contains("a=inactive"), "{answer}");
+    world.receive(&within("ACK", "a", &ok, 2, "", ""));
+    assert!(matches!(
+        &world.happenings()[..],
+        [Happening::Hold { on: true, .. }]
+    ));
+    world.receive(&within("INVITE", "a", &ok, 3, "", ""));
+    let offer = world.the("SIP/2.0 200 ");
+    assert!(
+        body(&offer).contains("a=sendrecv") && body(&offer).contains("198.51.100.7"),
+        "{offer}"
+    );
+    world.receive(&within("ACK", "a", &ok, 3, "", &sdp(CALLER, 4000, "8")));
+    assert!(matches!(
+        &world.happenings()[..],
+        [Happening::Hold { on: false, .. }]
+    ));
+    // Both are together again, and the PBX leaves the way of their media.
+    for _ in 0..8 {
+        for invite in world
+            .those("INVITE ")
+            .iter()
+            .map(|one| one.to_string())
+            .collect::<Vec<_>>()
+        {
+            let (address, port) = match invite.contains(" sip:100@") {
+                true => (CALLER, 4000),
+                false => ("192.0.2.20", 5000),
+            };
+            world.receive(&reply(&invite, "200 OK", "", "", &sdp(address, port, "8")));
+        }
+        world.pass(2_500);
+    }
+    let calls = world.pbx.calls();
+    assert!(calls.iter().all(|call| call.codec.is_none()), "{calls:?}");
+    world.receive(&within("BYE", "a", &ok, 4, "", ""));
+    let bye = world.the("BYE ");
+    world.receive(&reply(&bye, "200 OK", "", "", ""));
+    world.is_empty_at_the_end();
+}

@@ -360,3 +360,25 @@ fn a_caller_whom_nobody_answers_is_kept_informed_and_refused_in_the_end() {
     assert!(!world.those("SIP/2.0 487 ").is_empty());
     world.is_empty_at_the_end();
 }
+
+#[test]
+fn keys_come_by_info_and_packages_that_are_not_known_are_refused() {
+    let mut world = world();
+    world.receive(&invite("a", "200", "", &sdp("192.0.2.9", 4000, "8")));
+    let ok = world.the("SIP/2.0 200 ");
+    world.receive(&within("ACK", "a", &ok, 1, "", ""));
+    world.happenings();
+    let key = within("INFO", "a", &ok, 2, "", "Signal=5\r\nDuration=160\r\n")
+        .replace("application/sdp", "application/dtmf-relay");
+    world.receive(&key);
+    world.the("SIP/2.0 200 ");
+    assert!(matches!(
+        &world.happenings()[..],
+        [Happening::Digit { digit: '5', .. }]
+    ));
+    // RFC 6086 section 4.2.2.
+    world.receive(&within("INFO", "a", &ok, 3, "Info-Package: foo\r\n", ""));
+    world.the("SIP/2.0 469 ");
+    world.receive(&within("BYE", "a", &ok, 4, "", ""));
+    world.is_empty_at_the_end();
+}

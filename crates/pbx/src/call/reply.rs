@@ -453,6 +453,10 @@ impl Calls {
         if is_ours {
             leg.offer_step(offer::Event::Refuse);
         }
+        if calling.why == Why::Refresh && !matches!(code, 408 | 481) {
+            self.refresh_refused(turn, leg, response, code);
+            return None;
+        }
         match code {
             // RFC 3261 section 12.2.1.2: the dialog is gone.
             408 | 481 => self.vanished(turn, leg, code),
@@ -489,6 +493,7 @@ impl Calls {
             leg.session.refusals = leg.session.refusals.saturating_add(1);
             return self.change_refused(turn, leg, why, 488);
         }
+        self.note_hold(turn, leg);
         let (id, remote, peer) = (leg.id, &leg.session.remote, leg.session.peer);
         match why {
             Why::PassOn { other } => {

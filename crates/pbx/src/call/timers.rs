@@ -1,5 +1,7 @@
 //! What is due.
 
+use dialog::session;
+use sip::HeaderName;
 use transaction::{Fired, Time};
 
 use crate::call::Calls;
@@ -12,6 +14,10 @@ use crate::pbx::Turn;
 
 /// How often a caller is told that its call is still on its way, in milliseconds: proxies give up after three minutes without a word.
 const SIGN_OF_LIFE_MS: u64 = 60_000;
+
+/// How long to wait before a refresh that was refused is tried again, in milliseconds; and one that met another change.
+const REFRESH_AGAIN_MS: u64 = 10_000;
+const REFRESH_GLARE_MS: u64 = 2_100;
 
 /// The roles in the order of their numbers.
 const ROLES: [Timer; TIMERS] = [
@@ -200,6 +206,53 @@ impl Calls {
         } else {
             leg.session.offered = leg.session.path;
             self.send_offer(turn, leg, Why::Refresh);
+        }
+    }
+
+    /// A refresh was refused: it is tried again in time, in another way where that may help (RFC 4028 sections 7.3, 10).
+    pub(crate) fn refresh_refused(
+        &mut self,
+        turn: &Turn<'_>,
+        leg: &mut Leg,
+        response: Option<&sip::Message<'_>>,
+        code: u16,
+    ) {
+        let now = turn.now.time;
+        let wait_ms = match code {
+            422 => {
+                let least_s = response.and_then(|response| {
+                    let least = response.number(HeaderName::MinSe, session::EXPIRES_S_MAX);
+                    least.ok().flatten()
+                });
+                match (least_s, leg.timer.as_mut()) {
+                    (Some(least_s), Some(timer)) if least_s > timer.expires_s => {
+                        timer.expires_s = least_s;
+                        leg.min_se_s = leg.min_se_s.max(least_s);
+                        10
+                    }
+                    _ => REFRESH_AGAIN_MS,
+                }
+            }
+            491 => REFRESH_GLARE_MS,
+            // It said that it knows UPDATE, and does not.
+            405 | 420 | 501 if leg.abilities.update => {
+                leg.abilities.update = false;
+                10
+            }
+            _ => REFRESH_AGAIN_MS,
+        };
+        let Some(timer) = leg.timer else { return };
+        // The deadline was half of the session ago at most; the other half is left for this.
+        let last = timer.deadline.plus_ms(u64::from(timer.expires_s) * 500);
+        match now.plus_ms(wait_ms) < last {
+            true => self.set_timer(now, leg, Timer::Session, wait_ms),
+            false => {
+                leg.timer = Some(session::Session {
+                    we_refresh: false,
+                    ..timer
+                });
+                self.set_timer(now, leg, Timer::Session, last.ms_since(now));
+            }
         }
     }
 

@@ -95,6 +95,15 @@ impl Calls {
                 sip::lex::trim(value).first().copied()
             }),
             b"application/dtmf" => sip::lex::trim(body).first().copied(),
+            // RFC 6086 section 4.2.2: no package is known.
+            _ if ask
+                .request
+                .all_fields()
+                .any(|field| field.name_bytes.eq_ignore_ascii_case(b"Info-Package")) =>
+            {
+                self.extra.extend_from_slice(b"Recv-Info: \r\n");
+                return self.answer(turn, ask, key, 469, None, None);
+            }
             _ if body.is_empty() => return self.answer(turn, ask, key, 200, None, None),
             _ => {
                 self.extra
@@ -238,11 +247,38 @@ impl Calls {
         self.accept_change(turn, leg, true);
     }
 
-    /// A re-INVITE without an offer: ours is what we said last (section 14.2).
+    /// A re-INVITE without an offer. Ours is what we said last (section 14.2) if both hear each other by it; who is on hold, or is heard
+    /// here, is offered all that we can, and so may take a call back from hold (RFC 6337 section 5.3).
     fn asked_for_offer(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
         leg.offer_step(offer::Event::SendOffer);
+        let is_repeated = leg.session.path == Path::Direct
+            && self.direction_of_ours(turn, leg) == sdp::Direction::SendRecv;
         leg.session.offered = leg.session.path;
+        if !is_repeated && self.open_end(turn, leg) {
+            self.write_own(turn, leg, None, sdp::Direction::SendRecv);
+            leg.session.offered = Path::Own;
+        }
         self.accept_change(turn, leg, true);
+    }
+
+    fn direction_of_ours(&mut self, turn: &Turn<'_>, leg: &Leg) -> sdp::Direction {
+        let limits = &turn.settings.description_limits;
+        let ours = Peer::read(&leg.session.local, &mut self.descriptions, limits);
+        ours.map_or(sdp::Direction::Inactive, |ours| ours.direction)
+    }
+
+    /// An answer puts us on hold as an offer does, or takes us back (RFC 3264 section 8.4).
+    pub(crate) fn note_hold(&mut self, turn: &Turn<'_>, leg: &mut Leg) {
+        let holds = leg.session.peer.holds();
+        if holds == leg.is_holding || self.direction_of_ours(turn, leg) != sdp::Direction::SendRecv
+        {
+            return;
+        }
+        leg.is_holding = holds;
+        self.tell(Happening::Hold {
+            leg: leg.id,
+            on: holds,
+        });
     }
 
     /// 200 to a request that changes the session, with what we said last if `described`.
@@ -315,9 +351,13 @@ impl Calls {
         let was_first = leg.session.offers == offer::State::FirstSent;
         match described {
             Ok(Some((description, peer))) => {
-                let moved =
-                    leg.session.path == Path::Direct && !leg.session.peer.is_heard_like(&peer);
+                let moved = leg.session.path == Path::Direct
+                    && leg.session.offered == Path::Direct
+                    && !leg.session.peer.is_heard_like(&peer);
                 self.take_answer(turn, leg, description, peer);
+                if !was_first {
+                    self.note_hold(turn, leg);
+                }
                 if moved {
                     // The other side has to hear where media go now.
                     leg.session.path = Path::Own;
@@ -325,6 +365,9 @@ impl Calls {
             }
             _ => {
                 leg.offer_step(offer::Event::Refuse);
+                if leg.session.path == Path::Direct {
+                    self.close_end(turn, leg);
+                }
                 if was_first && leg.state == State::Answered {
                     let reason = b"SIP;cause=488".to_vec();
                     leg.step(Event::Ack);
@@ -353,30 +396,35 @@ impl Calls {
             return self.answer(turn, ask, key, 481, None, None);
         }
         let described = self.read_description(turn, ask.request);
-        let body = self.with(id, |calls, leg| {
+        let outcome = self.with(id, |calls, leg| {
             calls.stop_timer(leg, Timer::Again);
             calls.stop_timer(leg, Timer::GiveUp);
             match (leg.session.offers, described) {
                 (offer::State::FirstSent, described) => {
                     calls.late_answer(turn, leg, described);
-                    None
+                    Ok(None)
                 }
+                // An offer that cannot be answered refuses the PRACK, which has acknowledged all the same (RFC 6337 section 3.2).
+                (offer::State::Stable, Err(code)) => Err(code),
                 (offer::State::Stable, Ok(Some((description, peer)))) => {
                     leg.offer_step(offer::Event::ReceiveOffer);
                     leg.session.remote = description;
                     leg.session.peer = peer;
                     match calls.answer_own(turn, leg) {
-                        true => Some(leg.session.local.clone()),
+                        true => Ok(Some(leg.session.local.clone())),
                         false => {
                             leg.offer_step(offer::Event::Refuse);
-                            None
+                            Err(488)
                         }
                     }
                 }
-                _ => None,
+                _ => Ok(None),
             }
         });
-        let body = body.flatten();
+        let body = match outcome.unwrap_or(Ok(None)) {
+            Ok(body) => body,
+            Err(code) => return self.answer(turn, ask, key, code, None, None),
+        };
         self.answer(
             turn,
             ask,
