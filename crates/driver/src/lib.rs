@@ -34,7 +34,7 @@ pub mod voice;
 mod worker;
 
 pub use crate::cluster::{
-    ClusterPulse, ClusterSettings, ClusterView, LinkView, MoverSettings, ServiceSettings,
+    ClusterPulse, ClusterSettings, ClusterView, LinkView, MoverSettings, Roster, ServiceSettings,
     ServiceView, TakeoverView,
 };
 pub use edge::overload::OverloadLimits;

@@ -172,9 +172,9 @@ impl Node {
     pub async fn start(mut settings: Settings, store: Store) -> Result<Arc<Node>, StartError> {
         let words = random()?;
         let count = settings.workers.max(1);
-        let place = Place::of(&settings)?;
+        let place = Place::of(&settings);
         let opens_late = place.as_ref().is_some_and(Place::opens_late);
-        let freebind = place.is_some();
+        let freebind = place.as_ref().is_some_and(Place::has_edge);
         let mut pollers = Vec::new();
         let mut all_ports = Vec::new();
         for number in 0..count {
@@ -220,7 +220,8 @@ impl Node {
             (inboxes, relays, farm),
             first_id,
         );
-        shared.place = place.as_ref().map(Place::shared);
+        shared.place = place.as_ref().and_then(Place::shared);
+        shared.membership = place.as_ref().map(Place::membership);
         let shared = Arc::new(shared);
         let tasks = Tasks::new(Handle::current(), resolver(&settings)?, words[5]);
         let node = Arc::new(Node {
@@ -427,7 +428,7 @@ impl Node {
         let farm = settings.farm.clone();
         drop(settings);
         self.shared.reload_farm(&farm);
-        if let Some(place) = &self.shared.place {
+        if let Some(place) = &self.shared.membership {
             place.tell(Order::Renew);
         }
         self.apply();
@@ -488,7 +489,7 @@ impl Node {
     /// Ends the workers and connections, and writes what is still to be written.
     pub async fn stop(&self) {
         self.tell(|| Item::Stop);
-        if let Some(place) = &self.shared.place {
+        if let Some(place) = &self.shared.membership {
             place.tell(Order::Stop);
         }
         self.shared.relays.stop();

@@ -6,9 +6,11 @@
 
 mod around;
 mod cdr;
+mod crew;
 mod inbox;
 mod inspect;
 mod left;
+mod office;
 mod outside;
 mod sounds;
 mod thread;
@@ -16,7 +18,7 @@ mod thread;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,19 +34,45 @@ pub use inspect::PbxSnapshot;
 pub use outside::Notify;
 
 use crate::clock::Clock;
-use crate::voice::{OpenedVoices, VoiceError, VoiceSink, Voices};
+use crate::cluster::{Roster, ServiceSettings};
+use crate::voice::{VoiceError, VoiceSink, Voices};
 use crate::worker::Port;
 use around::Around;
+use crew::PbxCrew;
 use inbox::{Inbox, Item};
+use office::Office;
 use outside::Outside;
 use sounds::Sounds;
-use thread::{Desk, Files, PbxThread};
+use thread::{Files, PbxThread, Shown, Switchboard};
 
 /// How long whoever looks at a PBX waits for it.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long records of calls may take to be written at the end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prompts, tones and music in memory.
+#[derive(Clone)]
+pub struct Prompts(Arc<Sounds>);
+
+impl Prompts {
+    /// The operator's own in `folder` and ours, with the tones of `country`. They are decoded on a thread of its own; calls that want
+    /// one before have it decoded for them.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(folder: Option<PathBuf>, country: Country) -> io::Result<Prompts> {
+        let sounds = Arc::new(Sounds::new(folder, country));
+        load(sounds.clone())?;
+        Ok(Prompts(sounds))
+    }
+}
+
+impl fmt::Debug for Prompts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prompts").finish_non_exhaustive()
+    }
+}
 
 /// What a PBX is started with.
 pub struct PbxOptions {
@@ -58,18 +86,32 @@ pub struct PbxOptions {
     pub voice: crate::voice::VoiceSettings,
     /// Where recordings and messages are kept.
     pub objects: Option<Objects>,
-    /// Whose tones are played.
-    pub country: Country,
-    /// The operator's own prompts.
-    pub prompts: Option<PathBuf>,
+    /// What is played from memory: the same for all PBXs of a process.
+    pub prompts: Prompts,
     /// Where records of calls go.
     pub cdrs: CdrPlaces,
     /// Where records of calls are written to, beside the file.
     pub store: Option<Store>,
     /// Who is told of new voice messages.
     pub notify: Option<Arc<dyn Notify>>,
-    /// A file that counts the starts of the PBX, so that no two give out the same numbers.
-    pub epoch_file: PathBuf,
+    /// Who has to be asked whether it may act.
+    pub office: PbxOffice,
+}
+
+/// Who says whether a PBX may act, and in which term.
+#[derive(Debug)]
+pub enum PbxOffice {
+    /// Nobody. A file counts its starts, so that no two give out the same numbers.
+    Own(PathBuf),
+    /// The cluster.
+    Service {
+        /// Of which it is a member.
+        service: ServiceSettings,
+        /// The service's secret: all members know a request by it.
+        secret: (u64, u64),
+        /// Where it enters itself.
+        roster: Roster,
+    },
 }
 
 /// Why a PBX did not start.
@@ -95,6 +137,15 @@ pub enum PbxError {
     System(io::Error),
 }
 
+impl PbxError {
+    fn file(path: &Path, error: io::Error) -> PbxError {
+        PbxError::File {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
 impl fmt::Display for PbxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -114,7 +165,7 @@ impl std::error::Error for PbxError {}
 /// A PBX that runs.
 pub struct PbxNode {
     inbox: Arc<Inbox>,
-    voices: Arc<Voices>,
+    voices: Shown,
     sounds: Arc<Sounds>,
     address: SocketAddr,
     runtime: tokio::runtime::Handle,
@@ -145,71 +196,91 @@ impl PbxNode {
         runtime: &tokio::runtime::Handle,
         options: PbxOptions,
     ) -> Result<PbxNode, PbxError> {
-        let listen = |error| PbxError::Listen {
-            address: options.listen,
-            error,
+        let seat = match &options.office {
+            PbxOffice::Own(_) => None,
+            PbxOffice::Service {
+                service, roster, ..
+            } => Some((roster.desk(), service.opens_late())),
         };
-        let socket = UdpSocket::bind(options.listen, &UdpOptions::default()).map_err(listen)?;
-        let address = socket.local_address();
+        let opens_late = seat.as_ref().is_some_and(|(_, opens_late)| *opens_late);
+        let freebind = seat.is_some();
         let poller = Poller::new().map_err(PbxError::System)?;
         let inbox = Arc::new(Inbox::new(poller.waker()));
-        let file = |path: &PathBuf, error| PbxError::File {
-            path: path.clone(),
-            error,
+        let (ports, address) = match opens_late {
+            true => (Vec::new(), options.listen),
+            false => {
+                let port = listen(options.listen, freebind)?;
+                let address = port.socket.local_address();
+                (vec![port], address)
+            }
         };
-        let epoch = thread::epoch_of(&options.epoch_file)
-            .map_err(|error| file(&options.epoch_file, error))?;
-        let pending = options.cdrs.pending.clone();
-        let (cdrs, cdr_task) = cdr::start(runtime, options.cdrs, options.store)
-            .map_err(|error| file(&pending, error))?;
-        let opened: OpenedVoices = crate::voice::open(&options.voice).map_err(PbxError::Voice)?;
-        let voices = opened
-            .start(Arc::new(Ear(inbox.clone())))
-            .map_err(PbxError::Voice)?;
-        let sounds = Arc::new(Sounds::new(options.prompts, options.country));
-        load(sounds.clone()).map_err(PbxError::System)?;
         let clock = Clock::start();
-        let now = clock.now();
-        let now = pbx::Now {
-            time: now.time,
-            unix_ms: now.unix_ms,
-        };
-        let seed = seed().map_err(PbxError::System)?;
-        let desk = Desk::new(options.plan);
+        let core = core_of(&options, clock)?;
+        let pending = options.cdrs.pending.clone();
+        let prefix = options.cdrs.prefix.clone();
+        let told = seat.is_some().then(|| inbox.clone());
+        let (cdrs, cdr_task) = cdr::start(runtime, options.cdrs, options.store, told)
+            .map_err(|error| PbxError::file(&pending, error))?;
+        let ear: Arc<dyn VoiceSink> = Arc::new(Ear(inbox.clone()));
+        let desk = seat.as_ref().map(|(desk, _)| desk.clone());
+        let mut voice = options.voice;
+        voice.freebind = freebind && !opens_late;
+        let open = || crate::voice::open(&voice)?.start(ear.clone(), desk.clone());
+        let voices = (!opens_late).then(open).transpose();
+        let voices = voices.map_err(PbxError::Voice)?;
+        let sounds = options.prompts.0;
         let outside = Outside {
             runtime: runtime.clone(),
             objects: options.objects,
             inbox: inbox.clone(),
             notify: options.notify,
         };
+        let shown: Shown = Arc::new(Mutex::new(voices.clone()));
         let thread = PbxThread {
             clock,
             poller,
-            ports: vec![Port::new(socket)],
+            ports,
             inbox: inbox.clone(),
-            core: Pbx::new(now, seed, epoch, &options.settings, desk),
+            core,
+            plan: options.plan,
             settings: options.settings,
             around: Around {
-                voices: voices.clone(),
+                voices,
                 sounds: sounds.clone(),
             },
             outside: outside.clone(),
             cdrs,
+            row: Box::new(move |cdr| cdr::row(&prefix, cdr)),
+            office: seat.map(|(desk, opens_late)| Office::new(desk, opens_late)),
+            listen: options.listen,
+            voice,
+            ear,
+            shown: shown.clone(),
             files: Files::default(),
         };
         let thread = std::thread::Builder::new()
             .name("pbx".to_owned())
             .spawn(move || thread.run())
             .map_err(PbxError::System)?;
+        if let (
+            PbxOffice::Service {
+                service, roster, ..
+            },
+            Some(desk),
+        ) = (options.office, desk.clone())
+        {
+            roster.enter(service, desk, Box::new(PbxCrew::new(inbox.clone())));
+        }
+        let may_act = move || desk.as_ref().is_none_or(|desk| desk.may_act());
         Ok(PbxNode {
             inbox,
-            voices,
+            voices: shown,
             sounds,
             address,
             runtime: runtime.clone(),
             ends: Mutex::new(Some(Ends {
                 thread,
-                left: runtime.spawn(left::keep(outside)),
+                left: runtime.spawn(left::keep(outside, may_act)),
                 cdrs: cdr_task,
             })),
         })
@@ -220,9 +291,10 @@ impl PbxNode {
         self.address
     }
 
-    /// The media threads.
-    pub fn voices(&self) -> &Voices {
-        &self.voices
+    /// The media threads; none while another node has their sockets.
+    pub fn voices(&self) -> Option<Arc<Voices>> {
+        let voices = self.voices.lock().unwrap_or_else(PoisonError::into_inner);
+        voices.clone()
     }
 
     /// Takes another dialplan for new calls, other settings, or both; prompts are read again.
@@ -263,7 +335,6 @@ impl PbxNode {
             tracing::error!("the PBX's thread ended by a panic");
         }
         ends.left.abort();
-        self.voices.stop();
         let written = async { tokio::time::timeout(END_TIMEOUT, ends.cdrs).await };
         let (done, is_done) = std::sync::mpsc::channel();
         self.runtime.spawn(async move {
@@ -275,7 +346,41 @@ impl PbxNode {
     }
 }
 
-/// Reads prompts on a thread of its own; calls that want one before have it decoded for them.
+/// The core before anything came.
+fn core_of(options: &PbxOptions, clock: Clock) -> Result<Pbx<Switchboard>, PbxError> {
+    // Of a service it has none before it takes office.
+    let epoch = match &options.office {
+        PbxOffice::Own(file) => {
+            thread::epoch_of(file).map_err(|error| PbxError::file(file, error))?
+        }
+        PbxOffice::Service { .. } => 0,
+    };
+    let now = clock.now();
+    let now = pbx::Now {
+        time: now.time,
+        unix_ms: now.unix_ms,
+    };
+    let seed = seed().map_err(PbxError::System)?;
+    let switchboard = Switchboard::new(options.plan.clone());
+    let mut core = Pbx::new(now, seed, epoch, &options.settings, switchboard);
+    if let PbxOffice::Service { secret, .. } = &options.office {
+        core.share_secret(*secret);
+    }
+    Ok(core)
+}
+
+fn listen(address: SocketAddr, freebind: bool) -> Result<Port, PbxError> {
+    let options = UdpOptions {
+        freebind,
+        ..UdpOptions::default()
+    };
+    let socket = UdpSocket::bind(address, &options);
+    socket
+        .map(Port::new)
+        .map_err(|error| PbxError::Listen { address, error })
+}
+
+/// Reads prompts on a thread of its own.
 fn load(sounds: Arc<Sounds>) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("prompts".to_owned());
     thread.spawn(move || sounds.load()).map(drop)

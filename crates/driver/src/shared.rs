@@ -33,13 +33,21 @@ const NONCES: usize = 65_536;
 pub(crate) struct ClusterPlace {
     /// Where workers leave what changed.
     pub(crate) desk: Arc<Desk>,
-    /// The inbox of the cluster's thread.
-    pub(crate) inbox: Arc<ClusterInbox>,
     /// Whether sockets are the owner's alone: all members are on this machine.
     pub(crate) opens_late: bool,
 }
 
-impl ClusterPlace {
+/// What is known of the services that the node is a member of.
+pub(crate) struct Membership {
+    /// The inbox of the cluster's thread.
+    pub(crate) inbox: Arc<ClusterInbox>,
+    /// The desk of each service.
+    pub(crate) desks: Vec<Arc<Desk>>,
+    /// Where services take SIP that go on at another node when theirs dies.
+    pub(crate) moving: Vec<SocketAddr>,
+}
+
+impl Membership {
     pub(crate) fn tell(&self, order: Order) {
         self.inbox.push(order);
     }
@@ -71,11 +79,19 @@ pub(crate) struct Shared {
     pub(crate) inbox_overflows: AtomicU64,
     /// The node's place in a cluster, if its edge is a service of one.
     pub(crate) place: Option<ClusterPlace>,
+    /// The node's part in a cluster.
+    pub(crate) membership: Option<Membership>,
     /// Set once, before the first worker runs.
     pub(crate) streams: OnceLock<Streams>,
 }
 
 impl Shared {
+    /// Whether a service takes SIP there that goes on at another node when this one dies: nobody there now means nobody yet.
+    pub(crate) fn moves(&self, address: SocketAddr) -> bool {
+        let membership = self.membership.as_ref();
+        membership.is_some_and(|membership| membership.moving.contains(&address))
+    }
+
     pub(crate) fn new(
         settings: &Settings,
         seed: (u64, u64),
@@ -116,6 +132,7 @@ impl Shared {
             events: broadcast::channel(1_024).0,
             inbox_overflows: AtomicU64::new(0),
             place: None,
+            membership: None,
             streams: OnceLock::new(),
         }
     }

@@ -22,6 +22,7 @@ pub use library::{LoadError, SoundLibrary};
 pub use open::{OpenedVoices, VoiceError, open};
 
 use crate::clock::Clock;
+use crate::cluster::Desk;
 use inbox::{Ask, VoiceInbox};
 use ports::Ports;
 
@@ -137,6 +138,8 @@ struct Share {
 pub struct Voices {
     clock: Clock,
     advertised: Option<IpAddr>,
+    /// Whether they may speak, where that is a cluster's affair.
+    desk: Option<Arc<Desk>>,
     ports: Mutex<Ports>,
     shares: Vec<Share>,
     /// Pairs that were asked for and not there.
@@ -278,12 +281,19 @@ impl std::fmt::Debug for Voices {
 }
 
 impl OpenedVoices {
-    /// Starts the threads.
+    /// Starts the threads. Nothing leaves while `desk`, if there is one, does not let it.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(self, sink: Arc<dyn VoiceSink>) -> Result<Arc<Voices>, VoiceError> {
-        let voices = Arc::new(self.voices);
+    pub(crate) fn start(
+        self,
+        sink: Arc<dyn VoiceSink>,
+        desk: Option<Arc<Desk>>,
+    ) -> Result<Arc<Voices>, VoiceError> {
+        let voices = Arc::new(Voices {
+            desk,
+            ..self.voices
+        });
         for thread in self.threads {
             let (shared, sink) = (voices.clone(), sink.clone());
             let builder = std::thread::Builder::new().name(format!("voice-{}", thread.number()));

@@ -331,6 +331,9 @@ impl Worker {
         }
         for destination in failed {
             turn.counters.send_failures += 1;
+            if self.shared.moves(destination) {
+                continue;
+            }
             self.flow_failed(Transport::Udp, destination, now, turn);
             self.shared.datagrams_failed(self.number, destination);
         }
@@ -574,6 +577,9 @@ impl Worker {
                 .collect();
             turn.counters.send_failures += failed.len() as u64;
             for destination in failed {
+                if self.shared.moves(destination) {
+                    continue;
+                }
                 self.flow_failed(Transport::Udp, destination, now, turn);
             }
         }

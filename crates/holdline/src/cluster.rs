@@ -1,5 +1,6 @@
 //! From `[cluster]` and `[[service]]` to the driver's place in a cluster.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use ::cluster::Settings as Spans;
 use admin::{ClusterStatus, LinkStatus, MetricFamily, MetricKind, Sample, ServiceStatus, Takeover};
 use coordinator::fence::Agent;
 use coordinator::{Coordinator, EtcdOptions, Options, Password, Tls};
-use driver::{ClusterPulse, ClusterSettings, ClusterView, MoverSettings, ServiceSettings};
+use driver::{ClusterPulse, ClusterSettings, ClusterView, MoverSettings, Roster, ServiceSettings};
 use net::address::{ExecMover, Mover as NetMover, NetlinkMover, Progress};
 use net::clock::Boottime;
 use net::peer::{Credentials, PeerError, authority};
@@ -29,6 +30,8 @@ pub enum ClusterError {
     Certificates(PeerError),
     /// Its coordinator.
     Coordinator(coordinator::Error),
+    /// The system gives no descriptor.
+    System(std::io::Error),
 }
 
 impl std::fmt::Display for ClusterError {
@@ -36,6 +39,7 @@ impl std::fmt::Display for ClusterError {
         match self {
             ClusterError::Certificates(error) => write!(f, "{error}"),
             ClusterError::Coordinator(error) => write!(f, "the coordinator: {error}"),
+            ClusterError::System(error) => write!(f, "cannot get an epoll descriptor: {error}"),
         }
     }
 }
@@ -46,6 +50,8 @@ pub(crate) struct Place {
     pub(crate) settings: ClusterSettings,
     pub(crate) cookie_secret: CookieSecret,
     pub(crate) nonce_secret: [u8; 16],
+    /// What the members of each of the node's PBXs have in common, by the order of the services.
+    pub(crate) pbx_secrets: Vec<(u64, u64)>,
 }
 
 /// Makes the place of a configuration, if it has one.
@@ -75,7 +81,12 @@ pub(crate) async fn place(config: &Config) -> Result<Option<Place>, ClusterError
         let digest = hasher.finalize();
         std::array::from_fn(|at| digest[at])
     };
-    let cookie = u128::from_be_bytes(key("cookies"));
+    let halves = |key: [u8; 16]| {
+        let number = u128::from_be_bytes(key);
+        ((number >> 64) as u64, number as u64)
+    };
+    let ours = || cluster.pbxs_of(&config.node.name);
+    let pbxs = cluster.services.iter().filter(|one| one.role == Role::Pbx);
     Ok(Some(Place {
         settings: ClusterSettings {
             name: shared.cluster.clone(),
@@ -87,6 +98,13 @@ pub(crate) async fn place(config: &Config) -> Result<Option<Place>, ClusterError
             coordinator: Arc::new(coordinator),
             data: config.node.data.clone(),
             edge: edge.map(|service| self::service(service, cluster)),
+            pbxs: ours()
+                .map(|service| self::service(service, cluster))
+                .collect(),
+            pbx_addresses: pbxs
+                .map(|one| SocketAddr::new(one.address, one.port))
+                .collect(),
+            roster: Roster::new().map_err(ClusterError::System)?,
             fences: fences(cluster)?,
             pulse: supervisor::pulse().map(|_| ClusterPulse {
                 introduce: |identity| {
@@ -101,8 +119,11 @@ pub(crate) async fn place(config: &Config) -> Result<Option<Place>, ClusterError
                 },
             }),
         },
-        cookie_secret: ((cookie >> 64) as u64, cookie as u64),
+        cookie_secret: halves(key("cookies")),
         nonce_secret: key("nonces"),
+        pbx_secrets: ours()
+            .map(|service| halves(key(&format!("pbx {}", service.name))))
+            .collect(),
     }))
 }
 
@@ -137,7 +158,7 @@ pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, 
         return Ok(None);
     };
     let lease = Duration::from_millis(cluster.lease_ms);
-    let services: Vec<ServiceSettings> = place.settings.edge.into_iter().collect();
+    let services: Vec<ServiceSettings> = place.settings.services().cloned().collect();
     let estate = Estate {
         coordinator: place.settings.coordinator,
         services: services

@@ -231,7 +231,10 @@ impl Running {
             let _ = stopped.await;
         }));
         // First, so that an edge beside it does not find its media server dead.
-        wired.start_pbx().await.map_err(StartError::Pbx)?;
+        wired
+            .start_pbx(place.as_ref())
+            .await
+            .map_err(StartError::Pbx)?;
         wired
             .start_node(descriptors(), words, place)
             .await

@@ -1,6 +1,7 @@
 //! From the configuration to a PBX.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -8,13 +9,14 @@ use std::time::Duration;
 
 use admin::{MetricFamily, MetricKind, PbxStatus};
 use base64::Engine;
-use driver::pbx::{CdrPlaces, Notify, PbxNode, PbxOptions};
-use driver::voice::VoiceSettings;
+use driver::pbx::{CdrPlaces, Notify, PbxNode, PbxOffice, PbxOptions, Prompts};
+use driver::voice::{VoiceSettings, VoiceView};
 use pbx::plan::{Plan, Source};
-use store::{Message, Objects, Place, Store};
+use store::{Message, Objects, Store};
 use transaction::{Flow, Transport};
 use voice::{Codec, Totals};
 
+use crate::cluster::Place;
 use crate::config::{self, Config, MediaStore};
 
 /// How long one operation of the media store may take.
@@ -132,11 +134,11 @@ pub(crate) fn has_prompt(folder: Option<&Path>, name: &str) -> bool {
 }
 
 /// What calls are set to.
-pub(crate) fn settings(config: &config::Pbx) -> pbx::Settings {
+pub(crate) fn settings(config: &config::Pbx, listen: SocketAddr) -> pbx::Settings {
     let flow = Flow {
         transport: Transport::Udp,
         remote: config.edge,
-        local: config.listen,
+        local: listen,
     };
     let domains: Vec<String> = config.domains.iter().map(ToString::to_string).collect();
     let domain = domains.first().map_or("localhost", String::as_str);
@@ -144,7 +146,7 @@ pub(crate) fn settings(config: &config::Pbx) -> pbx::Settings {
     trusted.push(config.edge.ip());
     pbx::Settings {
         domains: domains.clone(),
-        advertised: config.advertise.unwrap_or(config.listen.ip()),
+        advertised: config.advertise.unwrap_or(listen.ip()),
         trusted,
         codecs: config.codecs.iter().map(codec).collect(),
         calls_max: config.calls_max,
@@ -169,8 +171,8 @@ fn codec(codec: &config::Codec) -> Codec {
 /// What is wrong with its place.
 pub(crate) fn objects(config: &config::Pbx) -> Result<Objects, store::ObjectError> {
     let place = match &config.media_store {
-        MediaStore::Folder(path) => Place::Folder(path.clone()),
-        MediaStore::S3 { bucket, prefix } => Place::S3 {
+        MediaStore::Folder(path) => store::Place::Folder(path.clone()),
+        MediaStore::S3 { bucket, prefix } => store::Place::S3 {
             bucket: bucket.clone(),
             prefix: prefix.clone(),
             endpoint: config.s3.endpoint.clone(),
@@ -187,46 +189,121 @@ pub(crate) fn objects(config: &config::Pbx) -> Result<Objects, store::ObjectErro
     Objects::open(&place, STORE_TIMEOUT)
 }
 
-/// All that a PBX is started with.
+/// The PBXs of a node: where each listens, and what it is called; one for each service that it is a member of, or its own.
+fn pbxs(config: &Config, pbx: &config::Pbx, place: Option<&Place>) -> Vec<Seat> {
+    let services = config
+        .cluster
+        .iter()
+        .flat_map(|one| one.pbxs_of(&config.node.name));
+    let settings = place.iter().flat_map(|place| {
+        let secrets = place.pbx_secrets.iter().copied();
+        let pbxs = place.settings.pbxs.iter().cloned().zip(secrets);
+        pbxs.map(|(service, secret)| (service, secret, place.settings.roster.clone()))
+    });
+    let seat = |(own, (service, secret, roster)): (&config::Service, _)| Seat {
+        listen: SocketAddr::new(own.address, own.port),
+        name: own.name.clone(),
+        pending: format!("cdr-pending-{}.jsonl", own.name),
+        office: PbxOffice::Service {
+            service,
+            secret,
+            roster,
+        },
+    };
+    let seats: Vec<Seat> = services.zip(settings).map(seat).collect();
+    if !seats.is_empty() {
+        return seats;
+    }
+    vec![Seat {
+        listen: pbx.listen,
+        name: config.node.name.clone(),
+        pending: "cdr-pending.jsonl".to_owned(),
+        office: PbxOffice::Own(config.node.data.join("pbx-epoch")),
+    }]
+}
+
+/// What distinguishes the PBXs of a node.
+struct Seat {
+    listen: SocketAddr,
+    name: String,
+    /// The file of records of calls that are not in the store yet.
+    pending: String,
+    office: PbxOffice,
+}
+
+/// What the PBXs of a node have in common.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) objects: Objects,
+    pub(crate) store: Store,
+    pub(crate) prompts: Prompts,
+}
+
+/// All that the PBXs of a node are started with.
 pub(crate) fn options(
     config: &Config,
     pbx: &config::Pbx,
-    plan: Arc<Plan>,
-    objects: Objects,
-    store: Store,
-) -> PbxOptions {
+    place: Option<&Place>,
+    shared: &Shared,
+) -> Vec<PbxOptions> {
+    let seats = pbxs(config, pbx, place).into_iter();
+    seats
+        .map(|seat| option(config, pbx, seat, shared))
+        .collect()
+}
+
+fn option(config: &Config, pbx: &config::Pbx, seat: Seat, shared: &Shared) -> PbxOptions {
     let data: &Path = &config.node.data;
     PbxOptions {
-        listen: pbx.listen,
-        settings: settings(pbx),
-        plan,
+        listen: seat.listen,
+        settings: settings(pbx, seat.listen),
+        plan: shared.plan.clone(),
         voice: VoiceSettings {
             first_port: pbx.rtp_ports.first,
             last_port: pbx.rtp_ports.last,
-            addresses: vec![pbx.listen.ip()],
+            addresses: vec![seat.listen.ip()],
             freebind: false,
             advertised: pbx.advertise,
             threads: pbx.media_threads,
             voice: voice::Settings::default(),
         },
-        objects: Some(objects),
-        country: pbx.country,
-        prompts: pbx.prompts.clone(),
+        objects: Some(shared.objects.clone()),
+        prompts: shared.prompts.clone(),
         cdrs: CdrPlaces {
-            prefix: config.node.name.clone(),
-            pending: data.join("cdr-pending.jsonl"),
+            prefix: seat.name,
+            pending: data.join(seat.pending),
             lines: pbx.cdr_file.clone(),
         },
-        store: Some(store),
+        store: Some(shared.store.clone()),
         notify: Hand::of(pbx).map(|hand| Arc::new(hand) as Arc<dyn Notify>),
-        epoch_file: data.join("pbx-epoch"),
+        office: seat.office,
     }
 }
 
-/// How a PBX is doing; `None` if it does not answer in time. It waits for threads.
-pub(crate) fn status(pbx: &PbxNode) -> Option<PbxStatus> {
+/// How the PBXs of a node are doing, all together; `None` if one does not answer in time. It waits for threads.
+pub(crate) fn status(pbxs: &[Arc<PbxNode>]) -> Option<PbxStatus> {
+    let statuses: Option<Vec<PbxStatus>> = pbxs.iter().map(|pbx| status_of(pbx)).collect();
+    statuses?.into_iter().reduce(|mut sum, other| {
+        sum.listener = format!("{}, {}", sum.listener, other.listener);
+        sum.legs += other.legs;
+        sum.incoming += other.incoming;
+        sum.outgoing += other.outgoing;
+        sum.refused += other.refused;
+        sum.subscriptions += other.subscriptions;
+        sum.ports_in_use += other.ports_in_use;
+        sum.ports_free += other.ports_free;
+        sum.packets_received += other.packets_received;
+        sum.packets_sent += other.packets_sent;
+        sum.packets_late += other.packets_late;
+        sum
+    })
+}
+
+fn status_of(pbx: &PbxNode) -> Option<PbxStatus> {
     let snapshot = pbx.snapshot()?;
-    let voices = pbx.voices().look(&[], LOOK_TIMEOUT);
+    // A member has no ports where all members are on one machine.
+    let voices = pbx.voices();
+    let voices = voices.map_or_else(VoiceView::default, |voices| voices.look(&[], LOOK_TIMEOUT));
     let sum = |of: &dyn Fn(&Totals) -> u64| -> u64 {
         voices.threads.iter().map(|thread| of(&thread.totals)).sum()
     };

@@ -2,6 +2,8 @@
 //! API. What the driver is called and how it answers is known here, in
 //! `settings` and in `metrics`, and nowhere else in the program.
 
+mod told;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,16 +11,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{
-    Answer, Ban, Binding, Call, CallState, ClusterOrder, ClusterStatus, Credential, Domain, Event,
-    Health, Imported, MetricFamily, MetricKind, NewUser, Page, PbxStatus, Platform, PoolStatus,
-    Query, Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User,
-    UserImport,
+    Answer, Ban, Binding, Call, ClusterOrder, ClusterStatus, Credential, Domain, Event, Health,
+    Imported, MetricFamily, MetricKind, NewUser, Page, PbxStatus, Platform, PoolStatus, Query,
+    Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
 };
 use balancer::Wanted;
-use driver::pbx::PbxNode;
-use driver::{CallRow, Node, Registration, Snapshot, StartError};
+use driver::pbx::{PbxError, PbxNode, Prompts};
+use driver::{Node, Snapshot, StartError};
 use pbx::plan::Plan;
-use proxy::{CallNote, Stage};
 use store::Store;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
@@ -34,6 +34,7 @@ use crate::private::Private;
 use crate::settings::{CookieSecret, DESCRIPTORS_RESERVED, fit_streams, left_by_media, settings};
 use crate::sources;
 use crate::words::WordsFile;
+use told::{binding, call, told};
 
 /// What the outside asks of the node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,8 @@ const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Wired {
     /// Not there while it starts.
     node: OnceLock<Arc<Node>>,
-    /// Not there while it starts, and where none is configured.
-    pbx: OnceLock<Arc<PbxNode>>,
+    /// Not there while they start, and where none is configured: one for each service that the node is a member of.
+    pbxs: OnceLock<Vec<Arc<PbxNode>>>,
     store: Store,
     directory: Directory,
     logging: Logging,
@@ -98,7 +99,7 @@ impl Wired {
         let words = WordsFile::of(&at_start.node.data);
         let wired = Wired {
             node: OnceLock::new(),
-            pbx: OnceLock::new(),
+            pbxs: OnceLock::new(),
             directory: Directory::new(store.clone()),
             store,
             logging,
@@ -152,30 +153,49 @@ impl Wired {
         Ok(())
     }
 
-    /// Starts the PBX, where one is configured.
-    pub(crate) async fn start_pbx(self: &Arc<Self>) -> Result<(), PbxStartError> {
+    /// Starts the PBX, where one is configured, or one for each service that the node is a member of.
+    pub(crate) async fn start_pbx(
+        self: &Arc<Self>,
+        place: Option<&Place>,
+    ) -> Result<(), PbxStartError> {
         let config = self.config();
         let Some(own) = &config.pbx else {
             return Ok(());
         };
         let plan = self.dialplan(own).await?;
         let objects = crate::pbx::objects(own).map_err(PbxStartError::Objects)?;
-        let options = crate::pbx::options(&config, own, plan, objects, self.store.clone());
+        let prompts = Prompts::start(own.prompts.clone(), own.country);
+        let shared = crate::pbx::Shared {
+            plan,
+            objects,
+            store: self.store.clone(),
+            prompts: prompts.map_err(|error| PbxStartError::Node(PbxError::System(error)))?,
+        };
+        let all = crate::pbx::options(&config, own, place, &shared);
         let runtime = tokio::runtime::Handle::current();
         // It decodes its prompts and waits for threads.
-        let started = tokio::task::spawn_blocking(move || PbxNode::start(&runtime, options));
+        let started = tokio::task::spawn_blocking(move || {
+            let start = |options| PbxNode::start(&runtime, options).map(Arc::new);
+            all.into_iter().map(start).collect::<Result<Vec<_>, _>>()
+        });
         let started = started.await.map_err(|_| PbxStartError::Panicked)?;
-        let pbx = started.map_err(PbxStartError::Node)?;
-        tracing::info!(listen = %pbx.address(), edge = %own.edge, "the PBX takes calls");
+        let pbxs = started.map_err(PbxStartError::Node)?;
+        for pbx in &pbxs {
+            tracing::info!(listen = %pbx.address(), edge = %own.edge, "the PBX takes calls");
+        }
         // Started once a process.
-        let _ = self.pbx.set(Arc::new(pbx));
+        let _ = self.pbxs.set(pbxs);
         Ok(())
     }
 
-    /// How the PBX is doing, where there is one and it answers.
+    fn pbxs(&self) -> &[Arc<PbxNode>] {
+        self.pbxs.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// How the PBXs are doing, where there are some and they answer.
     async fn pbx_status(&self) -> Option<PbxStatus> {
-        let pbx = self.pbx.get()?.clone();
-        let looked = tokio::task::spawn_blocking(move || crate::pbx::status(&pbx));
+        let pbxs = self.pbxs().to_vec();
+        let looked = tokio::task::spawn_blocking(move || crate::pbx::status(&pbxs));
         looked.await.ok().flatten()
     }
 
@@ -261,7 +281,7 @@ impl Wired {
         if let Ok(node) = self.node() {
             node.drain();
         }
-        if let Some(pbx) = self.pbx.get() {
+        for pbx in self.pbxs() {
             pbx.drain();
         }
     }
@@ -278,17 +298,18 @@ impl Wired {
     /// Whether everything that was accepted has ended.
     pub(crate) async fn is_idle(&self) -> bool {
         let Ok(node) = self.node() else { return true };
-        let pbx = self.pbx.get().cloned();
+        let pbxs = self.pbxs().to_vec();
         let is_quiet = move || {
-            let legs = pbx.map_or(Some(0), |pbx| Some(pbx.snapshot()?.tables.legs));
-            legs == Some(0) && node.is_idle()
+            let has_none =
+                |pbx: &Arc<PbxNode>| pbx.snapshot().is_some_and(|one| one.tables.legs == 0);
+            pbxs.iter().all(has_none) && node.is_idle()
         };
         tokio::task::spawn_blocking(is_quiet).await.unwrap_or(true)
     }
 
     /// Ends at once.
     pub(crate) async fn stop(&self) {
-        if let Some(pbx) = self.pbx.get().cloned() {
+        for pbx in self.pbxs().to_vec() {
             let _ = tokio::task::spawn_blocking(move || pbx.stop()).await;
         }
         if let Ok(node) = self.node() {
@@ -324,14 +345,17 @@ impl Wired {
             let keys = needs_restart.join(", ");
             tracing::warn!(keys, "these changes hold from the next start");
         }
-        if let Some((pbx, own)) = self.pbx.get().zip(new.pbx.as_ref()) {
+        if let (false, Some(own)) = (self.pbxs().is_empty(), &new.pbx) {
             let plan = self.dialplan(own).await.map_err(|error| {
                 tracing::error!(%error, "reload refused: the old configuration holds");
                 Refusal::BadConfig {
                     mistakes: error.to_string().lines().map(str::to_owned).collect(),
                 }
             })?;
-            pbx.reload(Some(plan), Some(crate::pbx::settings(own)));
+            for pbx in self.pbxs() {
+                let settings = crate::pbx::settings(own, pbx.address());
+                pbx.reload(Some(plan.clone()), Some(settings));
+            }
         }
         self.logging.apply(&new.log);
         // Without its store a node may still be told of the rest.
@@ -684,115 +708,4 @@ fn now_ms() -> u64 {
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
-}
-
-fn told(event: driver::Event, node: &Node) -> Event {
-    match event {
-        driver::Event::Registered { aor, contact } => {
-            let bindings = node.registrations_of(&aor);
-            let found = bindings
-                .into_iter()
-                .find(|binding| binding.contact == contact);
-            let found = found.map(binding);
-            Event::Registered {
-                transport: found
-                    .as_ref()
-                    .map(|b| b.transport.clone())
-                    .unwrap_or_default(),
-                source: found.as_ref().map(|b| b.source.clone()).unwrap_or_default(),
-                expires_s: found.map_or(0, |binding| binding.expires_in_s),
-                aor,
-                contact,
-            }
-        }
-        driver::Event::Unregistered { aor, contact } => Event::Unregistered { aor, contact },
-        driver::Event::Expired { aor, contact } => Event::Expired { aor, contact },
-        driver::Event::Banned {
-            source,
-            offence,
-            is_proved,
-            duration_s,
-        } => sources::banned(source, offence, is_proved, duration_s),
-        driver::Event::Cluster { service, what } => Event::ServiceChanged { service, what },
-        driver::Event::Overload {
-            is_refusing,
-            lag_ms,
-        } => Event::Overload {
-            refusing: is_refusing,
-            lag_ms,
-        },
-        driver::Event::Target {
-            target,
-            from,
-            to,
-            reason,
-        } => Event::TargetChanged {
-            target,
-            from: from.to_owned(),
-            to: to.to_owned(),
-            reason,
-        },
-        driver::Event::Call {
-            call_id,
-            from,
-            to,
-            note,
-            talked_ms,
-            media,
-        } => match note {
-            CallNote::Started => Event::CallStarted { call_id, from, to },
-            CallNote::Ringing => Event::CallRinging { call_id, from, to },
-            CallNote::Moved => Event::CallMoved { call_id, from, to },
-            CallNote::Answered => Event::CallAnswered { call_id, from, to },
-            CallNote::Failed { status } => Event::CallFailed {
-                call_id,
-                from,
-                to,
-                status,
-            },
-            CallNote::Ended | CallNote::Silent => {
-                let duration_ms = talked_ms.unwrap_or_default();
-                Event::CallEnded {
-                    call_id,
-                    from,
-                    to,
-                    duration_ms,
-                    silent: note == CallNote::Silent,
-                    media: media.as_deref().map(media::legs).unwrap_or_default(),
-                }
-            }
-        },
-    }
-}
-
-fn binding(registration: Registration) -> Binding {
-    let given = |text: String| Some(text).filter(|text| !text.is_empty());
-    Binding {
-        aor: registration.aor,
-        contact: registration.contact,
-        expires_in_s: registration.expires_in_s,
-        q: f32::from(registration.q) / 1000.0,
-        transport: String::from_utf8_lossy(registration.transport.uri_token()).into_owned(),
-        source: registration.source.to_string(),
-        path: given(registration.path).into_iter().collect(),
-        instance: given(registration.instance),
-        reg_id: registration.reg_id,
-        user_agent: given(registration.user_agent),
-    }
-}
-
-fn call(row: CallRow) -> Call {
-    Call {
-        call_id: row.call_id,
-        from: row.from,
-        to: row.to,
-        state: match row.stage {
-            Stage::Calling => CallState::Calling,
-            Stage::Ringing => CallState::Ringing,
-            Stage::Answered => CallState::Answered,
-        },
-        age_s: row.age_ms / 1000,
-        answered_s: row.answered_ms.map(|ms| ms / 1000),
-        media: row.media.as_ref().map(media::legs).unwrap_or_default(),
-    }
 }

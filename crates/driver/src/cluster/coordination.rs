@@ -225,10 +225,11 @@ async fn try_join(
     {
         tracing::warn!(path = %path.display(), %error, "the cluster's id is not kept; a mix-up of clusters may go unnoticed");
     }
-    if let Some(edge) = &settings.edge {
+    // The same of all services.
+    if let Some(service) = settings.services().next() {
         for (name, span_us) in [
-            ("lease_ms", edge.spans.lease_us),
-            ("margin_ms", edge.spans.margin_us),
+            ("lease_ms", service.spans.lease_us),
+            ("margin_ms", service.spans.margin_us),
         ] {
             let span_ms = (span_us / 1_000).to_string();
             coordinator.agree(name, &span_ms, WITHIN).await?;

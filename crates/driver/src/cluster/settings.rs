@@ -9,6 +9,8 @@ use cluster::{Identity, Settings};
 use coordinator::Coordinator;
 use coordinator::fence::Agent;
 
+use super::roster::Roster;
+
 /// How an address of a service comes to its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MoverSettings {
@@ -81,6 +83,12 @@ pub struct ClusterSettings {
     pub data: PathBuf,
     /// The edge's service. Without one the edge acts by itself.
     pub edge: Option<ServiceSettings>,
+    /// The PBXs' services that this node is a member of.
+    pub pbxs: Vec<ServiceSettings>,
+    /// Where PBXs of the cluster take SIP. They are another node's a moment later: that nobody is there now says nothing.
+    pub pbx_addresses: Vec<SocketAddr>,
+    /// Who acts for these services; a PBX enters before the node starts.
+    pub roster: Roster,
     /// What switches a node's machine off before its service is claimed, by the node's name.
     pub fences: Vec<(String, Agent)>,
     /// Who is told that this process lives.
@@ -93,6 +101,13 @@ impl std::fmt::Debug for ClusterSettings {
             .field("name", &self.name)
             .field("node", &self.node)
             .finish_non_exhaustive()
+    }
+}
+
+impl ClusterSettings {
+    /// All services that this node is a member of.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceSettings> {
+        self.edge.iter().chain(&self.pbxs)
     }
 }
 

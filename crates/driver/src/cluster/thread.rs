@@ -19,11 +19,10 @@ use tokio::sync::broadcast;
 
 use super::address::Address;
 use super::coordination::{Fence, Joined, Requests, places, preference};
-use super::crew::Crew;
-use super::desk::Desk;
 use super::inbox::{ClusterInbox, Order};
 use super::memory::Memory;
 use super::post::{self, Post, name_of};
+use super::roster::Crewed;
 use super::seat::{Parts, Seat, time};
 use super::settings::{ClusterSettings, MoverSettings, ServiceSettings};
 use super::view::{ClusterView, LinkView};
@@ -59,7 +58,7 @@ pub(crate) struct ClusterThread {
     pub(crate) inbox: Arc<ClusterInbox>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) runtime: Handle,
-    pub(crate) crews: Vec<(ServiceSettings, Arc<Desk>, Box<dyn Crew>)>,
+    pub(crate) crews: Vec<Crewed>,
     pub(crate) random: [u64; 4],
 }
 

@@ -5,17 +5,15 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use edge::record::{BINDING, binding_key};
-use net::poll::Poller;
 use records::Changes;
 use tokio::runtime::Handle;
 
 use super::{Node, StartError};
 use crate::cluster::{
-    ClusterInbox, ClusterSettings, ClusterThread, ClusterView, Desk, EdgeCrew, Order,
-    ServiceSettings,
+    ClusterSettings, ClusterThread, ClusterView, Desk, EdgeCrew, Order, ServiceSettings,
 };
 use crate::settings::Settings;
-use crate::shared::{ClusterPlace, Shared};
+use crate::shared::{ClusterPlace, Membership, Shared};
 
 /// How long the thread of the cluster has to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -25,45 +23,50 @@ const LEAVE_LOOK: Duration = Duration::from_millis(20);
 /// What is made before the workers are.
 pub(super) struct Place {
     settings: ClusterSettings,
-    edge: ServiceSettings,
-    poller: Poller,
-    desk: Arc<Desk>,
-    inbox: Arc<ClusterInbox>,
+    /// The edge's service and its desk, if it is one.
+    edge: Option<(ServiceSettings, Arc<Desk>)>,
 }
 
 impl Place {
-    /// The place of a node whose edge is a service of a cluster.
-    pub(super) fn of(settings: &Settings) -> Result<Option<Place>, StartError> {
-        let Some(cluster) = &settings.cluster else {
-            return Ok(None);
-        };
-        let Some(edge) = &cluster.edge else {
-            return Ok(None);
-        };
-        let poller = Poller::new().map_err(|error| StartError::System {
-            what: "an epoll descriptor",
-            error,
-        })?;
-        Ok(Some(Place {
+    /// The place of a node that is a member of services of a cluster.
+    pub(super) fn of(settings: &Settings) -> Option<Place> {
+        let cluster = settings.cluster.as_ref()?;
+        cluster.services().next()?;
+        let desk = |edge: &ServiceSettings| (edge.clone(), cluster.roster.desk());
+        Some(Place {
             settings: cluster.clone(),
-            edge: edge.clone(),
-            desk: Arc::new(Desk::new(poller.waker())),
-            inbox: Arc::new(ClusterInbox::new(poller.waker())),
-            poller,
-        }))
+            edge: cluster.edge.as_ref().map(desk),
+        })
     }
 
-    /// Whether sockets are the owner's alone.
+    /// Whether the edge is a service.
+    pub(super) fn has_edge(&self) -> bool {
+        self.edge.is_some()
+    }
+
+    /// Whether the edge's sockets are the owner's alone.
     pub(super) fn opens_late(&self) -> bool {
-        self.edge.opens_late()
+        self.edge
+            .as_ref()
+            .is_some_and(|(edge, _)| edge.opens_late())
     }
 
-    /// What the workers share.
-    pub(super) fn shared(&self) -> ClusterPlace {
-        ClusterPlace {
-            desk: self.desk.clone(),
-            inbox: self.inbox.clone(),
-            opens_late: self.opens_late(),
+    /// What the workers share, where the edge is a service.
+    pub(super) fn shared(&self) -> Option<ClusterPlace> {
+        let (edge, desk) = self.edge.as_ref()?;
+        Some(ClusterPlace {
+            desk: desk.clone(),
+            opens_late: edge.opens_late(),
+        })
+    }
+
+    /// What is known of all services.
+    pub(super) fn membership(&self) -> Membership {
+        let edge = self.edge.iter().map(|(_, desk)| desk.clone());
+        Membership {
+            inbox: self.settings.roster.inbox.clone(),
+            desks: edge.chain(self.settings.roster.desks()).collect(),
+            moving: self.settings.pbx_addresses.clone(),
         }
     }
 }
@@ -98,14 +101,23 @@ impl Node {
     pub(super) fn start_cluster(&self, place: Place) -> Result<(), StartError> {
         let mut random = [0; 4];
         random.copy_from_slice(&super::random()?[..4]);
-        let crew = Box::new(EdgeCrew::new(self.shared.clone()));
+        let roster = &place.settings.roster;
+        if let Some((edge, desk)) = place.edge {
+            let crew = Box::new(EdgeCrew::new(self.shared.clone()));
+            roster.enter(edge, desk, crew);
+        }
+        let inbox = roster.inbox.clone();
+        let Some((poller, crews)) = roster.take() else {
+            // A roster is for one node.
+            return Ok(());
+        };
         let thread = ClusterThread {
             settings: place.settings,
-            poller: place.poller,
-            inbox: place.inbox,
+            poller,
+            inbox,
             events: self.shared.events.clone(),
             runtime: Handle::current(),
-            crews: vec![(place.edge, place.desk, crew)],
+            crews,
             random,
         };
         tokio::spawn(thread.join_and_run());
@@ -114,7 +126,7 @@ impl Node {
 
     /// The cluster as this node sees it; `None` without one, and where its thread does not answer.
     pub fn cluster(&self) -> Option<ClusterView> {
-        let place = self.shared.place.as_ref()?;
+        let place = self.shared.membership.as_ref()?;
         let (sender, receiver) = sync_channel(1);
         place.tell(Order::Inspect(sender));
         receiver.recv_timeout(ANSWER_TIMEOUT).ok()
@@ -126,7 +138,7 @@ impl Node {
     /// Why it does not move, in words.
     pub fn switchover(&self, service: &str, to: Option<&str>) -> Result<(), String> {
         let away = || "this node is in no cluster (yet)".to_owned();
-        let place = self.shared.place.as_ref().ok_or_else(away)?;
+        let place = self.shared.membership.as_ref().ok_or_else(away)?;
         let (answer, receiver) = sync_channel(1);
         place.tell(Order::Switchover {
             service: service.to_owned(),
@@ -138,21 +150,21 @@ impl Node {
 
     /// Leaves all services to other members (`true`), or takes part again.
     pub fn set_leaving(&self, leaving: bool) {
-        if let Some(place) = &self.shared.place {
+        if let Some(place) = &self.shared.membership {
             place.tell(Order::Leave(leaving));
         }
     }
 
     /// Hands all services over; waits for it, at most for `limit`. Whether this node owns none any more.
     pub async fn leave_cluster(&self, limit: Duration) -> bool {
-        let Some(place) = &self.shared.place else {
+        let Some(place) = &self.shared.membership else {
             return true;
         };
         place.tell(Order::Leave(true));
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             tokio::time::sleep(LEAVE_LOOK).await;
-            if !place.desk.may_act() {
+            if !place.desks.iter().any(|desk| desk.may_act()) {
                 return true;
             }
         }

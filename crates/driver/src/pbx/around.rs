@@ -10,7 +10,8 @@ use crate::voice::{VoicePort, Voices};
 
 /// Ports and sounds of a node.
 pub(crate) struct Around {
-    pub(crate) voices: Arc<Voices>,
+    /// The media threads; none while another node has the office and their sockets.
+    pub(crate) voices: Option<Arc<Voices>>,
     pub(crate) sounds: Arc<Sounds>,
 }
 
@@ -24,19 +25,21 @@ fn of_pbx(port: VoicePort) -> MediaPort {
 
 impl Surroundings for Around {
     fn take_port(&mut self, local: IpAddr, thread: Option<u16>) -> Option<MediaPort> {
-        self.voices.take(local, thread).map(of_pbx)
+        self.voices.as_ref()?.take(local, thread).map(of_pbx)
     }
 
     fn take_port_at(&mut self, address: SocketAddr) -> Option<MediaPort> {
-        self.voices.take_at(address).map(of_pbx)
+        self.voices.as_ref()?.take_at(address).map(of_pbx)
     }
 
     fn give_back(&mut self, port: MediaPort) {
-        self.voices.give_back(VoicePort {
-            thread: port.thread,
-            port: port.port,
-            address: port.address,
-        });
+        if let Some(voices) = &self.voices {
+            voices.give_back(VoicePort {
+                thread: port.thread,
+                port: port.port,
+                address: port.address,
+            });
+        }
     }
 
     fn sound(&mut self, sound: &control::Sound, out: &mut Vec<voice::Sound>) -> bool {

@@ -8,12 +8,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pbx::control::{Cdr, EndedBy, Party};
 use serde_json::{Value, json};
 use store::{CdrRow, Store};
 use tokio::sync::mpsc;
+
+use super::inbox::{Inbox, Item};
 
 /// Most records that wait to be written down.
 pub(crate) const WAITING_MAX: usize = 65_536;
@@ -39,6 +42,7 @@ pub struct CdrPlaces {
 }
 
 /// Starts to keep the records that are sent here; it ends, with all written that can be, when the sender is gone.
+/// `asked` is told what is in the store ([`Item::Kept`]).
 ///
 /// # Errors
 /// What the file of pending records says.
@@ -46,7 +50,8 @@ pub(crate) fn start(
     runtime: &tokio::runtime::Handle,
     places: CdrPlaces,
     store: Option<Store>,
-) -> std::io::Result<(mpsc::Sender<Cdr>, tokio::task::JoinHandle<()>)> {
+    asked: Option<Arc<Inbox>>,
+) -> std::io::Result<(mpsc::Sender<CdrRow>, tokio::task::JoinHandle<()>)> {
     let (pending, left) = Pending::open(&places.pending)?;
     let lines = places.lines.as_deref().map(append_to).transpose()?;
     if !left.is_empty() {
@@ -56,27 +61,27 @@ pub(crate) fn start(
         );
     }
     let keeper = Keeper {
-        prefix: places.prefix,
         pending,
         lines,
         waiting: left,
         store,
+        asked,
     };
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     Ok((sender, runtime.spawn(keeper.run(receiver))))
 }
 
 struct Keeper {
-    prefix: String,
     pending: Pending,
     lines: Option<File>,
     /// In the file, and not in the store yet.
     waiting: Vec<CdrRow>,
     store: Option<Store>,
+    asked: Option<Arc<Inbox>>,
 }
 
 impl Keeper {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Cdr>) {
+    async fn run(mut self, mut receiver: mpsc::Receiver<CdrRow>) {
         let mut group = Vec::new();
         loop {
             let retry = match self.waiting.is_empty() || self.store.is_none() {
@@ -97,10 +102,9 @@ impl Keeper {
     }
 
     /// Writes records down, flushed.
-    fn note(&mut self, group: &mut Vec<Cdr>) {
+    fn note(&mut self, group: &mut Vec<CdrRow>) {
         let mut text = String::new();
-        for cdr in group.drain(..) {
-            let row = row(&self.prefix, &cdr);
+        for row in group.drain(..) {
             text.push_str(&line(&row).to_string());
             text.push('\n');
             if self.store.is_some() && self.waiting.len() < PENDING_MAX {
@@ -129,7 +133,10 @@ impl Keeper {
                 tracing::warn!(%error, waiting = self.waiting.len(), "records of calls wait for the store");
                 return;
             }
-            self.waiting.drain(..count);
+            let kept: Vec<u64> = self.waiting.drain(..count).filter_map(number).collect();
+            if let Some(asked) = &self.asked {
+                asked.push(Item::Kept(kept));
+            }
         }
         match self.pending.rest() {
             Ok(left) => self.waiting = left,
@@ -211,7 +218,14 @@ fn address(party: &Party) -> String {
     }
 }
 
-fn row(prefix: &str, cdr: &Cdr) -> CdrRow {
+/// The number of the call that a row is about.
+fn number(row: CdrRow) -> Option<u64> {
+    let (_, number) = row.id.rsplit_once('-')?;
+    u64::from_str_radix(number, 16).ok()
+}
+
+/// A record as a row, named after the service and the call.
+pub(super) fn row(prefix: &str, cdr: &Cdr) -> CdrRow {
     let legs: Vec<Value> = cdr.legs.iter().map(leg).collect();
     let time = |unix_ms: u64| i64::try_from(unix_ms).unwrap_or(i64::MAX);
     CdrRow {
@@ -249,7 +263,8 @@ fn leg(leg: &pbx::control::LegRecord) -> Value {
     })
 }
 
-fn line(row: &CdrRow) -> Value {
+/// A row as a line of JSON.
+pub(super) fn line(row: &CdrRow) -> Value {
     let detail: Value = serde_json::from_str(&row.detail).unwrap_or_default();
     json!({
         "id": row.id,
@@ -266,7 +281,8 @@ fn line(row: &CdrRow) -> Value {
     })
 }
 
-fn parse(text: &str) -> Option<CdrRow> {
+/// The row of a line.
+pub(super) fn parse(text: &str) -> Option<CdrRow> {
     let value: Value = serde_json::from_str(text).ok()?;
     let string = |name: &str| value[name].as_str().map(str::to_owned);
     Some(CdrRow {
@@ -343,9 +359,12 @@ mod tests {
         let store = opened(folder.path()).await;
         let runtime = tokio::runtime::Handle::current();
         let (sender, task) =
-            start(&runtime, places(folder.path()), Some(store.clone())).expect("it starts");
+            start(&runtime, places(folder.path()), Some(store.clone()), None).expect("it starts");
         for id in 0..1_500 {
-            sender.send(cdr(id)).await.expect("there is room");
+            sender
+                .send(row("pbx1", &cdr(id)))
+                .await
+                .expect("there is room");
         }
         drop(sender);
         task.await.expect("it ends");
@@ -372,7 +391,7 @@ mod tests {
         // Some were in the store when the power went.
         store.add_cdrs(&rows[..4]).await.expect("kept");
         let runtime = tokio::runtime::Handle::current();
-        let (sender, task) = start(&runtime, places, Some(store.clone())).expect("it starts");
+        let (sender, task) = start(&runtime, places, Some(store.clone()), None).expect("it starts");
         drop(sender);
         task.await.expect("it ends");
         assert_eq!(kept(&store).await.len(), 10);

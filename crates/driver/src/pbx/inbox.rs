@@ -27,6 +27,16 @@ pub(crate) enum Item {
     },
     /// A file that is to be played to an end, from where it is to begin.
     Loaded(u16, EndId, PlayId, Arc<[i16]>),
+    /// These records of calls are in the store.
+    Kept(Vec<u64>),
+    /// Records of the node that has the office changed.
+    Apply(Vec<u8>),
+    /// What was told of them is void.
+    Forget,
+    /// This node has the office from now on, for this term.
+    TakeOffice(u64),
+    /// It has it no more.
+    LeaveOffice,
     /// Another dialplan, or other settings.
     Reload(Option<Arc<Plan>>, Option<Box<pbx::Settings>>),
     /// Refuse new calls.
@@ -60,6 +70,11 @@ impl Inbox {
         if was_empty {
             self.waker.wake();
         }
+    }
+
+    /// Wakes the thread.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
     }
 
     /// Takes everything, in order, into `taken`, which is empty.

@@ -23,12 +23,15 @@ const FOLDER: &str = "voicemail";
 const SAMPLE_BYTES: u64 = 2;
 
 /// Looks at the start, and then again and again.
-pub(crate) async fn keep(outside: Outside) {
+/// Does it while `may_act` says so: a service has one owner.
+pub(crate) async fn keep(outside: Outside, may_act: impl Fn() -> bool + Send) {
     let Some(objects) = outside.objects.clone() else {
         return;
     };
     loop {
-        if let Err(error) = sweep(&outside, &objects).await {
+        if may_act()
+            && let Err(error) = sweep(&outside, &objects).await
+        {
             tracing::warn!(%error, "messages that were cut short are looked for again later");
         }
         tokio::time::sleep(EVERY).await;

@@ -226,7 +226,7 @@ struct Saved {
 
 impl Saved {
     async fn run(self, objects: Option<Objects>, mut pieces: mpsc::Receiver<Piece>) {
-        let mut length = 0;
+        let mut length = None;
         let saved = match objects {
             Some(objects) => self.save(objects, &mut pieces, &mut length).await,
             None => Err(ObjectError::Place {
@@ -238,14 +238,18 @@ impl Saved {
             // Its end is still to be waited for.
             while let Some(piece) = pieces.recv().await {
                 if let Piece::End(length_ms) = piece {
-                    length = length_ms;
+                    length = Some(length_ms);
                     break;
                 }
             }
         }
+        // Without an end another node goes on with it.
+        let Some(length_ms) = length else {
+            return;
+        };
         self.inbox.push(Item::Recorded {
             recording: self.recording,
-            length_ms: length,
+            length_ms,
             is_saved: saved.is_ok(),
         });
     }
@@ -254,7 +258,7 @@ impl Saved {
         &self,
         objects: Objects,
         pieces: &mut mpsc::Receiver<Piece>,
-        length: &mut u32,
+        length: &mut Option<u32>,
     ) -> Result<(), ObjectError> {
         let begun = Recording::begin(objects, self.path.clone(), self.sound, self.goes_on);
         let mut recording = begun.await?;
@@ -262,10 +266,13 @@ impl Saved {
             match piece {
                 Piece::Sound(piece) => append(&mut recording, piece).await?,
                 Piece::End(length_ms) => {
-                    *length = length_ms;
+                    *length = Some(length_ms);
                     break;
                 }
             }
+        }
+        if length.is_none() {
+            return Ok(());
         }
         if recording.bytes() == 0 && !self.goes_on {
             // Nothing was said. That is no failure of the media store, and there is nothing to put together.

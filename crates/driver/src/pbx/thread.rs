@@ -1,23 +1,28 @@
 //! The pbx thread: sockets, the core and what it wants done.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use net::poll::{Interest, Poller, Ready, Token};
 use net::udp::{DeliveryError, ReceiveBatch};
 use pbx::control::{Cdr, Now};
+use pbx::plan::Plan;
 use pbx::{Output, Pbx, Turn};
 use sip::scan;
+use store::CdrRow;
 use tokio::sync::mpsc;
-use transaction::{Flow, Transport};
+use transaction::{Flow, Outbox, Transport};
 use voice::{Command, EndId, Event, PlayId, RecordId};
 
 use super::around::Around;
 use super::inbox::{Inbox, Item};
 use super::inspect::PbxSnapshot;
+use super::office::{Leaving, Office};
 use super::outside::{Outside, Saver};
 use crate::clock::Clock;
+use crate::voice::{VoiceSettings, VoiceSink, Voices};
 use crate::worker::{Port, port_of, source};
 
 /// Datagrams taken in one receive.
@@ -36,7 +41,7 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 const FEED_SAMPLES: usize = 80_000;
 
 /// The applications that run calls.
-pub(crate) type Desk = pbx::app::Switchboard;
+pub(crate) use pbx::app::Switchboard;
 
 /// What a thread counts besides the core.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,13 +64,28 @@ pub(crate) struct PbxThread {
     pub(crate) poller: Poller,
     pub(crate) ports: Vec<Port>,
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) core: Pbx<Desk>,
+    pub(crate) core: Pbx<Switchboard>,
+    /// Its dialplan.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) settings: pbx::Settings,
     pub(crate) around: Around,
     pub(crate) outside: Outside,
-    pub(crate) cdrs: mpsc::Sender<Cdr>,
+    pub(crate) cdrs: mpsc::Sender<CdrRow>,
+    /// How a record of a call is written down.
+    pub(crate) row: Box<dyn Fn(&Cdr) -> CdrRow + Send>,
+    /// Its part in the office of a service, if it is one of a cluster.
+    pub(crate) office: Option<Office>,
+    /// Where it listens for SIP.
+    pub(crate) listen: SocketAddr,
+    pub(crate) voice: VoiceSettings,
+    pub(crate) ear: Arc<dyn VoiceSink>,
+    /// The media threads, for those who look.
+    pub(crate) shown: Shown,
     pub(crate) files: Files,
 }
+
+/// The media threads that there are at present.
+pub(crate) type Shown = Arc<Mutex<Option<Arc<Voices>>>>;
 
 /// Recordings and files in progress.
 #[derive(Default)]
@@ -74,10 +94,20 @@ pub(crate) struct Files {
     feeds: HashMap<(EndId, PlayId), Feeding>,
 }
 
+impl Files {
+    /// Another node goes on with them.
+    pub(super) fn abandon(&mut self) {
+        self.savers.clear();
+        self.feeds.clear();
+    }
+}
+
 /// What the thread has while it runs.
 #[derive(Default)]
-struct State {
-    output: Output,
+pub(super) struct State {
+    pub(super) output: Output,
+    /// What the world would notice of the turn.
+    pub(super) leaving: Leaving,
     items: Vec<Item>,
     counters: Counters,
     /// A socket's buffer was full; what it did not take is tried again soon.
@@ -112,12 +142,15 @@ impl PbxThread {
                 self.item(item, &mut state);
             }
             state.items = items;
-            self.with_core(&mut state, |core, turn| core.poll(turn));
+            if self.acts() {
+                self.with_core(&mut state, |core, turn| core.poll(turn));
+            }
             self.hand_over(&mut state);
         }
+        self.close_voices();
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let now = self.clock.now();
         Now {
             time: now.time,
@@ -131,7 +164,8 @@ impl PbxThread {
             true => BACKLOG_PAUSE,
             false => PAUSE_MAX,
         };
-        let timeout = self.core.next(now).map_or(pause_max, |next| {
+        let next = self.core.next(now).filter(|_| self.acts());
+        let timeout = next.map_or(pause_max, |next| {
             pause_max.min(Duration::from_millis(next.ms_since(now)))
         });
         match self.poller.wait(Some(timeout)) {
@@ -143,7 +177,11 @@ impl PbxThread {
         }
     }
 
-    fn with_core(&mut self, state: &mut State, work: impl FnOnce(&mut Pbx<Desk>, &mut Turn<'_>)) {
+    pub(super) fn with_core(
+        &mut self,
+        state: &mut State,
+        work: impl FnOnce(&mut Pbx<Switchboard>, &mut Turn<'_>),
+    ) {
         let now = self.now();
         let mut turn = Turn {
             settings: &self.settings,
@@ -159,6 +197,9 @@ impl PbxThread {
             return;
         }
         let at = event.token.0 as usize;
+        if at >= self.ports.len() {
+            return;
+        }
         if event.error {
             self.errors(at, state);
         }
@@ -179,7 +220,10 @@ impl PbxThread {
             }
             for datagram in batch.datagrams() {
                 state.counters.received += 1;
-                if datagram.truncated || scan::kind(datagram.bytes) != scan::Kind::Sip {
+                if !self.acts()
+                    || datagram.truncated
+                    || scan::kind(datagram.bytes) != scan::Kind::Sip
+                {
                     continue;
                 }
                 let flow = Flow {
@@ -210,6 +254,10 @@ impl PbxThread {
         }
         for remote in failed {
             state.counters.send_failures += 1;
+            if self.office.is_some() {
+                // The edge is a service too, and another node's a moment later.
+                continue;
+            }
             let flow = Flow {
                 transport: Transport::Udp,
                 remote,
@@ -221,6 +269,8 @@ impl PbxThread {
 
     fn item(&mut self, item: Item, state: &mut State) {
         match item {
+            Item::Heard(..) | Item::Told(..) | Item::Recorded { .. } | Item::Loaded(..)
+                if !self.acts() => {}
             Item::Heard(thread, events) => {
                 for event in events {
                     self.heard(thread, event, state);
@@ -239,12 +289,18 @@ impl PbxThread {
             Item::Loaded(thread, end, play, samples) => {
                 self.loaded(thread, (end, play), samples);
             }
+            Item::Kept(numbers) => self.kept(&numbers, state),
+            Item::Apply(records) => self.apply(&records),
+            Item::Forget => self.forget(state),
+            Item::TakeOffice(epoch) => self.take_office(epoch, state),
+            Item::LeaveOffice => self.leave_office(state),
             Item::Reload(plan, settings) => {
                 if let Some(settings) = settings {
                     self.settings = *settings;
                     self.core.reload(&self.settings);
                 }
                 if let Some(plan) = plan {
+                    self.plan = plan.clone();
                     self.core.applications_mut().reload(plan);
                 }
             }
@@ -318,7 +374,9 @@ impl PbxThread {
             chunk: chunk.into(),
             is_last,
         };
-        self.around.voices.push(feeding.thread, &mut vec![command]);
+        if let Some(voices) = &self.around.voices {
+            voices.push(feeding.thread, &mut vec![command]);
+        }
         if is_last {
             self.files.feeds.remove(&(end, play));
         }
@@ -330,7 +388,10 @@ impl PbxThread {
         let mut commands = Vec::new();
         for group in output.voice.chunk_by(|a, b| a.thread == b.thread) {
             commands.extend(group.iter().map(|voiced| voiced.command.clone()));
-            self.around.voices.push(group[0].thread, &mut commands);
+            match &self.around.voices {
+                Some(voices) => voices.push(group[0].thread, &mut commands),
+                None => commands.clear(),
+            }
         }
         output.voice.clear();
         for begun in output.recordings.drain(..) {
@@ -351,22 +412,25 @@ impl PbxThread {
                 inbox.push(Item::Loaded(feed.thread, feed.end, feed.play, rest));
             });
         }
-        for (question, what) in output.asks.drain(..) {
+        output.events.clear();
+        self.release(state);
+    }
+
+    /// Does what the world would notice.
+    pub(super) fn perform(&mut self, leaving: &mut Leaving, state: &mut State) {
+        for (question, what) in leaving.asks.drain(..) {
             self.outside.ask(question, what);
         }
-        for cdr in output.cdrs.drain(..) {
-            if self.cdrs.try_send(cdr).is_err() {
+        for row in leaving.cdrs.drain(..) {
+            if self.cdrs.try_send(row).is_err() {
                 tracing::error!("a record of a call is lost: too many wait to be written");
             }
         }
-        output.events.clear();
-        // Without a cluster nobody is told.
-        output.changes.clear();
-        self.send(state);
+        self.send(&mut leaving.outbox, state);
     }
 
-    fn send(&mut self, state: &mut State) {
-        for (bytes, flow) in state.output.outbox.iter() {
+    fn send(&mut self, outbox: &mut Outbox, state: &mut State) {
+        for (bytes, flow) in outbox.iter() {
             state.counters.sent += 1;
             match port_of(&mut self.ports, flow).filter(|_| flow.transport == Transport::Udp) {
                 Some(port) => {
@@ -376,7 +440,7 @@ impl PbxThread {
                 None => state.counters.send_failures += 1,
             }
         }
-        state.output.outbox.clear();
+        outbox.clear();
         let mut failed = Vec::new();
         state.has_backlog = false;
         for port in &mut self.ports {
@@ -395,6 +459,9 @@ impl PbxThread {
         }
         for flow in failed {
             state.counters.send_failures += 1;
+            if self.office.is_some() {
+                continue;
+            }
             self.with_core(state, |core, turn| core.flow_failed(turn, flow));
         }
     }

@@ -163,6 +163,7 @@ pub fn open(settings: &VoiceSettings) -> Result<OpenedVoices, VoiceError> {
         advertised: settings.advertised,
         ports: Mutex::new(ports),
         shares,
+        desk: None,
         exhausted: AtomicU64::new(0),
         handles: Mutex::default(),
     };

@@ -120,7 +120,12 @@ impl VoiceThread {
             return;
         }
         let (media, counters) = (&self.media, &mut state.counters);
+        let may_speak = voices.desk.as_ref().is_none_or(|desk| desk.may_act());
         self.engine.tick(now, |socket, destination, packet| {
+            if !may_speak {
+                counters.unsent += 1;
+                return;
+            }
             match media.send(socket, packet, destination) {
                 Sent::Taken => counters.sent += 1,
                 Sent::Congested => counters.congested += 1,

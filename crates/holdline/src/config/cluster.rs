@@ -99,6 +99,8 @@ pub struct Service {
     pub members: Vec<String>,
     /// Its address.
     pub address: IpAddr,
+    /// Its port for SIP: that of a PBX; an edge has its own listeners.
+    pub port: u16,
     /// How the address moves.
     pub mover: Mover,
     /// Most records of its calls and bindings.
@@ -150,6 +152,19 @@ const MOVERS: &[(&str, MoverKind)] = &[
     ("exec", MoverKind::Exec),
 ];
 const ROLES: &[(&str, Role)] = &[("edge", Role::Edge), ("pbx", Role::Pbx)];
+
+/// Where a PBX takes SIP unless it is said.
+const PORT: u64 = 5_070;
+
+impl Cluster {
+    /// The PBXs that a node is a member of.
+    pub fn pbxs_of<'c>(&'c self, node: &'c str) -> impl Iterator<Item = &'c Service> {
+        let services = self.services.iter();
+        services.filter(move |service| {
+            service.role == Role::Pbx && service.members.iter().any(|member| member == node)
+        })
+    }
+}
 
 fn parse<T: std::str::FromStr>(wanted: &'static str) -> impl Fn(&str) -> Result<T, String> {
     move |text| text.parse().map_err(|_| wanted.to_owned())
@@ -368,6 +383,7 @@ fn lacks_fence(
 }
 
 fn services(root: &mut Section<'_>, node: &str, folder: &Path) -> Vec<Service> {
+    let has_pbx = root.has("pbx");
     let mut services: Vec<Service> = Vec::new();
     for mut section in root.tables("service") {
         let span = section.span();
@@ -383,6 +399,7 @@ fn services(root: &mut Section<'_>, node: &str, folder: &Path) -> Vec<Service> {
         let records_max = section
             .integer("records_max", 1_000_000, 1_000..=4_000_000)
             .value;
+        let port = section.integer("port", PORT, 1..=65_535).value as u16;
         let mover = mover(section.section("mover"), folder);
         let own = own.map(|own| own.value);
         for (key, is_there) in [
@@ -419,6 +436,20 @@ fn services(root: &mut Section<'_>, node: &str, folder: &Path) -> Vec<Service> {
             let what = "this node is a member of another service of that role";
             section.contradiction("role", span.clone(), what, "a node has one edge");
         }
+        let other = address.as_ref().and_then(|address| {
+            let mut others = services.iter();
+            others.find(|service| service.address == address.value)
+        });
+        if let (Some(other), Some(address)) = (other, &address) {
+            let what = format!("the service {} has it", other.name);
+            let want = "give each an address of its own: they move apart";
+            section.contradiction("address", address.span.clone(), what, want);
+        }
+        if role == Role::Pbx && !has_pbx && names.contains(&node.to_owned()) {
+            let what = "this node is a member, and has no [pbx]";
+            let want = "add [pbx] with a dialplan, or take this node out of members";
+            section.contradiction("role", span.clone(), what, want);
+        }
         section.finish();
         if let (Some(name), Some(address), false) = (own, address, names.is_empty()) {
             services.push(Service {
@@ -426,6 +457,7 @@ fn services(root: &mut Section<'_>, node: &str, folder: &Path) -> Vec<Service> {
                 role,
                 members: names,
                 address: address.value,
+                port,
                 mover,
                 records_max,
             });

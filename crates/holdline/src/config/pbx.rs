@@ -8,7 +8,7 @@ use pbx::plan::{Plan, Source};
 use super::address::Domain;
 use super::media;
 use super::reader::Section;
-use super::{Edge, PortRange, Token, Transport};
+use super::{Edge, PortRange, Role, Service, Token, Transport};
 
 /// The tables and keys of `[pbx]` that are the dialplan's.
 const DIALPLAN: &[&str] = &[
@@ -30,6 +30,8 @@ const DIALPLAN: &[&str] = &[
 
 const ADDRESS_WANTED: &str = "an address of this machine and a port: \"192.0.2.1:5070\"";
 const EDGE_WANTED: &str = "the edge's address and port: \"192.0.2.1:5060\"";
+/// Where the edge of a cluster takes SIP unless it is said.
+const EDGE_PORT: u16 = 5_060;
 const CODECS: &[(&str, Codec)] = &[
     ("PCMA", Codec::Pcma),
     ("PCMU", Codec::Pcmu),
@@ -85,7 +87,7 @@ pub struct S3 {
 /// `[pbx]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pbx {
-    /// Where it listens for SIP over UDP.
+    /// Where it listens for SIP over UDP: as a member of services, for the first of them.
     pub listen: SocketAddr,
     /// The edge that its calls go through.
     pub edge: SocketAddr,
@@ -127,18 +129,33 @@ pub struct Pbx {
     pub text: String,
 }
 
-/// Reads `[pbx]`, if there is one. `data` is the node's folder, `folder` that of the file.
+/// Reads `[pbx]`, if there is one. `beside` is the edge if it is in the same process, `services` are those of the cluster. `data` is
+/// the node's folder, `folder` that of the file.
 pub(super) fn pbx(
     root: &mut Section<'_>,
-    edge: &Edge,
-    edge_is_there: bool,
+    (edge, beside): (&Edge, Option<&Edge>),
+    (node, services): (&str, &[Service]),
     (text, data, folder): (&str, &Path, &Path),
 ) -> Option<Pbx> {
     let is_there = root.has("pbx");
     let mut section = root.section("pbx");
     section.pass_over(DIALPLAN);
     let listen = section.text("listen", "", ADDRESS_WANTED, socket);
-    let beside = edge_is_there.then(|| edge_beside(edge)).flatten();
+    let is_ours = |service: &&Service| service.members.iter().any(|member| member == node);
+    let ours = |role| {
+        services
+            .iter()
+            .filter(is_ours)
+            .find(move |one| one.role == role)
+    };
+    let service = ours(Role::Pbx);
+    let beside = match beside {
+        Some(edge) => edge_beside(edge, ours(Role::Edge)),
+        None => {
+            let edge = services.iter().find(|service| service.role == Role::Edge);
+            edge.map(|edge| SocketAddr::new(edge.address, EDGE_PORT))
+        }
+    };
     let through = section.text("edge", "", EDGE_WANTED, socket);
     let advertise = section.text("advertise", "", "an address", address);
     let domains = section.list("domains", &[], "domains", Domain::parse);
@@ -169,7 +186,10 @@ pub(super) fn pbx(
     let command = section.list("message_command", &[], "a program and its arguments", plain);
     let stored_dialplan = section.text("stored_dialplan", "", "a name", plain);
     if is_there {
-        requires(&section, beside.is_some());
+        requires(&section, beside.is_some(), service.is_some());
+        if service.is_some() {
+            belongs_to_service(&section);
+        }
         dialplan(
             &section,
             text,
@@ -181,7 +201,10 @@ pub(super) fn pbx(
         return None;
     }
     Some(Pbx {
-        listen: listen?.value,
+        listen: match service {
+            Some(service) => SocketAddr::new(service.address, service.port),
+            None => listen?.value,
+        },
         edge: through.map(|placed| placed.value).or(beside)?,
         advertise: advertise.map(|placed| placed.value),
         domains: match domains.is_empty() {
@@ -215,9 +238,9 @@ pub(super) fn pbx(
 }
 
 /// Says what has to be written and is not.
-fn requires(section: &Section<'_>, has_edge_beside: bool) {
+fn requires(section: &Section<'_>, has_edge_beside: bool, is_service: bool) {
     let required = [
-        ("listen", false, ADDRESS_WANTED),
+        ("listen", is_service, ADDRESS_WANTED),
         ("edge", has_edge_beside, EDGE_WANTED),
         ("rtp_ports", false, "[30000, 39999]"),
     ];
@@ -225,6 +248,17 @@ fn requires(section: &Section<'_>, has_edge_beside: bool) {
         if !is_known && !section.has(key) {
             let want = format!("write `{key} = ` with {wanted}");
             section.contradiction(key, section.span(), "missing", want);
+        }
+    }
+}
+
+/// Says what a PBX does not say that is a service.
+fn belongs_to_service(section: &Section<'_>) {
+    for key in ["listen", "advertise"] {
+        if section.has(key) {
+            let what = "this node is a member of a service with role = \"pbx\"";
+            let want = "remove it: the service's address and port are where it listens";
+            section.contradiction(key, section.span(), what, want);
         }
     }
 }
@@ -258,13 +292,17 @@ fn s3(mut section: Section<'_>) -> S3 {
     }
 }
 
-/// The edge in the same process: its first listener over UDP. One on all addresses is reached over loopback.
-fn edge_beside(edge: &Edge) -> Option<SocketAddr> {
+/// The edge in the same process: its first listener over UDP. One on all addresses is reached over loopback, one of a service at the
+/// service's.
+fn edge_beside(edge: &Edge, service: Option<&Service>) -> Option<SocketAddr> {
     let udp = |listener: &&super::Listener| listener.transport == Transport::Udp;
     let listener = edge.listen.iter().find(udp)?;
     let ip = match listener.address {
         Some(ip) if !ip.is_unspecified() => ip,
-        _ => IpAddr::from([127, 0, 0, 1]),
+        other => match (other, service) {
+            (None, Some(service)) => service.address,
+            _ => IpAddr::from([127, 0, 0, 1]),
+        },
     };
     Some(SocketAddr::new(ip, listener.port))
 }

@@ -1,5 +1,6 @@
 //! `[[edge.pool]]`, `[[edge.route]]` and `[edge.failover]`: pools of media servers.
 
+use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 
 use balancer::{HashBy, HealthSettings, LoadFormula, Policy, PoolSettings, Source, TargetSettings};
@@ -7,11 +8,11 @@ use driver::{FarmSettings, RouteSettings};
 use sip::Method;
 use toml::de::DeValue;
 
-use super::MediaPolicy;
 use super::address::{DOMAIN_WANTED, Domain};
 use super::media::POLICIES as POLICIES_OF_MEDIA;
 use super::read::{NAME_WANTED, name, word};
 use super::reader::{Placed, Section};
+use super::{MediaPolicy, Role, Service};
 
 const POLICIES: &[(&str, Policy)] = &[
     ("least-calls", Policy::LeastCalls),
@@ -37,8 +38,11 @@ const LOAD: LoadFormula = LoadFormula {
     stale_ms: 1,
 };
 
-const TARGETS_WANTED: &str =
-    "a list of { uri = \"sip:10.0.0.30:5060\" } or { srv = \"sip:pbx.example.org\" }";
+/// Probes that a service misses before it counts as dead: with the usual time for an answer three seconds, in which its calls go on
+/// elsewhere.
+const MISSES_OF_SERVICES: u64 = 20;
+
+const TARGETS_WANTED: &str = "a list of { uri = \"sip:10.0.0.30:5060\" }, { service = \"pbx1\" } or { srv = \"sip:pbx.example.org\" }";
 
 const URI_WANTED: &str =
     "where it listens: \"sip:10.0.0.30:5060\", \"sip:pbx1.example.org;transport=tcp\"";
@@ -72,9 +76,10 @@ struct Read {
     fallback: Range<usize>,
 }
 
-/// Reads all three; `has_relay` says whether media can be relayed.
-pub(super) fn farm(edge: &mut Section<'_>, has_relay: bool) -> FarmSettings {
-    let pools: Vec<Read> = edge.tables("pool").into_iter().filter_map(pool).collect();
+/// Reads all three; `has_relay` says whether media can be relayed, `services` are those of the cluster.
+pub(super) fn farm(edge: &mut Section<'_>, has_relay: bool, services: &[Service]) -> FarmSettings {
+    let pools = edge.tables("pool").into_iter();
+    let pools: Vec<Read> = pools.filter_map(|one| pool(one, services)).collect();
     let routes = edge.tables("route");
     let names: Vec<&str> = pools
         .iter()
@@ -150,15 +155,16 @@ fn agree(edge: &Section<'_>, pools: &[Read]) {
     edge.contradiction(key, span, error.to_string(), want);
 }
 
-fn pool(mut section: Section<'_>) -> Option<Read> {
+fn pool(mut section: Section<'_>, services: &[Service]) -> Option<Read> {
     let own = required(&mut section, "name", NAME_WANTED, name);
     let policy = word(&mut section, "policy", POLICIES);
-    let targets = targets(&mut section);
+    let targets = targets(&mut section, services);
+    let moves = targets.as_ref().is_some_and(|(_, moves)| *moves);
     let fallback = section.text("fallback", "", "the name of another pool", name);
     let last_resort = section.flag("last_resort", false);
     let slow_start_s = section.integer("slow_start_s", 10, 0..=3_600).value;
     let retry_after_s = section.integer("retry_after_s", 2, 1..=3_600).value;
-    let health = health(&mut section);
+    let health = health(&mut section, moves);
     let media = word(&mut section, "media", POLICIES_OF_MEDIA);
     let formula = load(section.section("load"));
     let mut policy = policy.map_or(Policy::LeastCalls, |placed| placed.value);
@@ -177,7 +183,7 @@ fn pool(mut section: Section<'_>) -> Option<Read> {
         settings: PoolSettings {
             name: own?,
             policy,
-            targets: targets?,
+            targets: targets?.0,
             last_resort,
             health,
             slow_start_ms: slow_start_s * 1_000,
@@ -207,7 +213,8 @@ fn required<T>(
     found.map(|placed| placed.value)
 }
 
-fn targets(section: &mut Section<'_>) -> Option<Vec<TargetSettings>> {
+/// The targets, and whether one of them is a service.
+fn targets(section: &mut Section<'_>, services: &[Service]) -> Option<(Vec<TargetSettings>, bool)> {
     let is_there = section.has("targets");
     let Some((items, span)) = section.bare_values("targets", TARGETS_WANTED) else {
         if !is_there {
@@ -220,7 +227,7 @@ fn targets(section: &mut Section<'_>) -> Option<Vec<TargetSettings>> {
         let want = format!("write {TARGETS_WANTED}");
         section.contradiction("targets", span, "no target", want);
     }
-    let mut targets = Vec::new();
+    let (mut targets, mut moves) = (Vec::new(), false);
     for item in items {
         let DeValue::Table(table) = item.get_ref() else {
             let what = "a target is a table in braces";
@@ -228,12 +235,16 @@ fn targets(section: &mut Section<'_>) -> Option<Vec<TargetSettings>> {
             section.contradiction("targets", item.span(), what, want);
             continue;
         };
-        targets.extend(target(section.inline("targets", table, item.span())));
+        moves |= table.contains_key("service");
+        targets.extend(target(
+            section.inline("targets", table, item.span()),
+            services,
+        ));
     }
-    Some(targets)
+    Some((targets, moves))
 }
 
-fn target(mut section: Section<'_>) -> Option<TargetSettings> {
+fn target(mut section: Section<'_>, services: &[Service]) -> Option<TargetSettings> {
     let named = ["uri", "srv", "service"].map(|key| section.has(key));
     let uri = section.text("uri", "", URI_WANTED, uri);
     let srv = section.text("srv", "", SRV_WANTED, srv);
@@ -242,18 +253,30 @@ fn target(mut section: Section<'_>) -> Option<TargetSettings> {
     let priority = section.integer("priority", 0, 0..=65_535);
     let limit = section.integer("limit", 0, 0..=1_000_000).value;
     let span = section.span();
-    if let Some(service) = service {
-        let what = "needs [cluster], not in this version";
-        let want = "name the media server itself: uri = \"sip:10.0.0.30:5060\"";
-        section.contradiction("service", service.span, what, want);
+    let pbx = service.as_ref().and_then(|service| {
+        let of_name = |one: &&Service| one.role == Role::Pbx && one.name == service.value;
+        services.iter().find(of_name)
+    });
+    if let (Some(service), None) = (&service, pbx) {
+        let what = format!(
+            "there is no [[service]] {} with role = \"pbx\"",
+            service.value
+        );
+        let want =
+            "add it as its members have it, or name a media server: uri = \"sip:10.0.0.30:5060\"";
+        section.contradiction("service", service.span.clone(), what, want);
     } else if named.iter().filter(|named| **named).count() != 1 {
         let what = "a target is one of uri, srv and service";
         section.contradiction("uri", span, what, format!("write {TARGETS_WANTED}"));
     }
     section.finish();
-    let source = match (uri, srv) {
-        (Some(uri), None) => Source::Uri(uri.value),
-        (None, Some(srv)) => Source::Srv(srv.value),
+    let source = match (uri, srv, pbx) {
+        (Some(uri), None, None) => Source::Uri(uri.value),
+        (None, Some(srv), None) => Source::Srv(srv.value),
+        // Whoever owns it is found there.
+        (None, None, Some(pbx)) => {
+            Source::Uri(format!("sip:{}", SocketAddr::new(pbx.address, pbx.port)))
+        }
         _ => return None,
     };
     Some(TargetSettings {
@@ -300,12 +323,17 @@ fn srv(text: &str) -> Result<String, String> {
     }
 }
 
-fn health(section: &mut Section<'_>) -> HealthSettings {
+/// `moves`: a target is a service, which goes on at another node a moment after its node died.
+fn health(section: &mut Section<'_>, moves: bool) -> HealthSettings {
     let mut probe = section.section("probe");
+    let misses = match probe.integer("misses", 3, 1..=100) {
+        misses if moves && !misses.written => MISSES_OF_SERVICES,
+        misses => misses.value,
+    };
     let mut health = HealthSettings {
         probe_interval_ms: probe.integer("interval_ms", 250, 0..=60_000).value,
         probe_timeout_ms: probe.integer("timeout_ms", 150, 10..=10_000).value,
-        misses_out: probe.integer("misses", 3, 1..=100).value as u32,
+        misses_out: misses as u32,
         answers_back: probe.integer("answers", 2, 1..=100).value as u32,
         ..HealthSettings::default()
     };

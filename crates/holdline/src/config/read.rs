@@ -17,7 +17,7 @@ use super::pool::farm;
 use super::reader::{Findings, KnownKey, Placed, Section};
 use super::{
     Admin, Auth, Config, DigestAlgorithm, Dns, Edge, Fork, Limits, Log, LogFormat, Node, Private,
-    Registrar, Sources, Store, Timers, Token,
+    Registrar, Service, Sources, Store, Timers, Token,
 };
 
 /// What the design has and this version has not, and what to do about it.
@@ -51,10 +51,12 @@ pub(super) fn document(text: &str, folder: &Path) -> (Result<Config, Vec<Mistake
     let mut root = Section::root(&document, &findings);
     let node = node(root.section("node"), folder);
     let edge_is_there = root.has("edge") || !root.has("pbx");
-    let edge = edge(root.section("edge"), edge_is_there);
-    let places = (text, &*node.data, folder);
-    let pbx = pbx(&mut root, &edge, edge_is_there, places);
     let cluster = cluster(&mut root, (&node.name, &node.data), folder);
+    let services: &[Service] = cluster.as_ref().map_or(&[], |cluster| &cluster.services);
+    let edge = edge(root.section("edge"), edge_is_there, services);
+    let places = (text, &*node.data, folder);
+    let beside = edge_is_there.then_some(&edge);
+    let pbx = pbx(&mut root, (&edge, beside), (&node.name, services), places);
     let store = store(root.section("store"), &node.data, folder);
     let admin = admin(root.section("admin"));
     let log = log(root.section("log"));
@@ -131,7 +133,7 @@ fn some_text(wanted: &'static str) -> impl Fn(&str) -> Result<String, String> {
 }
 
 /// Reads `[edge]`; a node that is a PBX only has none and listens for nothing there.
-fn edge(mut section: Section<'_>, is_there: bool) -> Edge {
+fn edge(mut section: Section<'_>, is_there: bool, services: &[Service]) -> Edge {
     let domains = values(section.list("domains", &[], DOMAIN_WANTED, Domain::parse));
     let mut listen = listeners(&mut section);
     if !is_there {
@@ -152,7 +154,7 @@ fn edge(mut section: Section<'_>, is_there: bool) -> Edge {
     let sources = sources(section.section("sources"));
     let timers = timers(section.section("timers"));
     let fork = fork(section.section("fork"));
-    let farm = farm(&mut section, rtp_ports.is_some());
+    let farm = farm(&mut section, rtp_ports.is_some(), services);
     section.finish();
     Edge {
         domains,

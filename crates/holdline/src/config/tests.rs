@@ -165,6 +165,61 @@ fn a_cluster_that_lacks_something_is_told_what() {
     assert!(shown.contains("add peer_advertise"), "{shown}");
 }
 
+/// A node of a cluster with a PBX and two services.
+const PBXS: &str = r#"
+[node]
+name = "pbx1"
+[pbx]
+rtp_ports = [30000, 30199]
+[cluster]
+peer_listen = "10.0.0.31:7400"
+coordinator = { kind = "sqlite", path = "cluster.db" }
+[[service]]
+name = "edge"
+members = ["edge1"]
+address = "10.0.0.100"
+mover = { kind = "none" }
+[[service]]
+name = "pbx1"
+role = "pbx"
+members = ["pbx1", "pbx2"]
+address = "10.0.0.101"
+mover = { kind = "none" }
+"#;
+
+#[test]
+fn a_pbx_that_is_a_service_listens_where_the_service_is() {
+    let config = parse(PBXS);
+    let pbx = config.pbx.expect("it is there");
+    assert_eq!(pbx.listen.to_string(), "10.0.0.101:5070");
+    assert_eq!(pbx.edge.to_string(), "10.0.0.100:5060");
+    let cluster = config.cluster.expect("it is there");
+    assert_eq!(cluster.pbxs_of("pbx2").count(), 1);
+    assert_eq!(cluster.pbxs_of("edge1").count(), 0);
+}
+
+#[test]
+fn a_pbx_and_its_services_do_not_contradict_each_other() {
+    for (from, to, want) in [
+        (
+            "[pbx]\nrtp_ports = [30000, 30199]\n",
+            "",
+            "add [pbx] with a dialplan",
+        ),
+        (
+            "rtp_ports",
+            "listen = \"10.0.0.31:5070\"\nrtp_ports",
+            "the service's address and port are where it listens",
+        ),
+        ("10.0.0.101", "10.0.0.100", "the service edge has it"),
+    ] {
+        let text = PBXS.replace(from, to);
+        let shown = shown(&text);
+        assert!(shown.contains(want), "{shown}");
+        assert_eq!(shown.matches("h.toml:").count(), 1, "{shown}");
+    }
+}
+
 #[test]
 fn a_key_in_the_wrong_section_is_led_to_the_right_one() {
     assert!(shown("listen = []\n").contains("did you mean `edge.listen`?"));

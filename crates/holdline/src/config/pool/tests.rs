@@ -71,13 +71,28 @@ fn a_pool_has_its_own_policy_of_media_where_there_is_a_relay() {
 }
 
 #[test]
-fn a_service_needs_a_cluster() {
+fn a_service_is_one_of_the_cluster() {
     let told = one("[[edge.pool]]\nname = \"pbx\"\ntargets = [\n  { service = \"pbx1\" },\n]\n");
     assert!(told.starts_with("h.toml:4:"), "{told}");
     assert!(
-        told.contains("needs [cluster], not in this version"),
+        told.contains("there is no [[service]] pbx1 with role = \"pbx\""),
         "{told}"
     );
+}
+
+#[test]
+fn a_service_is_where_its_address_is_and_may_be_away_for_a_while() {
+    let services = "[cluster]\npeer_listen = \"10.0.0.1:7400\"\n\
+        coordinator = { kind = \"sqlite\", path = \"c\" }\n\
+        [[service]]\nname = \"pbx1\"\nrole = \"pbx\"\nmembers = [\"a\"]\naddress = \"10.0.0.101\"\n\
+        mover = { kind = \"none\" }\n";
+    let pool = "[[edge.pool]]\nname = \"pbx\"\ntargets = [{ service = \"pbx1\" }]\n";
+    let farm = parse(&format!("{services}{pool}"));
+    let uri = Source::Uri("sip:10.0.0.101:5070".to_owned());
+    assert_eq!(farm.pools[0].targets[0].source, uri);
+    assert_eq!(farm.pools[0].health.misses_out, 20);
+    let written = format!("{services}{pool}probe = {{ misses = 5 }}\n");
+    assert_eq!(parse(&written).pools[0].health.misses_out, 5);
 }
 
 #[test]
