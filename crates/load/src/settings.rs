@@ -82,8 +82,10 @@ pub struct Calling {
     pub active_max: u32,
     /// How many calls; none: as many as the run has time for.
     pub total: Option<u64>,
-    /// From the answer to the BYE, in milliseconds.
+    /// From the answer to the BYE, in milliseconds: the shortest.
     pub duration_ms: u64,
+    /// By how much the longest is longer; calls are spread evenly between.
+    pub duration_spread_ms: u64,
     /// Who is called; none: the user half the population further on.
     pub to: Option<String>,
     /// How long an INVITE that was heard may go without an answer, in milliseconds.

@@ -84,9 +84,9 @@ struct Traffic {
     /// Most calls at one time
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     active_max: u32,
-    /// From a call's answer to its end
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span_ms)]
-    call_duration: u64,
+    /// From a call's answer to its end, or the shortest and the longest, as in 5s..7s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = spans_ms)]
+    call_duration: (u64, u64),
     /// How long a call may ring
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span_ms)]
     answer_timeout: u64,
@@ -237,13 +237,14 @@ impl Traffic {
             total: self
                 .total
                 .or((self.span.is_none() && self.calls_per_s.is_none()).then_some(1)),
-            duration_ms: self.call_duration,
+            duration_ms: self.call_duration.0,
+            duration_spread_ms: self.call_duration.1.saturating_sub(self.call_duration.0),
             to: self.to.clone(),
             answer_timeout_ms: self.answer_timeout,
             cancel_per_mille: per_mille(self.cancel_share),
             cancel_after_ms: self.cancel_after,
             reinvite_per_mille: per_mille(self.reinvite_share),
-            reinvite_after_ms: self.reinvite_after.unwrap_or(self.call_duration / 2),
+            reinvite_after_ms: self.reinvite_after.unwrap_or(self.call_duration.0 / 2),
         });
         Settings {
             target: self.target,
@@ -267,7 +268,7 @@ impl Traffic {
                 refuse_per_mille: per_mille(self.refuse_share),
                 ignore_per_mille: per_mille(self.ignore_share),
                 hang_up_per_mille: per_mille(self.hang_up_share),
-                hang_up_after_ms: self.hang_up_after.unwrap_or(self.call_duration / 2),
+                hang_up_after_ms: self.hang_up_after.unwrap_or(self.call_duration.0 / 2),
             },
             has_media: self.media,
             streams_max: self
@@ -463,9 +464,26 @@ pub(crate) fn span_ms(text: &str) -> Result<u64, String> {
     Ok((number * unit_ms) as u64)
 }
 
+/// One length of time, or two with dots between.
+fn spans_ms(text: &str) -> Result<(u64, u64), String> {
+    let (shortest, longest) = text.split_once("..").unwrap_or((text, text));
+    let both = (span_ms(shortest)?, span_ms(longest)?);
+    match both.0 <= both.1 {
+        true => Ok(both),
+        false => Err("the longer one comes last, as in 5s..7s".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_have_one_length_or_lengths_between_two() {
+        assert_eq!(spans_ms("5s"), Ok((5_000, 5_000)));
+        assert_eq!(spans_ms("500ms..7s"), Ok((500, 7_000)));
+        assert!(spans_ms("7s..5s").is_err() && spans_ms("..").is_err());
+    }
 
     #[test]
     fn times_are_read_with_their_units() {

@@ -20,7 +20,7 @@ impl Station {
             return;
         };
         let (per_mille, after_ms) = (calling.reinvite_per_mille, calling.reinvite_after_ms);
-        let until_ms = after_ms.min(calling.duration_ms);
+        let until_ms = after_ms.min(self.duration_ms(index));
         if self.shares.reinvited.takes(per_mille) {
             self.calls[index as usize].will_reinvite = true;
             return self.set(now, self.timer_of(index, Due::Act), until_ms);
@@ -37,11 +37,20 @@ impl Station {
         self.set(now, self.timer_of(index, Due::Act), left_ms);
     }
 
+    /// How long a call is to go on from its answer.
+    fn duration_ms(&self, index: u32) -> u64 {
+        let Some(calling) = &self.settings.calling else {
+            return 0;
+        };
+        // A step that has no factor with most spreads: each length has its turn.
+        let turn = self.calls[index as usize].number.wrapping_mul(7_919);
+        calling.duration_ms + turn % calling.duration_spread_ms.saturating_add(1)
+    }
+
     /// How long an answered call still is to go on.
     fn left_ms(&self, now: Now, index: u32) -> u64 {
-        let calling = self.settings.calling.as_ref();
-        let duration_ms = calling.map_or(0, |calling| calling.duration_ms);
         let answered_us = self.calls[index as usize].answered_us;
+        let duration_ms = self.duration_ms(index);
         duration_ms.saturating_sub(now.us.saturating_sub(answered_us) / 1_000)
     }
 

@@ -50,6 +50,7 @@ fn calling() -> Calling {
         active_max: 100,
         total: Some(5),
         duration_ms: 1_000,
+        duration_spread_ms: 0,
         to: None,
         answer_timeout_ms: 60_000,
         cancel_per_mille: 0,

@@ -146,6 +146,7 @@ impl Phone {
             active_max: 1,
             total: Some(1),
             duration_ms: self.span.unwrap_or(5_000),
+            duration_spread_ms: 0,
             to: Some(match callee.contains(':') {
                 true => callee.clone(),
                 false => format!("sip:{callee}@{domain}"),

@@ -54,6 +54,26 @@ fn a_share_of_the_calls_is_changed_while_it_goes_on() {
 }
 
 #[test]
+fn calls_are_of_all_lengths_between_the_shortest_and_the_longest() {
+    let calls = Calling {
+        per_s: 100.0,
+        total: Some(20),
+        duration_ms: 500,
+        duration_spread_ms: 1_000,
+        ..calling()
+    };
+    let mut scene = scene(calls, Answering::default());
+    let mut ended = Vec::new();
+    for _ in 0..10 {
+        scene.pass(200);
+        ended.push(scene.stations[0].tally.calls.completed);
+    }
+    assert_eq!((ended[1], ended[9]), (0, 20));
+    assert!(ended[4] > 4 && ended[4] < 16, "{ended:?}");
+    assert!(scene.is_empty());
+}
+
+#[test]
 fn each_message_of_a_change_lost_once_is_sent_again() {
     // The first of each is that of the call's beginning.
     for (lost, which) in [("INVITE", 2), ("SIP/2.0 200", 2), ("ACK", 2)] {
