@@ -10,11 +10,11 @@ use crate::host::Waiting;
 use crate::world::World;
 
 /// How long a frozen node is frozen.
-const FROZEN: Duration = Duration::from_secs(2);
+const FROZEN: Duration = Duration::from_secs(1);
 /// How long it is watched once it is awake.
-const AWAKE: Duration = Duration::from_millis(1_500);
-/// How long it is watched otherwise.
-const WATCHED: Duration = Duration::from_millis(2_500);
+const AWAKE: Duration = Duration::from_millis(700);
+/// How long it is watched otherwise, at least.
+const WATCHED: Duration = Duration::from_secs(1);
 
 /// What befalls the owner of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -296,6 +296,11 @@ impl Phones {
         desk.calls.iter_mut().for_each(|call| call.begin_watch(now));
     }
 
+    /// Whether the service answers while it is measured.
+    pub fn is_answered(&self) -> bool {
+        self.desk().prober.is_answered(Instant::now())
+    }
+
     /// Ends the measurement.
     pub fn unwatch(&self) -> Noticed {
         let (mut desk, now) = (self.desk(), Instant::now());

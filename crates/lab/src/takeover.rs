@@ -20,7 +20,9 @@ const SET_UP: Duration = Duration::from_secs(8);
 /// How long those that were hit may take to end: INVITE and BYE are resent after 0.5, 1.5, 3.5, 7.5 s.
 const END: Duration = Duration::from_secs(16);
 /// How long everything is watched before the fault.
-const BEFORE: Duration = Duration::from_millis(300);
+const BEFORE: Duration = Duration::from_millis(200);
+/// How much longer a service is waited for that is not back.
+const LONGER: Duration = Duration::from_secs(3);
 
 /// What is to be tried.
 #[derive(Debug, Clone)]
@@ -202,6 +204,7 @@ fn run(
     fault.befall(world, owner, prepared)?;
     let took = at.elapsed();
     fault.follow(world, owner);
+    within(LONGER, || phones.is_answered());
     let noticed = phones.unwatch();
     phones.answer_all();
     within(END, || phones.have_all_answered());

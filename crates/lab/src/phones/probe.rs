@@ -51,13 +51,16 @@ impl Prober {
     /// was not answered meanwhile.
     pub(super) fn end(&mut self, now: Instant) -> (Duration, Instant, bool) {
         self.next = None;
-        let open = now - self.last;
-        // What is on its way is not missing.
-        let is_back = open < Duration::from_millis(100);
+        let is_back = self.is_answered(now);
         if !is_back {
             self.heard(now);
         }
         (self.longest.0, self.longest.1, is_back)
+    }
+
+    /// Whether the last answer came just now: what is on its way is not missing.
+    pub(super) fn is_answered(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) < Duration::from_millis(100)
     }
 
     fn heard(&mut self, now: Instant) {
