@@ -33,6 +33,7 @@ pub mod phones;
 mod published;
 pub mod report;
 pub mod situation;
+mod stress;
 mod takeover;
 mod world;
 
@@ -40,5 +41,6 @@ pub use error::Error;
 pub use fault::Fault;
 pub use host::Host;
 pub use published::Published;
+pub use stress::Stress;
 pub use takeover::{Options, Row, takeover};
 pub use world::{Farm, Lack, Plan, Tenure, World};

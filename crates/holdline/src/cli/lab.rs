@@ -1,6 +1,7 @@
 //! `holdline lab`: the published experiments and faults, and what phones notice of them.
 
 mod published;
+mod stress;
 mod takeover;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use lab::{Plan, cage};
 
 use super::Failure;
 use published::Published;
+use stress::Stress;
 use takeover::Takeover;
 
 /// What folders of laboratories are called, before the process that has them.
@@ -33,6 +35,8 @@ pub(crate) struct Lab {
 enum Experiment {
     /// Kill, freeze and cut off the owner of a service, and measure what phones notice
     Takeover(Takeover),
+    /// So many calls and registrations a second, as they were published, at ten times that, and while nodes fail
+    Stress(Stress),
 }
 
 impl Lab {
@@ -40,6 +44,7 @@ impl Lab {
     pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
         match &self.experiment {
             Some(Experiment::Takeover(takeover)) => takeover.run(out),
+            Some(Experiment::Stress(stress)) => stress.run(out),
             None => self.published.run(out),
         }
     }

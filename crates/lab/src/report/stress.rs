@@ -37,6 +37,17 @@ pub struct Series {
     pub samples: Vec<Sample>,
 }
 
+/// What a process took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Process {
+    /// Which: `edge1`, `generator`.
+    pub name: String,
+    /// Its CPU, in seconds.
+    pub cpu_s: f64,
+    /// The most memory that it had, in MiB.
+    pub memory_mib_max: f64,
+}
+
 /// What stress came to. Of registrations there are no calls at one time and no series.
 #[derive(Debug, Clone, Default)]
 pub struct StressRow {
@@ -70,6 +81,10 @@ pub struct StressRow {
     pub media_gap_ms: Option<[f64; 3]>,
     /// CPU of all nodes, in microseconds for each that was begun.
     pub cpu_us: Option<f64>,
+    /// What each process took.
+    pub processes: Vec<Process>,
+    /// Calls that were given to the targets of the pool.
+    pub processed: Option<u64>,
     /// Each target of the pool over time (the published figure 13).
     pub series: Vec<Series>,
     /// Most that may fail, in thousandths.
@@ -82,6 +97,12 @@ pub struct StressRow {
     pub is_generator_late: bool,
     /// What else was seen.
     pub notes: Vec<String>,
+}
+
+impl Process {
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "cpu_s": self.cpu_s, "memory_mib_max": self.memory_mib_max })
+    }
 }
 
 impl StressRow {
@@ -136,6 +157,7 @@ impl StressRow {
             let samples = samples.map(|at| json!([at.at_s, at.active, at.processed]));
             json!({ "name": series.name, "samples": samples.collect::<Vec<_>>() })
         });
+        let processes = self.processes.iter().map(Process::json);
         json!({
             "id": self.id,
             "title": self.title,
@@ -155,6 +177,8 @@ impl StressRow {
             "response_ms": three(self.response_ms),
             "media_gap_ms": three(self.media_gap_ms),
             "cpu_us": self.cpu_us,
+            "processed": self.processed,
+            "processes": processes.collect::<Vec<_>>(),
             "series": series.collect::<Vec<_>>(),
             "paper": match paper.is_empty() { true => Value::Null, false => Value::Object(paper) },
             "notes": self.notes.iter().take(NOTES_MAX).collect::<Vec<_>>(),

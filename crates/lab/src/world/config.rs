@@ -6,8 +6,6 @@ use super::{DOMAIN, Farm, Lack, NODES, World, free_port};
 
 /// The first port of the relay.
 pub(super) const MEDIA_PORTS_FIRST: u16 = 20_000;
-/// The ports of a PBX: other ones, since on loopback all have one address.
-const PBX_PORTS: [u16; 2] = [40_000, 49_999];
 /// Where a PBX listens.
 pub(super) const PBX_PORT: u16 = 5_070;
 /// Who is called to be heard by oneself.
@@ -62,7 +60,7 @@ impl World {
     fn edge_config(&self) -> String {
         let sip = self.service.port();
         // On loopback both nodes would want the same ports: sound goes from phone to phone.
-        let media = match self.plan.is_loopback {
+        let media = match self.plan.is_loopback || self.plan.media_ports == 0 {
             true => String::new(),
             false => {
                 let last = MEDIA_PORTS_FIRST + (self.plan.media_ports - 1);
@@ -102,7 +100,7 @@ impl World {
 
     fn pbx_config(&self, number: usize) -> String {
         let listen = self.pbx_addresses()[number - NODES];
-        let [first, last] = PBX_PORTS;
+        let [first, last] = self.plan.pbx_ports;
         format!(
             "[pbx]\nlisten = \"{listen}\"\nedge = \"{}\"\ndomains = [\"{DOMAIN}\"]\nrtp_ports = [{first}, {last}]\n\
              media_threads = 1\n{DIALPLAN}",

@@ -21,8 +21,10 @@ pub struct Plan {
     pub farm: Farm,
     /// How a target of the farm is chosen: a policy of `edge.pool`.
     pub policy: &'static str,
-    /// Ports of each edge's relay.
+    /// Ports of each edge's relay; 0: sound does not pass the edge.
     pub media_ports: u16,
+    /// The first and the last port for sound of each PBX.
+    pub pbx_ports: [u16; 2],
     /// Whether who claims a service switches its owner off first.
     pub is_fenced: bool,
     /// What is taken away from the platform, to see that it is noticed.
@@ -81,6 +83,8 @@ impl Plan {
             farm: Farm::None,
             policy: "priority",
             media_ports: 200,
+            // Other ones than the relay's, since on loopback all have one address.
+            pbx_ports: [40_000, 49_999],
             is_fenced: false,
             lack: None,
         }
