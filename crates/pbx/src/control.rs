@@ -4,6 +4,8 @@
 //! All numbers are given out by [`Ids`], so that a call that has moved to another node keeps its own and
 //! new ones collide with none.
 
+use std::sync::Arc;
+
 use records::{Changes, Op};
 use transaction::Time;
 
@@ -498,7 +500,7 @@ pub struct WatchedDialog {
     /// How far it is.
     pub state: DialogState,
     /// Who the other is; `None`: that is nobody's business (RFC 3323).
-    pub remote: Option<Party>,
+    pub remote: Option<Arc<Party>>,
 }
 
 /// What an extension does.

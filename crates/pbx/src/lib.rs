@@ -12,6 +12,7 @@
 pub mod app;
 mod call;
 pub mod control;
+mod nest;
 mod output;
 mod pbx;
 pub mod plan;

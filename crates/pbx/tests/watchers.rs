@@ -42,10 +42,12 @@ fn dialog(leg: u64, is_initiator: bool, state: DialogState, remote: Option<&str>
         leg: LegId(leg),
         is_initiator,
         state,
-        remote: remote.map(|user| Party {
-            user: user.into(),
-            host: String::new(),
-            display: "A & <B>".into(),
+        remote: remote.map(|user| {
+            std::sync::Arc::new(Party {
+                user: user.into(),
+                host: String::new(),
+                display: "A & <B>".into(),
+            })
         }),
     }
 }

@@ -1,5 +1,7 @@
 //! What is known of one call, all of it written down in its record.
 
+use std::sync::Arc;
+
 use crate::control::{
     Cause, DiversionReason, EndedBy, LegId, LegRecord, Party, PlayId, Question, RecordingId,
     Referral, RoomId,
@@ -56,7 +58,7 @@ fields! {
         /// Who it is is not to be told.
         11 is_private: bool,
         /// Whom its party talks with, or is to; `None`: somebody who wants no one to know.
-        12 remote: Option<Party>,
+        12 remote: Option<Arc<Party>>,
     }
 }
 

@@ -1,11 +1,14 @@
 //! State as bytes: every struct is fields with tags ([`records::tlv`]), so that an older or newer program reads what it knows.
 
+use std::sync::Arc;
+
 use records::tlv::{self, Fields};
 
 use crate::control::{
     Answer, Cause, DiversionReason, EndedBy, LegId, LegRecord, Mailbox, Party, PlayId, Question,
     QuestionId, RecordingId, Referral, RoomId, Sound,
 };
+use crate::nest::nested;
 use crate::plan::{Order, Outcome, Step};
 
 /// Most items of a list that is read.
@@ -19,26 +22,9 @@ pub(crate) trait Field: Sized {
     fn read(bytes: &[u8]) -> Result<Self, records::Error>;
 }
 
-/// Appends a field. Its length is written when it is known, so that nothing is gathered elsewhere.
+/// Appends a field.
 pub(crate) fn put<T: Field>(tag: u64, value: &T, out: &mut Vec<u8>) {
-    tlv::write_varint(tag, out);
-    let start = out.len();
-    out.push(0);
-    value.write(out);
-    let length = out.len() - start - 1;
-    if length < 0x80 {
-        out[start] = length as u8;
-        return;
-    }
-    // The low bits first; all but the last byte say that more follow.
-    let more = tlv::varint_bytes(length as u64) - 1;
-    let end = out.len();
-    out.resize(end + more, 0);
-    out.copy_within(start + 1..end, start + 1 + more);
-    for at in 0..=more {
-        let bits = (length >> (7 * at)) as u8 & 0x7f;
-        out[start + at] = if at < more { bits | 0x80 } else { bits };
-    }
+    nested(tag, out, |out| value.write(out));
 }
 
 /// A struct whose fields have tags.
@@ -159,6 +145,15 @@ impl<T: Field> Field for Option<T> {
             Some((1, value)) => T::read(value).map(Some),
             _ => Ok(None),
         }
+    }
+}
+
+impl<T: Field> Field for Arc<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        T::write(self, out);
+    }
+    fn read(bytes: &[u8]) -> Result<Arc<T>, records::Error> {
+        T::read(bytes).map(Arc::new)
     }
 }
 
@@ -384,21 +379,5 @@ pub(crate) fn mailbox_of(answer: &Answer) -> Option<&Mailbox> {
     match answer {
         Answer::Mailbox(mailbox) => Some(mailbox),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_is_written_as_records_write_it() {
-        for length in [0, 1, 127, 128, 300, 16_383, 16_384, 70_000] {
-            let text = "x".repeat(length);
-            let (mut mine, mut theirs) = (Vec::new(), Vec::new());
-            put(7, &text, &mut mine);
-            tlv::write_bytes(7, text.as_bytes(), &mut theirs);
-            assert!(mine == theirs, "{length}");
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Legs: who is called, what they hear, and what that looks like to those who watch.
 
+use std::sync::Arc;
+
 use crate::control::{
     Action, Cause, LegId, LegRecord, Party, PlayId, Question, QuestionId, RecordingId, Sound,
 };
@@ -33,8 +35,7 @@ impl Switchboard {
     ) {
         if let Some(leg) = call.leg_mut(leg) {
             leg.stage = stage;
-            let leg = leg.clone();
-            self.show(&leg, round);
+            self.show(leg, round);
         }
     }
 
@@ -137,7 +138,7 @@ impl Switchboard {
             id: leg,
             user: target.user.clone(),
             party,
-            remote: (!call.is_private).then(|| call.caller.clone()),
+            remote: (!call.is_private).then(|| Arc::new(call.caller.clone())),
             ..Leg::default()
         };
         self.adopt(call, leg_state, round);

@@ -1,6 +1,6 @@
 //! Menus.
 
-use crate::plan::Menu;
+use crate::plan::{Menu, Plan};
 
 use super::call::{Call, MenuAt, State, TimerKind};
 use super::legs::prompts;
@@ -42,16 +42,10 @@ impl Switchboard {
         self.play(call, call.main, sounds, false, menu.barge_in, round);
     }
 
-    fn menu(&self, call: &Call) -> Option<(Menu, MenuAt)> {
-        let State::Menu(at) = &call.state else {
-            return None;
-        };
-        Some((self.plan.menus.get(&at.name)?.clone(), at.clone()))
-    }
-
     /// The prompt has been heard.
     pub(crate) fn menu_waits(&mut self, call: &mut Call, round: &mut Round<'_>) {
-        let Some((menu, at)) = self.menu(call) else {
+        let plan = self.plan.clone();
+        let Some((menu, at)) = menu_of(&plan, call) else {
             return self.finish(call, 404, round);
         };
         let wait_ms = if at.keys.is_empty() {
@@ -63,7 +57,8 @@ impl Switchboard {
     }
 
     pub(crate) fn menu_digit(&mut self, call: &mut Call, digit: char, round: &mut Round<'_>) {
-        let Some((menu, mut at)) = self.menu(call) else {
+        let plan = self.plan.clone();
+        let Some((menu, mut at)) = menu_of(&plan, call) else {
             return self.finish(call, 404, round);
         };
         let is_playing = call.sounding.iter().any(|one| one.leg == call.main);
@@ -92,7 +87,8 @@ impl Switchboard {
     /// What was keyed in is complete, or nothing was.
     fn menu_chosen(&mut self, call: &mut Call, round: &mut Round<'_>) {
         call.clear_timer(&TimerKind::State);
-        let Some((menu, mut at)) = self.menu(call) else {
+        let plan = self.plan.clone();
+        let Some((menu, mut at)) = menu_of(&plan, call) else {
             return self.finish(call, 404, round);
         };
         let keys = std::mem::take(&mut at.keys);
@@ -112,7 +108,7 @@ impl Switchboard {
         let tries = at.tries;
         call.state = State::Menu(at);
         if tries < menu.tries {
-            return self.ask_menu(call, &menu, !keys.is_empty(), round);
+            return self.ask_menu(call, menu, !keys.is_empty(), round);
         }
         let steps = if keys.is_empty() {
             &menu.on_timeout
@@ -122,4 +118,12 @@ impl Switchboard {
         call.program.clone_from(steps);
         self.run(call, round);
     }
+}
+
+/// The menu that a call is in, and where in it.
+fn menu_of<'p>(plan: &'p Plan, call: &Call) -> Option<(&'p Menu, MenuAt)> {
+    let State::Menu(at) = &call.state else {
+        return None;
+    };
+    Some((plan.menus.get(&at.name)?, at.clone()))
 }

@@ -1,6 +1,7 @@
 //! What the phones of users do, for those who watch (RFC 4235).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::control::{Action, DialogState, ExtensionState, LegId, Publish, WatchedDialog};
 
@@ -36,8 +37,14 @@ impl Presence {
     /// Notes what a leg does; whether that is something else than before.
     fn set(&mut self, user: &str, shown: &WatchedDialog) -> bool {
         if shown.state != DialogState::Terminated {
-            let legs = self.users.entry(user.to_owned()).or_default();
-            let before = legs.insert(shown.leg, shown.clone());
+            let before = match self.users.get_mut(user) {
+                Some(legs) => legs.insert(shown.leg, shown.clone()),
+                None => {
+                    let legs = BTreeMap::from([(shown.leg, shown.clone())]);
+                    self.users.insert(user.to_owned(), legs);
+                    None
+                }
+            };
             return before.as_ref() != Some(shown);
         }
         let Some(legs) = self.users.get_mut(user) else {
@@ -90,11 +97,10 @@ impl Switchboard {
             let Some(other) = call.leg(other) else {
                 continue;
             };
-            let remote = (!other.is_private).then(|| other.party.clone());
+            let remote = (!other.is_private).then(|| Arc::new(other.party.clone()));
             if let Some(leg) = call.leg_mut(id) {
                 leg.remote = remote;
-                let leg = leg.clone();
-                self.show(&leg, round);
+                self.show(leg, round);
             }
         }
     }
@@ -137,14 +143,17 @@ impl Switchboard {
 
     /// All calls of an extension, or of a user.
     pub fn extension_dialogs(&self, name: &str) -> Vec<WatchedDialog> {
-        let of = |user: &str| self.presence.dialogs(user).cloned().collect::<Vec<_>>();
         match self.plan.extension(name).filter(|one| one.number == name) {
             Some(extension) => {
                 let phones = extension.phones.iter();
                 let named = Some(&extension.number).filter(|one| !extension.phones.contains(one));
-                phones.chain(named).flat_map(|phone| of(phone)).collect()
+                let names = phones.chain(named).map(String::as_str);
+                names
+                    .flat_map(|phone| self.presence.dialogs(phone))
+                    .cloned()
+                    .collect()
             }
-            None => of(name),
+            None => self.presence.dialogs(name).cloned().collect(),
         }
     }
 

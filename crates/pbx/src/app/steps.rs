@@ -1,5 +1,7 @@
 //! The steps of a dialplan, one after the other.
 
+use std::sync::Arc;
+
 use crate::control::{Action, DiversionReason, Incoming, LegId, Party, Question, Referral, Sound};
 use crate::plan::{Found, NUMBER_CHARS_MAX, Outcome, Step, Template};
 
@@ -44,7 +46,7 @@ impl Switchboard {
             call_id: incoming.call_id.clone(),
             is_incoming: true,
             is_private: incoming.is_private,
-            remote: Some(incoming.called.clone()),
+            remote: Some(Arc::new(incoming.called.clone())),
             ..Leg::default()
         };
         self.adopt(&mut call, leg, round);

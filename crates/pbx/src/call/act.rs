@@ -81,7 +81,7 @@ impl Calls {
             }
             Action::Ask { question, what } => turn.output.asks.push((question, what)),
             Action::Cdr(cdr) => turn.output.cdrs.push(*cdr),
-            Action::Publish(publish) => self.publish(turn, &publish),
+            Action::Publish(publish) => self.publish(turn, publish),
             Action::PlayRoom { room, sounds } => self.play_room(turn, room, &sounds),
             Action::StopRecord { recording } => self.stop_recording(turn, recording),
             sound => self.act_on_sound(turn, sound),

@@ -4,11 +4,14 @@ mod read;
 mod take;
 mod write;
 
+use std::io::Write as _;
+
 use records::Error;
 use records::tlv::{self, Fields};
 use transaction::{Flow, Time, Transport};
 
 use crate::control::Now;
+use crate::nest::nested;
 
 /// A leg, by its number.
 pub(super) const LEG: u16 = 1;
@@ -25,13 +28,6 @@ pub(super) fn small(value: &[u8]) -> Result<u32, Error> {
 
 pub(super) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
-}
-
-/// Appends a field of fields.
-pub(super) fn nested(tag: u64, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut inner = Vec::new();
-    write(&mut inner);
-    tlv::write_bytes(tag, &inner, out);
 }
 
 /// Each field of a value.
@@ -52,11 +48,10 @@ pub(super) fn write_flow(tag: u64, flow: Flow, out: &mut Vec<u8>) {
     } else {
         't'
     };
-    tlv::write_bytes(
-        tag,
-        format!("{transport} {} {}", flow.remote, flow.local).as_bytes(),
-        out,
-    );
+    nested(tag, out, |out| {
+        let written = write!(out, "{transport} {} {}", flow.remote, flow.local);
+        debug_assert!(written.is_ok(), "memory takes all");
+    });
 }
 
 pub(super) fn read_flow(tag: u64, value: &[u8]) -> Result<Flow, Error> {

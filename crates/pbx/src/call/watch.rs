@@ -361,43 +361,43 @@ impl Calls {
     }
 
     /// Something that is watched changed.
-    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, publish: &Publish) {
-        let (package, user) = match publish {
+    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, publish: Publish) {
+        let (key, is_changed) = match publish {
             Publish::Extension { user, dialogs } => {
-                let before = match dialogs.is_empty() {
-                    true => self.watch.extensions.remove(user),
-                    false => self.watch.extensions.insert(user.clone(), dialogs.clone()),
+                let before = self.watch.extensions.get_mut(&user);
+                let is_changed = match (before, dialogs.is_empty()) {
+                    (None, true) => false,
+                    (None, false) => {
+                        self.watch.extensions.insert(user.clone(), dialogs);
+                        true
+                    }
+                    (Some(_), true) => self.watch.extensions.remove(&user).is_some(),
+                    (Some(before), false) => {
+                        let is_changed = *before != dialogs;
+                        *before = dialogs;
+                        is_changed
+                    }
                 };
-                if before.as_deref().unwrap_or_default() == dialogs.as_slice() {
-                    return;
-                }
-                (Package::Dialog, user)
+                ((Package::Dialog, user), is_changed)
             }
             Publish::Mailbox { mailbox, new, old } => {
                 let before = match (new, old) {
-                    (0, 0) => self.watch.mailboxes.remove(mailbox),
-                    counts => self
-                        .watch
-                        .mailboxes
-                        .insert(mailbox.clone(), (*counts.0, *counts.1)),
+                    (0, 0) => self.watch.mailboxes.remove(&mailbox),
+                    counts => self.watch.mailboxes.insert(mailbox.clone(), counts),
                 };
-                if before.unwrap_or_default() == (*new, *old) {
-                    return;
-                }
-                (Package::MessageSummary, mailbox)
+                let is_changed = before.unwrap_or_default() != (new, old);
+                ((Package::MessageSummary, mailbox), is_changed)
             }
         };
-        let tags = self
-            .watch
-            .by_user
-            .get(&(package, user.clone()))
-            .cloned()
-            .unwrap_or_default();
+        if !is_changed {
+            return;
+        }
+        let tags = self.watch.by_user.get(&key).cloned().unwrap_or_default();
         for tag in tags {
             self.notify(turn, tag);
         }
-        if package == Package::Dialog {
-            self.forget_ended(user);
+        if key.0 == Package::Dialog {
+            self.forget_ended(&key.1);
         }
     }
 

@@ -5,11 +5,12 @@ use std::hash::Hasher;
 use dialog::offer;
 use records::tlv;
 
-use super::{LEG, SUBSCRIPTION, nested, unix_ms, write_flow};
+use super::{LEG, SUBSCRIPTION, unix_ms, write_flow};
 use crate::call::Calls;
 use crate::call::leg::{Calling, Leg, Serving, Why};
 use crate::call::watch::Watcher;
 use crate::control::{Now, Sound};
+use crate::nest::nested;
 use crate::pbx::Turn;
 
 impl Calls {
