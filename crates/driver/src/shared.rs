@@ -43,8 +43,6 @@ pub(crate) struct Membership {
     pub(crate) inbox: Arc<ClusterInbox>,
     /// The desk of each service.
     pub(crate) desks: Vec<Arc<Desk>>,
-    /// Where services take SIP that go on at another node when theirs dies.
-    pub(crate) moving: Vec<SocketAddr>,
 }
 
 impl Membership {
@@ -81,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) place: Option<ClusterPlace>,
     /// The node's part in a cluster.
     pub(crate) membership: Option<Membership>,
+    /// Where services take SIP that go on at another node when theirs dies.
+    moving: Vec<SocketAddr>,
     /// Set once, before the first worker runs.
     pub(crate) streams: OnceLock<Streams>,
 }
@@ -88,8 +88,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether a service takes SIP there that goes on at another node when this one dies: nobody there now means nobody yet.
     pub(crate) fn moves(&self, address: SocketAddr) -> bool {
-        let membership = self.membership.as_ref();
-        membership.is_some_and(|membership| membership.moving.contains(&address))
+        self.moving.contains(&address)
     }
 
     pub(crate) fn new(
@@ -102,6 +101,8 @@ impl Shared {
     ) -> Shared {
         let clock = Clock::start();
         let workers = inboxes.len();
+        let cluster = settings.cluster.as_ref();
+        let moving = cluster.map_or_else(Vec::new, |cluster| cluster.pbx_addresses.clone());
         let nonce_lifetime_ms = settings.nonce_lifetime.as_millis() as u64;
         let nonce_source =
             NonceSource::new(nonce_secret, clock.unix_ms()).with_lifetime_ms(nonce_lifetime_ms);
@@ -133,6 +134,7 @@ impl Shared {
             inbox_overflows: AtomicU64::new(0),
             place: None,
             membership: None,
+            moving,
             streams: OnceLock::new(),
         }
     }

@@ -290,6 +290,12 @@ impl OpenedVoices {
         sink: Arc<dyn VoiceSink>,
         desk: Option<Arc<Desk>>,
     ) -> Result<Arc<Voices>, VoiceError> {
+        if let Some((pairs, address, error)) = self.lacking {
+            tracing::warn!(
+                pairs,
+                "pairs of ports for the PBX's media are left out, since others have them or the address is not there; the last one is {address}: {error}"
+            );
+        }
         let voices = Arc::new(Voices {
             desk,
             ..self.voices

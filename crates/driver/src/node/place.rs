@@ -66,7 +66,6 @@ impl Place {
         Membership {
             inbox: self.settings.roster.inbox.clone(),
             desks: edge.chain(self.settings.roster.desks()).collect(),
-            moving: self.settings.pbx_addresses.clone(),
         }
     }
 }

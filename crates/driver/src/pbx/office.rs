@@ -308,7 +308,21 @@ impl PbxThread {
 
     fn open_voices(&mut self) {
         let desk = self.office.as_ref().map(|office| office.desk.clone());
-        let opened = crate::voice::open(&self.voice);
+        let mut tries = 0;
+        let opened = loop {
+            let opened = crate::voice::open(&self.voice);
+            // A process that was killed has its sockets for a moment still.
+            let is_early = match &opened {
+                Ok(opened) => opened.are_others_there(),
+                Err(error) => error.are_others_there(),
+            };
+            if !is_early || tries == OPEN_TRIES {
+                break opened;
+            }
+            tries += 1;
+            drop(opened);
+            std::thread::sleep(OPEN_PAUSE);
+        };
         let started = opened.and_then(|opened| opened.start(self.ear.clone(), desk));
         match started {
             Ok(voices) => self.set_voices(Some(voices)),
@@ -339,5 +353,98 @@ fn output_of_nobody(state: &mut State, made: &mut Leaving, epoch: Option<u64>) {
     if epoch.is_none() {
         made.clear();
         state.output.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use net::poll::Poller;
+    use transaction::{Flow, Transport};
+
+    fn office() -> (Poller, Office) {
+        let poller = Poller::new().unwrap();
+        let mut office = Office::new(Arc::new(Desk::new(poller.waker())), false);
+        office.desk.open(3);
+        office.epoch = Some(3);
+        (poller, office)
+    }
+
+    /// A turn in which a message was made, and a record was changed or not.
+    fn turn(message: &[u8], is_changed: bool) -> (Changes, Leaving) {
+        let (mut changes, mut leaving) = (Changes::new(), Leaving::default());
+        if is_changed {
+            changes.put(1, &[1; 8], |out| out.push(1)).unwrap();
+        }
+        let flow = Flow {
+            transport: Transport::Udp,
+            remote: ([192, 0, 2, 1], 5060).into(),
+            local: ([192, 0, 2, 2], 5070).into(),
+        };
+        leaving
+            .outbox
+            .send(flow, |out| out.extend_from_slice(message));
+        (changes, leaving)
+    }
+
+    fn sent(leaving: &Leaving) -> Vec<Vec<u8>> {
+        let messages = leaving.outbox.iter();
+        messages.map(|(bytes, _)| bytes.to_vec()).collect()
+    }
+
+    #[test]
+    fn what_depends_on_a_change_and_what_comes_after_it_wait_for_the_commit() {
+        let (_poller, mut office) = office();
+        let (mut changes, mut leaving) = turn(b"180", false);
+        office.hold(3, &mut changes, &mut leaving);
+        assert_eq!(sent(&leaving), [b"180"]);
+        for (message, is_changed) in [(b"200", true), (b"BYE", false)] {
+            let (mut changes, mut leaving) = turn(message, is_changed);
+            office.hold(3, &mut changes, &mut leaving);
+            assert!(changes.is_empty() && leaving.is_empty());
+        }
+        assert!(office.release(3).is_none());
+        let ticket = office.desk.take().unwrap().ticket;
+        office.desk.commit(ticket);
+        assert_eq!(sent(&office.release(3).unwrap()), [b"200"]);
+        assert_eq!(sent(&office.release(3).unwrap()), [b"BYE"]);
+        assert!(office.release(3).is_none() && office.held.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_committed_never_leaves_once_the_office_is_lost() {
+        let (_poller, mut office) = office();
+        let (mut changes, mut leaving) = turn(b"200", true);
+        office.hold(3, &mut changes, &mut leaving);
+        office.desk.close();
+        let (mut changes, mut leaving) = turn(b"BYE", true);
+        office.hold(3, &mut changes, &mut leaving);
+        assert!(leaving.is_empty());
+        office.forget();
+        assert_eq!(office.discarded, 2);
+        assert!(office.held.is_empty() && office.release(3).is_none());
+    }
+
+    #[test]
+    fn a_record_of_a_call_is_known_to_members_until_it_is_in_the_store() {
+        let (_poller, mut office) = office();
+        let cdr = pbx::control::Cdr {
+            id: 7,
+            ..Default::default()
+        };
+        let text = cdr::line(&cdr::row("pbx1", &cdr)).to_string();
+        let key = 7_u64.to_be_bytes();
+        let op = |kind, value| Op {
+            kind,
+            key: &key,
+            value,
+        };
+        assert!(office.apply(&op(CDR, Some(text.as_bytes()))));
+        assert_eq!(office.records[&7].id, "pbx1-0000000000000007");
+        assert!(office.apply(&op(CDR, None)));
+        assert!(office.records.is_empty());
+        // The rest is the core's.
+        assert!(!office.apply(&op(1, None)));
     }
 }

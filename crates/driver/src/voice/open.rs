@@ -41,6 +41,20 @@ pub enum VoiceError {
     System(io::Error),
 }
 
+impl VoiceError {
+    /// Whether others have the ports.
+    pub(crate) fn are_others_there(&self) -> bool {
+        let VoiceError::NoPort {
+            last_error: Some((_, error)),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 impl fmt::Display for VoiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,6 +92,16 @@ impl std::error::Error for VoiceError {}
 pub struct OpenedVoices {
     pub(super) voices: Voices,
     pub(super) threads: Vec<VoiceThread>,
+    /// Pairs that could not be opened, and why not the last one.
+    pub(super) lacking: Option<(usize, SocketAddr, io::Error)>,
+}
+
+impl OpenedVoices {
+    /// Whether others have some of the ports still.
+    pub(crate) fn are_others_there(&self) -> bool {
+        let lacking = self.lacking.as_ref();
+        lacking.is_some_and(|(.., error)| error.kind() == io::ErrorKind::AddrInUse)
+    }
 }
 
 impl fmt::Debug for OpenedVoices {
@@ -151,13 +175,6 @@ pub fn open(settings: &VoiceSettings) -> Result<OpenedVoices, VoiceError> {
             last_error,
         });
     }
-    if let Some((address, error)) = last_error {
-        tracing::warn!(
-            pairs = lacking,
-            opened,
-            "pairs of ports for the PBX's media are left out, since others have them or the address is not there; the last one is {address}: {error}"
-        );
-    }
     let voices = Voices {
         clock: Clock::start(),
         advertised: settings.advertised,
@@ -167,5 +184,10 @@ pub fn open(settings: &VoiceSettings) -> Result<OpenedVoices, VoiceError> {
         exhausted: AtomicU64::new(0),
         handles: Mutex::default(),
     };
-    Ok(OpenedVoices { voices, threads })
+    let lacking = last_error.map(|(address, error)| (lacking, address, error));
+    Ok(OpenedVoices {
+        voices,
+        threads,
+        lacking,
+    })
 }

@@ -1,12 +1,14 @@
 //! `holdline check`: judge a configuration file, start nothing.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{ConfigFile, EXIT_CONFIG, Failure, Output};
+use crate::config::Config;
 
 /// Arguments of `holdline check`.
 #[derive(Debug, Args)]
@@ -22,8 +24,7 @@ impl Check {
     pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
         match self.file.load() {
             Ok((path, config)) if self.output.json => {
-                let listen: Vec<String> =
-                    config.edge.listen.iter().map(ToString::to_string).collect();
+                let listen = listeners(&config);
                 let domains: Vec<&str> = config
                     .edge
                     .domains
@@ -39,8 +40,7 @@ impl Check {
                 Ok(ExitCode::SUCCESS)
             }
             Ok((path, config)) => {
-                let listen: Vec<String> =
-                    config.edge.listen.iter().map(ToString::to_string).collect();
+                let listen = listeners(&config);
                 writeln!(
                     out,
                     "{}: good. Node {} would listen on {}, keep its data in {} and answer verbs on {}.",
@@ -59,4 +59,20 @@ impl Check {
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// Where the node takes SIP: its edge, and its PBX or those of its services.
+fn listeners(config: &Config) -> Vec<String> {
+    let edge = config.edge.listen.iter().map(ToString::to_string);
+    let clusters = config.cluster.iter();
+    let services: Vec<SocketAddr> = clusters
+        .flat_map(|cluster| cluster.pbxs_of(&config.node.name))
+        .map(|service| SocketAddr::new(service.address, service.port))
+        .collect();
+    let pbxs = match services.is_empty() {
+        true => config.pbx.iter().map(|pbx| pbx.listen).collect(),
+        false => services,
+    };
+    edge.chain(pbxs.iter().map(|pbx| format!("udp:{pbx}")))
+        .collect()
 }
