@@ -8,6 +8,7 @@
 
 pub(crate) mod baresip;
 pub(crate) mod dns;
+pub(crate) mod exchange;
 pub(crate) mod hosts;
 pub(crate) mod lan;
 pub(crate) mod message;

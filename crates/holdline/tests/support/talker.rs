@@ -174,7 +174,12 @@ impl Talker {
 
     /// One that can speak these, the preferred one first.
     pub(crate) fn with(node: &Node, user: &str, codecs: &[Codec]) -> Talker {
-        let mut phone = Phone::udp(node, user);
+        Talker::at(node.address(), user, codecs)
+    }
+
+    /// One of the edge at this address.
+    pub(crate) fn at(edge: SocketAddr, user: &str, codecs: &[Codec]) -> Talker {
+        let mut phone = Phone::udp_to(edge, user);
         let answer = phone.registers(600);
         assert_eq!(answer.status(), 200, "{answer:?}");
         let inner = Arc::new(Mutex::new(Inner {
