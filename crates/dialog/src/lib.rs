@@ -6,11 +6,12 @@
 //!
 //! The approach: each of these is a small value of its own. [`Dialog`] knows tags, numbers and routes and writes requests;
 //! [`offer`] is a table of who may offer and answer when; [`reliable`] numbers provisionals and keeps the one that waits for its
-//! PRACK; [`session`] agrees on the length of sessions and says when to refresh them or to give up; [`subscription`] is the
-//! notifier's half of a subscription. What has to survive is written as fields of records.
+//! PRACK; [`session`] agrees on the length of sessions and says when to refresh them or to give up; [`challenge`] answers
+//! who asks for credentials; [`subscription`] is the notifier's half of a subscription. What has to survive is written as fields of records.
 //!
 //! Not attempted: choosing codecs, sockets, transactions, who is called.
 
+pub mod challenge;
 mod dialog;
 mod error;
 pub mod offer;

@@ -1,5 +1,6 @@
 //! Legs of calls: SIP and media on one side, what happened and what is to be done on the other.
 
+mod account;
 mod act;
 mod arrive;
 mod calls;

@@ -24,5 +24,5 @@ mod surroundings;
 pub use control::{Applications, Now};
 pub use output::{Event, Feed, Output, Recording, Voiced};
 pub use pbx::{CallView, Counts, Pbx, Tables, Turn};
-pub use settings::Settings;
+pub use settings::{Account, Settings};
 pub use surroundings::{MediaPort, Surroundings};

@@ -6,6 +6,25 @@ use sip::Limits;
 use transaction::{Flow, Timers};
 use voice::Codec;
 
+/// Who we are to a host that asks for credentials: a trunk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The host that is called.
+    pub host: String,
+    /// The user name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What an operator may set for the calls of a node.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,6 +58,8 @@ pub struct Settings {
     pub subscription_s_max: u32,
     /// Once nothing is heard or said by the PBX in a call of two it leaves the way of their media.
     pub media_by_need: bool,
+    /// Credentials for calls to other hosts; nobody else is answered who asks for some.
+    pub accounts: Vec<Account>,
     /// Timers of transactions.
     pub timers: Timers,
     /// Bounds of messages.
@@ -66,6 +87,7 @@ impl Settings {
             subscriptions_max: 10_000,
             subscription_s_max: 3_600,
             media_by_need: true,
+            accounts: Vec::new(),
             timers: Timers::default(),
             limits: Limits::default(),
             description_limits: sdp::Limits {

@@ -714,3 +714,129 @@ fn a_phone_may_take_a_call_back_from_hold_by_asking_for_an_offer() {
     world.receive(&reply(&bye, "200 OK", "", "", ""));
     world.is_empty_at_the_end();
 }
+
+fn verified(request: &str, password: &[u8]) -> bool {
+    use sip::digest::{Algorithm, Credentials, Ha1, WithoutQop, verify};
+    let Some(value) = rig::find_header(request, "Proxy-Authorization") else {
+        return false;
+    };
+    let credentials = Credentials::parse(value.as_bytes()).unwrap();
+    let ha1 = Ha1::compute(Algorithm::Md5, b"us", b"trunk", password);
+    let mut words = request.split(' ');
+    let (method, uri) = (words.next().unwrap(), words.next().unwrap());
+    assert!(value.contains(&format!("uri=\"{uri}\"")), "{value}");
+    verify(&credentials, &ha1, method.as_bytes(), WithoutQop::Refuse)
+}
+
+const CHALLENGE: &str =
+    "Proxy-Authenticate: Digest realm=\"trunk\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\r\n";
+
+fn trunk() -> World {
+    let mut plain = Plain {
+        a: None,
+        b: None,
+        answers_first: false,
+    };
+    let mut world = World::new(move |happening, ids| {
+        let mut actions = plain.rule(happening, ids);
+        for action in &mut actions {
+            if let Action::Dial { target, .. } = action {
+                *target = "0171@trunk.example".to_owned();
+            }
+        }
+        actions
+    });
+    world.settings.accounts.push(pbx::Account {
+        host: "trunk.example".into(),
+        user: "us".into(),
+        password: "secret".into(),
+    });
+    world
+}
+
+#[test]
+fn a_trunk_that_asks_for_credentials_gets_them() {
+    let mut world = trunk();
+    world.receive(&invite("a", "0171", "", &sdp(CALLER, 4000, "8")));
+    let bare = world.the("INVITE ");
+    assert!(!verified(&bare, b"secret"));
+    world.receive(&reply(
+        &bare,
+        "407 Proxy Authentication Required",
+        "t",
+        CHALLENGE,
+        "",
+    ));
+    world.the("ACK ");
+    let with = world.the("INVITE ");
+    assert!(verified(&with, b"secret"), "{with}");
+    assert_eq!(cseq(&with), cseq(&bare) + 1);
+    assert_eq!(header(&with, "Call-ID"), header(&bare, "Call-ID"));
+    world.receive(&reply(
+        &with,
+        "200 OK",
+        "bob",
+        "",
+        &sdp("192.0.2.20", 5000, "8"),
+    ));
+    let ok = world.the("SIP/2.0 200 ");
+    world.receive(&within("ACK", "a", &ok, 1, "", ""));
+    // And with all that follows.
+    world.receive(&within("BYE", "a", &ok, 2, "", ""));
+    let bye = world.the("BYE ");
+    assert!(
+        verified(&bye, b"secret") && bye.contains("nc=00000002"),
+        "{bye}"
+    );
+    world.receive(&reply(&bye, "200 OK", "", "", ""));
+    world.is_empty_at_the_end();
+}
+
+#[test]
+fn credentials_that_are_not_taken_are_not_sent_again_and_others_get_none() {
+    let mut world = trunk();
+    world.receive(&invite("a", "0171", "", &sdp(CALLER, 4000, "8")));
+    for _ in 0..2 {
+        let invite = world.the("INVITE ");
+        world.receive(&reply(
+            &invite,
+            "407 Proxy Authentication Required",
+            "t",
+            CHALLENGE,
+            "",
+        ));
+    }
+    assert!(world.those("INVITE ").is_empty());
+    assert!(!world.those("SIP/2.0 4").is_empty(), "{:#?}", world.sent);
+    world.is_empty_at_the_end();
+    // Who challenges for ever with other nonces is not answered for ever.
+    let mut world = trunk();
+    world.receive(&invite("a", "0171", "", &sdp(CALLER, 4000, "8")));
+    let mut asked = 0;
+    while let Some(invite) = world.those("INVITE ").first().map(|one| one.to_string()) {
+        asked += 1;
+        let other = CHALLENGE.replace("n1", &format!("n{asked}"));
+        world.receive(&reply(
+            &invite,
+            "407 Proxy Authentication Required",
+            "t",
+            &other,
+            "",
+        ));
+    }
+    assert_eq!(asked, 4);
+    world.is_empty_at_the_end();
+    let mut world = trunk();
+    world.settings.accounts[0].host = "other.example".to_owned();
+    world.receive(&invite("a", "0171", "", &sdp(CALLER, 4000, "8")));
+    let invite = world.the("INVITE ");
+    world.receive(&reply(
+        &invite,
+        "407 Proxy Authentication Required",
+        "t",
+        CHALLENGE,
+        "",
+    ));
+    assert!(world.those("INVITE ").is_empty());
+    world.is_empty_at_the_end();
+}

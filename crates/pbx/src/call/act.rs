@@ -478,6 +478,7 @@ impl Calls {
     fn send_invite(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
         self.push_request_headers(turn, leg);
         self.extra.extend_from_slice(&leg.invite_extra);
+        self.push_credentials(turn.settings, leg, "INVITE");
         let cseq = leg.dialog.next_cseq();
         let purpose = Purpose::Invite {
             leg: leg.id,

@@ -61,7 +61,12 @@ impl Calls {
     pub(crate) fn say_bye(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, reason: &[u8]) {
         let flow = leg.flow;
         self.end_transfer(turn, leg, 487);
-        self.bye(turn, (&mut leg.dialog, flow), reason);
+        self.extra.clear();
+        self.push_credentials(turn.settings, leg, "BYE");
+        let credentials = std::mem::take(&mut self.extra);
+        self.bye_with(turn, (&mut leg.dialog, flow), reason, &credentials);
+        self.extra = credentials;
+        self.extra.clear();
     }
 
     /// Takes back an INVITE without an answer. Should it be answered all the same, that is acknowledged and ended.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use dialog::challenge::Challenge;
 use dialog::reliable::{Receiver, Sender};
 use dialog::{Dialog, offer, session};
 use sip::build::ToTag;
@@ -257,6 +258,10 @@ pub(crate) struct Leg {
     /// An outgoing first INVITE as it is to be sent again (422, 488).
     pub(crate) invite_extra: Vec<u8>,
     pub(crate) min_se_s: u32,
+    /// What its host asks for with each request; not written down, since it asks again.
+    pub(crate) challenge: Option<Challenge>,
+    /// How often it asked since it took a request.
+    pub(crate) challenges: u8,
     pub(crate) deadlines: [Time; TIMERS],
     pub(crate) armed: Time,
     pub(crate) is_changed: bool,
@@ -308,6 +313,8 @@ impl Leg {
             contacts: Vec::new(),
             invite_extra: Vec::new(),
             min_se_s: 0,
+            challenge: None,
+            challenges: 0,
             deadlines: [Time::MAX; TIMERS],
             armed: Time::MAX,
             is_changed: true,

@@ -308,6 +308,7 @@ impl Calls {
         leg.forks.clear();
         leg.calling = None;
         leg.was_answered = true;
+        leg.challenges = 0;
         leg.step(Event::Success);
         self.stop_timer(leg, Timer::Ring);
         leg.abilities = abilities(response);
@@ -390,6 +391,9 @@ impl Calls {
             leg.min_se_s = min_se_s;
             return self.call_again(turn, leg, false);
         }
+        if self.challenged(turn.settings, leg, response) {
+            return self.call_again(turn, leg, false);
+        }
         let was_direct = leg.session.offered == Path::Direct;
         if matches!(code, 488 | 606 | 415) && was_direct {
             // Its phone knows none of the caller's codecs: we speak with both.
@@ -434,6 +438,7 @@ impl Calls {
         let is_ours = leg.session.offers == offer::State::Sent;
         if let Some(response) = response.filter(|_| (200..300).contains(&code)) {
             leg.dialog.refresh_target(response);
+            leg.challenges = 0;
             let is_invite = response
                 .cseq()
                 .is_ok_and(|cseq| cseq.method == sip::Method::Invite);
@@ -468,6 +473,12 @@ impl Calls {
                     false => 2_100 + random % 190 * 10,
                 };
                 self.set_timer(turn.now.time, leg, Timer::Retry, wait_ms.max(10));
+            }
+            401 | 407 if self.challenged(turn.settings, leg, response) => {
+                self.set_timer(turn.now.time, leg, Timer::Retry, 10);
+                // Whoever waits for this is asked to come again, as after glare.
+                self.change_refused(turn, leg, calling.why, 491);
+                return None;
             }
             _ => leg.session.refusals = leg.session.refusals.saturating_add(1),
         }

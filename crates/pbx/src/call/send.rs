@@ -133,8 +133,20 @@ impl Calls {
         (dialog, flow): (&mut Dialog, Flow),
         reason: &[u8],
     ) {
+        self.bye_with(turn, (dialog, flow), reason, b"");
+    }
+
+    /// Sends BYE with the credentials that the peer asks for.
+    pub(crate) fn bye_with(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (dialog, flow): (&mut Dialog, Flow),
+        reason: &[u8],
+        credentials: &[u8],
+    ) {
         let cseq = dialog.next_cseq();
         self.extra.clear();
+        self.extra.extend_from_slice(credentials);
         if !reason.is_empty() {
             push_header(&mut self.extra, "Reason", reason);
         }

@@ -189,6 +189,7 @@ impl Calls {
         }
         if leg.abilities.update {
             self.push_request_headers(turn, leg);
+            self.push_credentials(turn.settings, leg, "UPDATE");
             let cseq = leg.dialog.next_cseq();
             let purpose = Purpose::Update { leg: leg.id };
             let client = self.request(
@@ -219,6 +220,7 @@ impl Calls {
     ) {
         let now = turn.now.time;
         let wait_ms = match code {
+            401 | 407 if self.challenged(turn.settings, leg, response) => 10,
             422 => {
                 let least_s = response.and_then(|response| {
                     let least = response.number(HeaderName::MinSe, session::EXPIRES_S_MAX);
