@@ -134,13 +134,19 @@ impl Resampler {
     }
 }
 
-/// Turns a whole piece of sound of any rate into one of ours, for files that people upload: several times the work of a [`Resampler`], and
-/// it allocates.
+/// Turns a whole piece of sound of any rate into one of ours, for files that people upload. From a rate that is none of ours it is many times the
+/// work of a [`Resampler`]; it allocates.
 #[must_use]
 pub fn convert(sound: &[i16], from_hz: u32, to: SampleRate) -> Vec<i16> {
     let (from, to_hz) = (f64::from(from_hz.max(1)), f64::from(to.hz()));
     if from_hz == to.hz() || sound.is_empty() {
         return sound.to_vec();
+    }
+    if let Some(from) = SampleRate::ALL
+        .into_iter()
+        .find(|rate| rate.hz() == from_hz)
+    {
+        return convert_ours(sound, from, to);
     }
     // Samples of the input that one sample of the lower rate takes.
     let width = (from / to_hz).max(1.0);
@@ -162,6 +168,20 @@ pub fn convert(sound: &[i16], from_hz: u32, to: SampleRate) -> Vec<i16> {
         to_sample(sum / width as f32)
     };
     (0..count).map(sample).collect()
+}
+
+/// From one of our rates to another: the filter's delay is cut off, and its end is let out.
+fn convert_ours(sound: &[i16], from: SampleRate, to: SampleRate) -> Vec<i16> {
+    let mut filter = Resampler::new(from, to);
+    let (from_hz, to_hz) = (from.hz() as usize, to.hz() as usize);
+    let late = filter.delay() * to_hz / from_hz;
+    let silence = vec![0; filter.delay() + filter.ratio];
+    let mut out = vec![0; filter.output_max(sound.len()) + filter.output_max(silence.len())];
+    let written = filter.process(sound, &mut out);
+    filter.process(&silence, &mut out[written..]);
+    out.drain(..late);
+    out.truncate((sound.len() * to_hz + from_hz / 2) / from_hz);
+    out
 }
 
 /// Steps of [`kernel_table`] in a sample of the lower rate.
@@ -300,7 +320,9 @@ mod tests {
 
     #[test]
     fn files_of_any_rate_are_converted() {
-        for from_hz in [11_025, 22_050, 32_000, 44_100, 48_000, 96_000] {
+        for from_hz in [
+            8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000,
+        ] {
             for to in SampleRate::ALL {
                 let half = f64::from(from_hz.min(to.hz())) / 2.0;
                 for hz in [half * 0.1, half * 0.75] {
@@ -314,6 +336,30 @@ mod tests {
             }
         }
         assert_eq!(convert(&[], 44_100, Hz8000), []);
+    }
+
+    #[test]
+    fn what_is_converted_begins_and_ends_when_it_did() {
+        for (from, to) in PAIRS {
+            let mut sound = vec![0; from.samples(1_000)];
+            let places = [100, 500, 990].map(|ms| from.samples(ms));
+            for place in places {
+                sound[place..place + from.samples(1)].fill(16_000);
+            }
+            let out = convert(&sound, from.hz(), to);
+            assert_eq!(out.len(), to.samples(1_000));
+            for ms in [100, 500, 990] {
+                let near = &out[to.samples(ms - 5)..to.samples(ms + 6)];
+                let loudest = (0..near.len()).max_by_key(|&at| near[at].unsigned_abs());
+                let off = loudest
+                    .expect("some")
+                    .abs_diff(to.samples(5) + to.samples(1) / 2);
+                assert!(
+                    off <= to.samples(1),
+                    "{from:?} to {to:?}: {off} samples off"
+                );
+            }
+        }
     }
 
     #[test]
