@@ -110,6 +110,8 @@ pub(crate) struct Health {
     pub(crate) reply_ms: u32,
     /// Why it is or was out the last time.
     pub(crate) reason: Reason,
+    /// Whether it ever gave a sign of life.
+    was_alive: bool,
     in_since: Time,
     window: Window,
     next_probe: Time,
@@ -135,6 +137,7 @@ impl Health {
             rtt_ms: 0,
             reply_ms: 0,
             reason: Reason::Added,
+            was_alive: false,
             in_since: now,
             window: Window::new(settings.window_ms, now),
             next_probe: now.plus_ms(first),
@@ -162,6 +165,7 @@ impl Health {
         self.stage = Stage::In;
         self.misses = 0;
         self.answers = 0;
+        self.was_alive = false;
         self.in_since = now;
         self.rtt_ms = 0;
         self.reply_ms = 0;
@@ -184,7 +188,7 @@ impl Health {
             self.next_probe
         };
         match self.stage {
-            Stage::Out if self.answers >= self.settings.answers_back => {
+            Stage::Out if self.answers >= self.answers_back() => {
                 probe.min(self.exiled_until)
             }
             _ => probe,
@@ -207,7 +211,7 @@ impl Health {
                 .then(|| self.step(Input::AliveEnough, Reason::Trial, now))
                 .flatten();
         }
-        let is_back = self.answers >= self.settings.answers_back && now >= self.exiled_until;
+        let is_back = self.answers >= self.answers_back() && now >= self.exiled_until;
         if self.stage == Stage::Out && is_back {
             return self.step(Input::AliveEnough, self.answers_reason(), now);
         }
@@ -274,7 +278,7 @@ impl Health {
     fn alive(&mut self, now: Time) -> Change {
         self.misses = 0;
         self.answers = self.answers.saturating_add(1);
-        let enough = self.answers >= self.settings.answers_back && now >= self.exiled_until;
+        let enough = self.answers >= self.answers_back() && now >= self.exiled_until;
         let input = if enough {
             Input::AliveEnough
         } else {
@@ -284,7 +288,16 @@ impl Health {
             Stage::Checking => Reason::StillThere,
             Stage::In | Stage::Out => self.answers_reason(),
         };
+        self.was_alive |= enough || self.stage != Stage::Out;
         self.step(input, reason, now)
+    }
+
+    /// Signs of life in a row that bring it back. One that was never there has not failed, it begins: the first one is enough.
+    fn answers_back(&self) -> u32 {
+        match self.was_alive {
+            true => self.settings.answers_back,
+            false => 1,
+        }
     }
 
     fn answers_reason(&self) -> Reason {
@@ -358,7 +371,7 @@ impl Health {
     pub(crate) fn is_only_exiled(&self, now: Time) -> bool {
         self.stage == Stage::Out
             && self.is_probed()
-            && self.answers >= self.settings.answers_back
+            && self.answers >= self.answers_back()
             && now < self.exiled_until
     }
 

@@ -131,6 +131,25 @@ fn a_dead_target_is_out_within_750_ms_of_its_last_answer() {
 }
 
 #[test]
+fn a_target_that_was_never_there_is_in_service_with_its_first_answer() {
+    let mut peer = Peer::new(SETTINGS);
+    peer.answers = false;
+    let (action, _) = peer.run(10_000).expect("nobody is there");
+    assert_eq!(action, Action::TakeOut);
+    assert_eq!(peer.run(5_000), None);
+    peer.answers = true;
+    let from = peer.now;
+    let change = peer.run(10_000);
+    assert_eq!(
+        change,
+        Some((Action::BringBack, Reason::Answers { answers: 1 }))
+    );
+    assert!(peer.now.ms_since(from) <= 300);
+    // From now on it is one that can fail.
+    assert!(peer.flap() > 250);
+}
+
+#[test]
 fn a_late_answer_is_a_sign_of_life() {
     let mut peer = Peer::new(SETTINGS);
     peer.answers = false;
