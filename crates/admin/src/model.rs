@@ -102,6 +102,27 @@ pub struct PbxStatus {
     pub packets_sent: u64,
     /// Packets that left more than a frame (20 ms) late.
     pub packets_late: u64,
+    /// 99 of 100 packets left at most so late, in microseconds, rounded up to a bound that is counted by.
+    #[serde(default)]
+    pub packets_late_p99_us: u64,
+    /// The longest that its thread was busy at a time, in the last minute or two, in microseconds.
+    #[serde(default)]
+    pub turn_longest_us: u64,
+    /// Recordings and voice messages that are safe in the media store.
+    #[serde(default)]
+    pub recordings: u64,
+    /// Those of which the media store did not take all.
+    #[serde(default)]
+    pub recordings_lost: u64,
+    /// Voice messages that a webhook, a mail program or a mail server took.
+    #[serde(default)]
+    pub messages_handed_over: u64,
+    /// Those that are still to be taken by one of them.
+    #[serde(default)]
+    pub hand_overs_waiting: u64,
+    /// Those that none of them took in time.
+    #[serde(default)]
+    pub hand_overs_given_up: u64,
 }
 
 /// One binding of an address of record.
@@ -396,6 +417,24 @@ pub enum Event {
         proved: bool,
         /// For how long, in seconds.
         duration_s: u64,
+    },
+    /// A voice message is in its mailbox, and who wants to hear of it elsewhere was not told in time.
+    MessageNotHandedOver {
+        /// The mailbox that it is in.
+        mailbox: String,
+        /// Its sound in the media store.
+        path: String,
+        /// `webhook`, `command` or `mail`.
+        way: String,
+        /// Why.
+        reason: String,
+    },
+    /// The media store did not take a recording or a voice message, or not all of it.
+    RecordingNotSaved {
+        /// Its name in the media store.
+        path: String,
+        /// Why.
+        reason: String,
     },
     /// A service of the cluster changed hands, or whoever is in sync with it did.
     ServiceChanged {

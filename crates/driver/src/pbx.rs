@@ -7,9 +7,12 @@
 mod around;
 mod cdr;
 mod crew;
+mod hand_over;
 mod inbox;
 mod inspect;
 mod left;
+mod lines;
+mod news;
 mod office;
 mod outside;
 mod sounds;
@@ -30,8 +33,9 @@ use pbx::plan::Plan;
 use store::{Objects, Store};
 
 pub use cdr::CdrPlaces;
+pub use hand_over::{HandOverOptions, Handed, HandingOver, NotHanded, Notify};
 pub use inspect::PbxSnapshot;
-pub use outside::Notify;
+pub use news::{PbxEvent, PbxKept, PbxListener};
 
 use crate::clock::Clock;
 use crate::cluster::{Roster, ServiceSettings};
@@ -39,7 +43,9 @@ use crate::voice::{VoiceError, VoiceSink, Voices};
 use crate::worker::Port;
 use around::Around;
 use crew::PbxCrew;
+use hand_over::HandOver;
 use inbox::{Inbox, Item};
+use news::News;
 use office::Office;
 use outside::Outside;
 use sounds::Sounds;
@@ -56,15 +62,12 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Prompts(Arc<Sounds>);
 
 impl Prompts {
-    /// The operator's own in `folder` and ours, with the tones of `country`. They are decoded on a thread of its own; calls that want
-    /// one before have it decoded for them.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start(folder: Option<PathBuf>, country: Country) -> io::Result<Prompts> {
+    /// The operator's own in `folder` and ours, with the tones of `country`. They are decoded here, so that no call waits for that: call it where
+    /// waiting is allowed.
+    pub fn load(folder: Option<PathBuf>, country: Country) -> Prompts {
         let sounds = Arc::new(Sounds::new(folder, country));
-        load(sounds.clone())?;
-        Ok(Prompts(sounds))
+        sounds.load();
+        Prompts(sounds)
     }
 }
 
@@ -93,7 +96,9 @@ pub struct PbxOptions {
     /// Where records of calls are written to, beside the file.
     pub store: Option<Store>,
     /// Who is told of new voice messages.
-    pub notify: Option<Arc<dyn Notify>>,
+    pub hand_over: Option<HandOverOptions>,
+    /// Who is told what an operator should know.
+    pub listener: Option<PbxListener>,
     /// Who has to be asked whether it may act.
     pub office: PbxOffice,
 }
@@ -167,6 +172,8 @@ pub struct PbxNode {
     inbox: Arc<Inbox>,
     voices: Shown,
     sounds: Arc<Sounds>,
+    hand_over: Option<HandOver>,
+    news: Arc<News>,
     address: SocketAddr,
     runtime: tokio::runtime::Handle,
     ends: Mutex<Option<Ends>>,
@@ -229,11 +236,18 @@ impl PbxNode {
         let voices = (!opens_late).then(open).transpose();
         let voices = voices.map_err(PbxError::Voice)?;
         let sounds = options.prompts.0;
+        let news = Arc::new(News::new(options.listener));
+        let hand_over = options.hand_over.zip(options.objects.clone());
+        let hand_over = hand_over.map(|(how, objects)| {
+            let rest = (options.plan.clone(), news.clone());
+            HandOver::start(how, objects, runtime, rest)
+        });
         let outside = Outside {
             runtime: runtime.clone(),
             objects: options.objects,
             inbox: inbox.clone(),
-            notify: options.notify,
+            hand_over: hand_over.clone(),
+            news: news.clone(),
         };
         let shown: Shown = Arc::new(Mutex::new(voices.clone()));
         let thread = PbxThread {
@@ -276,6 +290,8 @@ impl PbxNode {
             inbox,
             voices: shown,
             sounds,
+            hand_over,
+            news,
             address,
             runtime: runtime.clone(),
             ends: Mutex::new(Some(Ends {
@@ -305,12 +321,20 @@ impl PbxNode {
         {
             tracing::error!(%error, "prompts are not read again");
         }
+        if let Some((hand_over, plan)) = self.hand_over.as_ref().zip(plan.as_ref()) {
+            hand_over.reload(plan.clone());
+        }
         self.inbox.push(Item::Reload(plan, settings.map(Box::new)));
     }
 
     /// Refuses new calls from now on.
     pub fn drain(&self) {
         self.inbox.push(Item::Drain);
+    }
+
+    /// What was kept and handed over since the start.
+    pub fn kept(&self) -> PbxKept {
+        self.news.kept()
     }
 
     /// How it is doing; `None` if it does not answer in time.
@@ -380,7 +404,7 @@ fn listen(address: SocketAddr, freebind: bool) -> Result<Port, PbxError> {
         .map_err(|error| PbxError::Listen { address, error })
 }
 
-/// Reads prompts on a thread of its own.
+/// Reads prompts anew on a thread of its own; until it is done calls hear those from before.
 fn load(sounds: Arc<Sounds>) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("prompts".to_owned());
     thread.spawn(move || sounds.load()).map(drop)

@@ -21,7 +21,7 @@ pub use address::{Domain, Listener, Transport};
 pub use cluster::{Cluster, Coordinator, Fence, Mover, Role, Service};
 pub use ipnet::IpNet;
 pub use mistake::{ConfigError, Fault, Mistake};
-pub use pbx::{Codec, MediaStore, Pbx, S3};
+pub use pbx::{Codec, MailServer, MediaStore, Pbx, S3};
 
 /// The largest configuration file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;

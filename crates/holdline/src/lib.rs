@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 pub mod config;
 pub mod directory;
+mod hand_over;
 mod lifecycle;
 pub mod logging;
 mod media;

@@ -1,35 +1,29 @@
 //! From the configuration to a PBX.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use admin::{MetricFamily, MetricKind, PbxStatus};
-use base64::Engine;
-use driver::pbx::{CdrPlaces, Notify, PbxNode, PbxOffice, PbxOptions, Prompts};
+use admin::{Event, MetricFamily, MetricKind, PbxStatus};
+use driver::pbx::{
+    CdrPlaces, HandOverOptions, PbxEvent, PbxListener, PbxNode, PbxOffice, PbxOptions, Prompts,
+};
 use driver::voice::{VoiceSettings, VoiceView};
 use pbx::plan::{Plan, Source};
-use store::{Message, Objects, Store};
+use store::{Objects, Store};
 use transaction::{Flow, Transport};
-use voice::{Codec, Totals};
+use voice::{Codec, LATE_BOUNDS_US, Totals};
 
 use crate::cluster::Place;
 use crate::config::{self, Config, MediaStore};
+use crate::hand_over::Hand;
 
 /// How long one operation of the media store may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long whoever looks waits for the media threads.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How long the webhook or the mail program may take.
-const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Characters of a line in base64 (RFC 2045 section 6.8).
-const LINE_CHARS: usize = 76;
 
 /// A mistake in a dialplan, with where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +51,8 @@ pub enum PbxStartError {
     Store(store::StoreError),
     /// The media store cannot be used.
     Objects(store::ObjectError),
+    /// Voice messages cannot be handed over; why, in words.
+    HandOver(String),
     /// What the PBX itself needs.
     Node(driver::pbx::PbxError),
     /// It ended while it started; the log says why.
@@ -72,6 +68,9 @@ impl std::fmt::Display for PbxStartError {
             }
             Self::Store(error) => write!(f, "the dialplan cannot be read from the store: {error}"),
             Self::Objects(error) => write!(f, "{error}; see pbx.media_store"),
+            Self::HandOver(reason) => {
+                write!(f, "{reason}; see pbx.message_webhook and pbx.mail")
+            }
             Self::Node(error) => write!(f, "{error}"),
             Self::Panicked => f.write_str("the PBX ended while it started; the log says why"),
         }
@@ -237,6 +236,10 @@ pub(crate) struct Shared {
     pub(crate) objects: Objects,
     pub(crate) store: Store,
     pub(crate) prompts: Prompts,
+    /// Who voice messages are handed over to.
+    pub(crate) hand: Option<Arc<Hand>>,
+    /// Who is told what an operator should know.
+    pub(crate) listener: PbxListener,
 }
 
 /// All that the PBXs of a node are started with.
@@ -254,6 +257,7 @@ pub(crate) fn options(
 
 fn option(config: &Config, pbx: &config::Pbx, seat: Seat, shared: &Shared) -> PbxOptions {
     let data: &Path = &config.node.data;
+    let folder = data.join("hand-over").join(&seat.name);
     PbxOptions {
         listen: seat.listen,
         settings: settings(pbx, seat.listen),
@@ -275,7 +279,12 @@ fn option(config: &Config, pbx: &config::Pbx, seat: Seat, shared: &Shared) -> Pb
             lines: pbx.cdr_file.clone(),
         },
         store: Some(shared.store.clone()),
-        notify: Hand::of(pbx).map(|hand| Arc::new(hand) as Arc<dyn Notify>),
+        hand_over: shared.hand.clone().map(|notify| HandOverOptions {
+            notify,
+            folder,
+            give_up_after: Duration::from_secs(pbx.message_give_up_s),
+        }),
+        listener: Some(shared.listener.clone()),
         office: seat.office,
     }
 }
@@ -295,12 +304,20 @@ pub(crate) fn status(pbxs: &[Arc<PbxNode>]) -> Option<PbxStatus> {
         sum.packets_received += other.packets_received;
         sum.packets_sent += other.packets_sent;
         sum.packets_late += other.packets_late;
+        sum.packets_late_p99_us = sum.packets_late_p99_us.max(other.packets_late_p99_us);
+        sum.turn_longest_us = sum.turn_longest_us.max(other.turn_longest_us);
+        sum.recordings += other.recordings;
+        sum.recordings_lost += other.recordings_lost;
+        sum.messages_handed_over += other.messages_handed_over;
+        sum.hand_overs_waiting += other.hand_overs_waiting;
+        sum.hand_overs_given_up += other.hand_overs_given_up;
         sum
     })
 }
 
 fn status_of(pbx: &PbxNode) -> Option<PbxStatus> {
     let snapshot = pbx.snapshot()?;
+    let kept = pbx.kept();
     // A member has no ports where all members are on one machine.
     let voices = pbx.voices();
     let voices = voices.map_or_else(VoiceView::default, |voices| voices.look(&[], LOOK_TIMEOUT));
@@ -319,7 +336,54 @@ fn status_of(pbx: &PbxNode) -> Option<PbxStatus> {
         packets_received: sum(&|totals| totals.packets_received),
         packets_sent: sum(&|totals| totals.packets_sent),
         packets_late: sum(&|totals| totals.lateness.over_a_frame()),
+        packets_late_p99_us: late_p99_us(voices.threads.iter().map(|thread| &thread.totals)),
+        turn_longest_us: u64::try_from(snapshot.longest_turn.as_micros()).unwrap_or(u64::MAX),
+        recordings: kept.recordings,
+        recordings_lost: kept.recordings_lost,
+        messages_handed_over: kept.handed_over,
+        hand_overs_waiting: kept.hand_overs_waiting,
+        hand_overs_given_up: kept.hand_overs_given_up,
     })
+}
+
+/// What an operator hears of.
+pub(crate) fn told(event: PbxEvent) -> Event {
+    match event {
+        PbxEvent::NotHandedOver {
+            mailbox,
+            path,
+            way,
+            reason,
+        } => Event::MessageNotHandedOver {
+            mailbox,
+            path,
+            way,
+            reason,
+        },
+        PbxEvent::NotSaved { path, reason } => Event::RecordingNotSaved { path, reason },
+    }
+}
+
+/// The bound below which 99 of 100 packets left.
+fn late_p99_us<'a>(threads: impl Iterator<Item = &'a Totals>) -> u64 {
+    let mut counts = [0_u64; LATE_BOUNDS_US.len()];
+    let mut all = 0;
+    for totals in threads {
+        all += totals.lateness.packets();
+        for (sum, count) in counts.iter_mut().zip(totals.lateness.counts) {
+            *sum += count;
+        }
+    }
+    let mut within = 0;
+    let reaches = |count: &u64| {
+        within += count;
+        within * 100 >= all * 99
+    };
+    match counts.iter().position(reaches) {
+        Some(_) if all == 0 => 0,
+        Some(at) => u64::from(LATE_BOUNDS_US[at]),
+        None => u64::MAX,
+    }
 }
 
 /// What a PBX counts, as Prometheus metrics.
@@ -379,129 +443,53 @@ pub(crate) fn metrics(pbx: &PbxStatus) -> Vec<MetricFamily> {
             MetricKind::Counter,
             pbx.packets_late,
         ),
-    ];
-    rows.map(|(name, help, kind, value)| MetricFamily::single(name, help, kind, value as f64))
-        .into()
-}
-
-/// Hands new voice messages over: to a webhook, to a program that sends mail.
-struct Hand {
-    webhook: Option<String>,
-    command: Option<Vec<String>>,
-}
-
-impl Hand {
-    fn of(config: &config::Pbx) -> Option<Hand> {
-        let hand = Hand {
-            webhook: config.message_webhook.clone(),
-            command: config.message_command.clone(),
-        };
-        (hand.webhook.is_some() || hand.command.is_some()).then_some(hand)
-    }
-
-    fn post(&self, url: &str, mailbox: &str, message: &Message) {
-        let body = serde_json::json!({
-            "mailbox": mailbox,
-            "message": message.name,
-            "path": message.path,
-            "caller": {
-                "user": message.caller_user,
-                "host": message.caller_host,
-                "display": message.caller_display,
-            },
-            "left_unix_ms": message.left_unix_ms,
-            "length_ms": message.length_ms,
-        });
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(NOTIFY_TIMEOUT))
-            .build()
-            .new_agent();
-        let posted = agent
-            .post(url)
-            .header("Content-Type", "application/json")
-            .send(body.to_string());
-        if let Err(error) = posted {
-            tracing::error!(%error, url, mailbox, "the webhook was not told of a voice message");
-        }
-    }
-
-    fn mail(&self, command: &[String], mailbox: &str, message: &Message, sound: &[u8]) {
-        let Some((program, arguments)) = command.split_first() else {
-            return;
-        };
-        let spawned = Command::new(program)
-            .args(arguments)
-            .env("HOLDLINE_MAILBOX", mailbox)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let ended = spawned.and_then(|mut child| {
-            if let Some(mut input) = child.stdin.take() {
-                input.write_all(&letter(mailbox, message, sound))?;
-            }
-            child.wait()
-        });
-        match ended {
-            Ok(status) if status.success() => {}
-            Ok(status) => {
-                tracing::error!(program, %status, mailbox, "a voice message was not mailed");
-            }
-            Err(error) => {
-                tracing::error!(program, %error, mailbox, "a voice message was not mailed");
-            }
-        }
-    }
-}
-
-impl Notify for Hand {
-    fn message(&self, mailbox: &str, message: &Message, sound: &[u8]) {
-        if let Some(url) = &self.webhook {
-            self.post(url, mailbox, message);
-        }
-        if let Some(command) = &self.command {
-            self.mail(command, mailbox, message, sound);
-        }
-    }
-}
-
-/// An e-mail with the sound attached (RFC 5322, RFC 2045).
-fn letter(mailbox: &str, message: &Message, sound: &[u8]) -> Vec<u8> {
-    // A name that a caller chose does not end a header.
-    let clean = |text: &str| -> String {
-        let fits =
-            |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '<' | '>') || c == ' ';
-        text.chars()
-            .map(|c| if fits(c) { c } else { '?' })
-            .take(128)
-            .collect()
-    };
-    let caller = match message.caller_display.is_empty() {
-        true => clean(&message.caller_user),
-        false => format!(
-            "{} ({})",
-            clean(&message.caller_display),
-            clean(&message.caller_user)
+        (
+            "holdline_pbx_recordings_total",
+            "Recordings and voice messages that are safe in the media store.",
+            MetricKind::Counter,
+            pbx.recordings,
         ),
-    };
-    let boundary = "holdline-voice-message";
-    let mut out = format!(
-        "To: {to}\r\nSubject: Voice message from {caller}\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n\
-         --{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
-         {caller} left a message of {seconds} seconds in mailbox {to}.\r\n\r\n\
-         --{boundary}\r\nContent-Type: audio/wav\r\nContent-Transfer-Encoding: base64\r\n\
-         Content-Disposition: attachment; filename=\"{name}.wav\"\r\n\r\n",
-        to = clean(mailbox),
-        seconds = message.length_ms.div_ceil(1_000),
-        name = clean(&message.name),
-    )
-    .into_bytes();
-    let encoded = base64::engine::general_purpose::STANDARD.encode(sound);
-    for line in encoded.as_bytes().chunks(LINE_CHARS) {
-        out.extend_from_slice(line);
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    out
+        (
+            "holdline_pbx_recordings_lost_total",
+            "Those of which the media store did not take all.",
+            MetricKind::Counter,
+            pbx.recordings_lost,
+        ),
+        (
+            "holdline_pbx_messages_handed_over_total",
+            "Voice messages that a webhook, a mail program or a mail server took.",
+            MetricKind::Counter,
+            pbx.messages_handed_over,
+        ),
+        (
+            "holdline_pbx_hand_overs_waiting",
+            "Voice messages that are still to be taken by one of them.",
+            MetricKind::Gauge,
+            pbx.hand_overs_waiting,
+        ),
+        (
+            "holdline_pbx_hand_overs_given_up_total",
+            "Voice messages that none of them took in time.",
+            MetricKind::Counter,
+            pbx.hand_overs_given_up,
+        ),
+    ];
+    let rows = rows.map(|(name, help, kind, value)| (name, help, kind, value as f64));
+    let seconds = [
+        (
+            "holdline_pbx_packets_late_p99_seconds",
+            "99 of 100 packets of sound left at most so late.",
+            MetricKind::Gauge,
+            pbx.packets_late_p99_us as f64 / 1e6,
+        ),
+        (
+            "holdline_pbx_turn_longest_seconds",
+            "The longest that the PBX's thread was busy at a time, in the last minute or two.",
+            MetricKind::Gauge,
+            pbx.turn_longest_us as f64 / 1e6,
+        ),
+    ];
+    let rows = rows.into_iter().chain(seconds);
+    rows.map(|(name, help, kind, value)| MetricFamily::single(name, help, kind, value))
+        .collect()
 }

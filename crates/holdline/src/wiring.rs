@@ -16,7 +16,7 @@ use admin::{
     Refusal, Reloaded, Stamped, State, Status, TargetOrder, TargetsChanged, User, UserImport,
 };
 use balancer::Wanted;
-use driver::pbx::{PbxError, PbxNode, Prompts};
+use driver::pbx::{PbxListener, PbxNode, Prompts};
 use driver::{Node, Snapshot, StartError};
 use pbx::plan::Plan;
 use store::Store;
@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 use crate::cluster::{self, Place};
 use crate::config::{self, Config};
 use crate::directory::{Aor, Directory};
+use crate::hand_over::Hand;
 use crate::logging::Logging;
 use crate::media;
 use crate::metrics;
@@ -164,16 +165,28 @@ impl Wired {
         };
         let plan = self.dialplan(own).await?;
         let objects = crate::pbx::objects(own).map_err(PbxStartError::Objects)?;
-        let prompts = Prompts::start(own.prompts.clone(), own.country);
+        let hand = Hand::of(own).map_err(PbxStartError::HandOver)?;
+        let events = self.events.clone();
+        let listener: PbxListener = Arc::new(move |event| {
+            // Nobody listening is no error.
+            let _ = events.send(Stamped {
+                at_ms: now_ms(),
+                event: crate::pbx::told(event),
+            });
+        });
+        let (folder, country) = (own.prompts.clone(), own.country);
+        let prompts = tokio::task::spawn_blocking(move || Prompts::load(folder, country));
         let shared = crate::pbx::Shared {
             plan,
             objects,
             store: self.store.clone(),
-            prompts: prompts.map_err(|error| PbxStartError::Node(PbxError::System(error)))?,
+            prompts: prompts.await.map_err(|_| PbxStartError::Panicked)?,
+            hand: hand.map(Arc::new),
+            listener,
         };
         let all = crate::pbx::options(&config, own, place, &shared);
         let runtime = tokio::runtime::Handle::current();
-        // It decodes its prompts and waits for threads.
+        // It waits for threads.
         let started = tokio::task::spawn_blocking(move || {
             let start = |options| PbxNode::start(&runtime, options).map(Arc::new);
             all.into_iter().map(start).collect::<Result<Vec<_>, _>>()

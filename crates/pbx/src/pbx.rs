@@ -204,6 +204,12 @@ impl<A: Applications> Pbx<A> {
         self.run(turn);
     }
 
+    /// Takes the news that somebody else than a call changed a mailbox: those who watch it are told.
+    pub fn mailbox_changed(&mut self, turn: &mut Turn<'_>, mailbox: String) {
+        self.calls.tell(Happening::Watched { mailbox });
+        self.run(turn);
+    }
+
     /// Takes the answer to a question of [`Output::asks`].
     pub fn told(&mut self, turn: &mut Turn<'_>, question: QuestionId, answer: Answer) {
         self.calls.tell(Happening::Told { question, answer });

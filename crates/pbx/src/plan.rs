@@ -90,6 +90,11 @@ pub enum Found<'p> {
 }
 
 impl Plan {
+    /// Where the owner of a mailbox gets e-mail.
+    pub fn email_of(&self, mailbox: &str) -> Option<&str> {
+        self.mailboxes.get(mailbox)?.email.as_deref()
+    }
+
     /// Reads and checks a dialplan. `has_prompt` says which prompts there are.
     ///
     /// # Errors

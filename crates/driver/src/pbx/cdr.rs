@@ -6,7 +6,7 @@
 //! JSON lines, where the operator wants one; after a crash its last lines may be there twice, with the same `id`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, Write};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use store::{CdrRow, Store};
 use tokio::sync::mpsc;
 
 use super::inbox::{Inbox, Item};
+use super::lines::{Lines, write_whole};
 
 /// Most records that wait to be written down.
 pub(crate) const WAITING_MAX: usize = 65_536;
@@ -53,7 +54,7 @@ pub(crate) fn start(
     asked: Option<Arc<Inbox>>,
 ) -> std::io::Result<(mpsc::Sender<CdrRow>, tokio::task::JoinHandle<()>)> {
     let (pending, left) = Pending::open(&places.pending)?;
-    let lines = places.lines.as_deref().map(append_to).transpose()?;
+    let lines = places.lines.as_deref().map(Lines::open).transpose()?;
     if !left.is_empty() {
         tracing::info!(
             records = left.len(),
@@ -73,7 +74,7 @@ pub(crate) fn start(
 
 struct Keeper {
     pending: Pending,
-    lines: Option<File>,
+    lines: Option<Lines>,
     /// In the file, and not in the store yet.
     waiting: Vec<CdrRow>,
     store: Option<Store>,
@@ -84,9 +85,11 @@ impl Keeper {
     async fn run(mut self, mut receiver: mpsc::Receiver<CdrRow>) {
         let mut group = Vec::new();
         loop {
-            let retry = match self.waiting.is_empty() || self.store.is_none() {
-                true => Duration::from_secs(3_600),
-                false => RETRY,
+            let waits_for_store = !self.waiting.is_empty() && self.store.is_some();
+            let waits_for_disk = self.lines.as_ref().is_some_and(Lines::is_waiting);
+            let retry = match waits_for_store || waits_for_disk {
+                true => RETRY,
+                false => Duration::from_secs(3_600),
             };
             let received =
                 tokio::time::timeout(retry, receiver.recv_many(&mut group, GROUP_MAX)).await;
@@ -95,6 +98,11 @@ impl Keeper {
                 self.note(&mut group);
             }
             self.write().await;
+            if let Some(Err(error)) = self.lines.as_mut().map(Lines::flush)
+                && is_over
+            {
+                tracing::error!(%error, "records of calls are missing in the file of JSON lines");
+            }
             if is_over {
                 return;
             }
@@ -111,10 +119,8 @@ impl Keeper {
                 self.waiting.push(row);
             }
         }
-        if let Some(lines) = &mut self.lines
-            && let Err(error) = lines.write_all(text.as_bytes())
-        {
-            tracing::error!(%error, "records of calls cannot be written to the file of JSON lines");
+        if let Some(lines) = &mut self.lines {
+            lines.append(&text);
         }
         if self.store.is_some()
             && let Err(error) = self.pending.append(&text)
@@ -184,7 +190,7 @@ impl Pending {
     }
 
     fn append(&mut self, text: &str) -> std::io::Result<()> {
-        self.file.write_all(text.as_bytes())?;
+        write_whole(&mut self.file, text.as_bytes())?;
         self.file.sync_data()?;
         let lines = text.lines().count();
         self.appended += lines;
@@ -205,10 +211,6 @@ impl Pending {
         }
         Ok(Vec::new())
     }
-}
-
-fn append_to(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }
 
 fn address(party: &Party) -> String {

@@ -37,6 +37,8 @@ pub(crate) enum Item {
     TakeOffice(u64),
     /// It has it no more.
     LeaveOffice,
+    /// Somebody else than a call put a message into this mailbox.
+    MailboxChanged(String),
     /// Another dialplan, or other settings.
     Reload(Option<Arc<Plan>>, Option<Box<pbx::Settings>>),
     /// Refuse new calls.

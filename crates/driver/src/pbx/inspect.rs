@@ -17,4 +17,6 @@ pub struct PbxSnapshot {
     pub sent: u64,
     /// Messages that could not be sent.
     pub send_failures: u64,
+    /// The longest that its thread was busy at a time, in the last minute or two: so long any other call waited.
+    pub longest_turn: std::time::Duration,
 }

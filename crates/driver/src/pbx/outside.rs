@@ -10,7 +10,9 @@ use store::recording::{Recording, Sound};
 use store::{Mailboxes, Message, ObjectError, Objects};
 use tokio::sync::mpsc;
 
+use super::hand_over::HandOver;
 use super::inbox::{Inbox, Item};
+use super::news::News;
 
 /// Most pieces of a recording that wait to be saved.
 const PIECES_MAX: usize = 64;
@@ -90,13 +92,8 @@ pub(crate) struct Outside {
     pub(crate) objects: Option<Objects>,
     pub(crate) inbox: Arc<Inbox>,
     /// Where voice messages are told of, beside the mailbox: e-mail, a webhook.
-    pub(crate) notify: Option<Arc<dyn Notify>>,
-}
-
-/// Who is told of new voice messages.
-pub trait Notify: Send + Sync {
-    /// A message is safe in a mailbox. Called on a thread that may block for a while.
-    fn message(&self, mailbox: &str, message: &Message, sound: &[u8]);
+    pub(crate) hand_over: Option<HandOver>,
+    pub(crate) news: Arc<News>,
 }
 
 impl Outside {
@@ -140,7 +137,7 @@ impl Outside {
             } => {
                 let message = message(&path, caller, length_ms);
                 mailboxes.keep(&mailbox, &message).await?;
-                self.tell(mailbox, message, objects.clone());
+                self.tell(&mailbox, &message);
             }
             Question::MarkHeard { mailbox, message } => {
                 mailboxes.mark_heard(&mailbox, &message).await?;
@@ -157,17 +154,11 @@ impl Outside {
         Ok(Answer::Done)
     }
 
-    pub(crate) fn tell(&self, mailbox: String, message: Message, objects: Objects) {
-        let Some(notify) = self.notify.clone() else {
-            return;
-        };
-        self.runtime.spawn(async move {
-            let sound = objects.read(&message.path).await.unwrap_or_default();
-            let told =
-                tokio::task::spawn_blocking(move || notify.message(&mailbox, &message, &sound));
-            // A notifier that panics is its own affair.
-            let _ = told.await;
-        });
+    /// A message is safe in a mailbox: those who want to hear of it elsewhere do.
+    pub(crate) fn tell(&self, mailbox: &str, message: &Message) {
+        if let Some(hand_over) = &self.hand_over {
+            hand_over.message(mailbox, message);
+        }
     }
 
     /// Begins to save a recording; [`Item::Recorded`] tells when it is safe.
@@ -180,6 +171,7 @@ impl Outside {
             path: begun.path.clone(),
             goes_on: begun.from_ms > 0,
             sound: sound(rate_hz),
+            news: self.news.clone(),
         };
         let objects = self.objects.clone();
         self.runtime.spawn(saved.run(objects, waiting));
@@ -222,6 +214,7 @@ struct Saved {
     path: String,
     goes_on: bool,
     sound: Sound,
+    news: Arc<News>,
 }
 
 impl Saved {
@@ -233,8 +226,13 @@ impl Saved {
                 reason: "none is configured (pbx.media_store)".to_owned(),
             }),
         };
-        if let Err(error) = &saved {
-            tracing::error!(%error, path = self.path, "a recording is not saved");
+        match &saved {
+            Ok(true) => self.news.saved(),
+            // Nothing was said.
+            Ok(false) => {}
+            Err(error) => self.news.not_saved(&self.path, error),
+        }
+        if saved.is_err() {
             // Its end is still to be waited for.
             while let Some(piece) = pieces.recv().await {
                 if let Piece::End(length_ms) = piece {
@@ -254,12 +252,13 @@ impl Saved {
         });
     }
 
+    /// Saves it, and gives whether there was anything to save.
     async fn save(
         &self,
         objects: Objects,
         pieces: &mut mpsc::Receiver<Piece>,
         length: &mut Option<u32>,
-    ) -> Result<(), ObjectError> {
+    ) -> Result<bool, ObjectError> {
         let begun = Recording::begin(objects, self.path.clone(), self.sound, self.goes_on);
         let mut recording = begun.await?;
         while let Some(piece) = pieces.recv().await {
@@ -272,13 +271,14 @@ impl Saved {
             }
         }
         if length.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         if recording.bytes() == 0 && !self.goes_on {
             // Nothing was said. That is no failure of the media store, and there is nothing to put together.
-            return Ok(());
+            return Ok(false);
         }
-        recording.finish().await
+        recording.finish().await?;
+        Ok(true)
     }
 }
 

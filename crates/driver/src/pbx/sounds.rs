@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use audio::SampleRate;
 use audio::tone::{Country, Tone};
 use pbx::control;
-use voice::{Clip, Sound};
+use voice::Sound;
 
 use crate::voice::SoundLibrary;
 
@@ -18,7 +18,7 @@ pub(crate) struct Sounds {
 }
 
 impl Sounds {
-    /// No prompts yet: each is decoded when it is first wanted, or by [`Sounds::load`].
+    /// No prompts yet: [`Sounds::load`] brings them.
     pub(crate) fn new(folder: Option<PathBuf>, country: Country) -> Sounds {
         Sounds {
             folder,
@@ -35,21 +35,10 @@ impl Sounds {
     /// Reads the operator's folder anew, and decodes all prompts: this takes a moment. What is played goes on.
     pub(crate) fn load(&self) {
         let folders: Vec<&Path> = self.folder.as_deref().into_iter().collect();
-        for error in self.library.load(&folders) {
+        let ours = pbx::prompts::names().filter_map(|name| Some((name, pbx::prompts::find(name)?)));
+        for error in self.library.load(&folders, ours) {
             tracing::warn!(%error, "a prompt is left out");
         }
-        for name in pbx::prompts::names() {
-            self.decode(name);
-        }
-    }
-
-    /// A prompt of ours, unless the operator has one of that name.
-    fn decode(&self, name: &str) -> Option<Clip> {
-        let file = pbx::prompts::find(name)?;
-        if let Err(error) = self.library.add(name, file.to_vec()) {
-            tracing::error!(%error, "a prompt of ours is left out");
-        }
-        self.library.clip(name)
     }
 
     /// Adds what a sound is made of; gives whether it is known.
@@ -88,7 +77,7 @@ impl Sounds {
     }
 
     fn prompt(&self, name: &str, out: &mut Vec<Sound>) -> bool {
-        match self.library.clip(name).or_else(|| self.decode(name)) {
+        match self.library.clip(name) {
             Some(clip) => {
                 out.push(Sound::Clip(clip));
                 true
@@ -110,6 +99,23 @@ impl Sounds {
                 ms: 250,
             }),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_ours_are_there_when_they_are_loaded_and_none_before() {
+        let sounds = Sounds::new(None, Country::Us);
+        let mut out = Vec::new();
+        assert!(!sounds.add(&control::Sound::Prompt("welcome".to_owned()), &mut out));
+        sounds.load();
+        for name in pbx::prompts::names() {
+            let sound = control::Sound::Prompt(name.to_owned());
+            assert!(sounds.add(&sound, &mut out), "{name}");
         }
     }
 }

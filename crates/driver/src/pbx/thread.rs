@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use net::poll::{Interest, Poller, Ready, Token};
 use net::udp::{DeliveryError, ReceiveBatch};
@@ -37,6 +37,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Longest sleep while a socket's buffer is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 
+/// How long a longest turn is remembered at least.
+const TURNS_SPAN: Duration = Duration::from_secs(60);
+
 /// Samples of a file that are handed to a media thread at once: five seconds at 16,000 a second.
 const FEED_SAMPLES: usize = 80_000;
 
@@ -49,6 +52,29 @@ struct Counters {
     received: u64,
     sent: u64,
     send_failures: u64,
+}
+
+/// How long the longest turn took, of this minute and of the one before.
+#[derive(Debug, Default)]
+struct Turns {
+    longest: Duration,
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Turns {
+    fn note(&mut self, began: Instant, ended: Instant) {
+        let since = *self.since.get_or_insert(began);
+        if ended.duration_since(since) > TURNS_SPAN {
+            (self.before, self.longest) = (self.longest, Duration::ZERO);
+            self.since = Some(ended);
+        }
+        self.longest = self.longest.max(ended.duration_since(began));
+    }
+
+    fn longest(&self) -> Duration {
+        self.longest.max(self.before)
+    }
 }
 
 /// A file that is being played.
@@ -110,6 +136,7 @@ pub(super) struct State {
     pub(super) leaving: Leaving,
     items: Vec<Item>,
     counters: Counters,
+    turns: Turns,
     /// A socket's buffer was full; what it did not take is tried again soon.
     has_backlog: bool,
     is_over: bool,
@@ -132,6 +159,7 @@ impl PbxThread {
         let mut ready: Vec<Ready> = Vec::new();
         while !state.is_over {
             self.wait(state.has_backlog, &mut ready);
+            let began = Instant::now();
             for event in ready.drain(..) {
                 self.ready(&event, &mut batch, &mut state);
             }
@@ -146,6 +174,7 @@ impl PbxThread {
                 self.with_core(&mut state, |core, turn| core.poll(turn));
             }
             self.hand_over(&mut state);
+            state.turns.note(began, Instant::now());
         }
         self.close_voices();
     }
@@ -294,6 +323,9 @@ impl PbxThread {
             Item::Forget => self.forget(state),
             Item::TakeOffice(epoch) => self.take_office(epoch, state),
             Item::LeaveOffice => self.leave_office(state),
+            Item::MailboxChanged(mailbox) => {
+                self.with_core(state, |core, turn| core.mailbox_changed(turn, mailbox));
+            }
             Item::Reload(plan, settings) => {
                 if let Some(settings) = settings {
                     self.settings = *settings;
@@ -313,6 +345,7 @@ impl PbxThread {
                     received: state.counters.received,
                     sent: state.counters.sent,
                     send_failures: state.counters.send_failures,
+                    longest_turn: state.turns.longest(),
                 };
                 // Who asked may have stopped waiting.
                 let _ = answer.try_send(snapshot);

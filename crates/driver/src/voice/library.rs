@@ -1,9 +1,11 @@
 //! Prompts and music in memory, decoded once and shared by all who play them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use audio::resample::convert;
@@ -20,6 +22,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 const SECONDS_MAX: u32 = 900;
 /// Samples of all sounds, both rates counted: 512 MiB.
 const SAMPLES_MAX: usize = 256 << 20;
+/// Threads that decode.
+const THREADS_MAX: usize = 8;
 
 /// Why a file is not in the library.
 #[derive(Debug)]
@@ -46,17 +50,16 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// What is in memory.
-#[derive(Debug, Default)]
-struct Shelf {
-    clips: HashMap<String, Clip>,
-    samples: usize,
-}
-
 /// Sounds by name. The name of a file is its path below the folder without what follows the last dot: `voicemail/greeting`.
 #[derive(Debug, Default)]
 pub struct SoundLibrary {
-    shelf: RwLock<Arc<Shelf>>,
+    shelf: RwLock<Arc<HashMap<String, Clip>>>,
+}
+
+/// Where a sound is read from.
+enum Source<'a> {
+    File(PathBuf),
+    Memory(&'a [u8]),
 }
 
 impl SoundLibrary {
@@ -65,73 +68,88 @@ impl SoundLibrary {
         SoundLibrary::default()
     }
 
-    /// Replaces all sounds by those of the folders; of one name the last folder's is taken. What is played goes on. Gives why files were left
-    /// out; a folder that is not there is one of them. It reads and decodes: call it where waiting is allowed.
-    pub fn load(&self, folders: &[&Path]) -> Vec<LoadError> {
+    /// Replaces all sounds by `own`, those that are part of the program, and those of the folders; of one name the last folder's
+    /// is taken. What is played goes on, and who asks meanwhile is given what was there before. Gives why files were left out; a
+    /// folder that is not there is one of them. It reads and decodes, on all processors: call it where waiting is allowed.
+    pub fn load<'a>(
+        &self,
+        folders: &[&Path],
+        own: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Vec<LoadError> {
         let mut errors = Vec::new();
         let mut files = HashMap::new();
         for folder in folders {
             find_files(folder, folder, 0, &mut files, &mut errors);
         }
-        let mut shelf = Shelf::default();
-        let mut names: Vec<(String, PathBuf)> = files.into_iter().collect();
-        names.sort();
-        for (name, path) in names {
-            if let Err(error) = read(&path).and_then(|file| shelf.add(name, file, &path)) {
-                errors.push(error);
+        let own = own.map(|(name, file)| (name.to_owned(), Source::Memory(file)));
+        let files = files
+            .into_iter()
+            .map(|(name, path)| (name, Source::File(path)));
+        let sources: BTreeMap<String, Source<'a>> = own.chain(files).collect();
+        let sources: Vec<_> = sources.into_iter().collect();
+        let mut shelf = HashMap::with_capacity(sources.len());
+        for (name, decoded) in decode_all(&sources) {
+            match decoded {
+                Ok(clip) => drop(shelf.insert(name, clip)),
+                Err(error) => errors.push(error),
             }
         }
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
         errors
     }
 
-    /// Adds a sound that is part of the program, unless one of that name is there.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn add(&self, name: &str, file: Vec<u8>) -> Result<(), LoadError> {
-        let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
-        if shelf.clips.contains_key(name) {
-            return Ok(());
-        }
-        let mut added = Shelf {
-            clips: shelf.clips.clone(),
-            samples: shelf.samples,
-        };
-        added.add(name.to_owned(), file, Path::new(name))?;
-        *shelf = Arc::new(added);
-        Ok(())
-    }
-
-    /// A sound.
+    /// A sound. Nobody who asks waits for a file to be decoded.
     pub fn clip(&self, name: &str) -> Option<Clip> {
         let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
-        shelf.clips.get(name).cloned()
+        shelf.get(name).cloned()
     }
 
     /// Names of all sounds, in order.
     pub fn names(&self) -> Vec<String> {
         let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<String> = shelf.clips.keys().cloned().collect();
+        let mut names: Vec<String> = shelf.keys().cloned().collect();
         names.sort();
         names
     }
 }
 
-impl Shelf {
-    fn add(&mut self, name: String, file: Vec<u8>, path: &Path) -> Result<(), LoadError> {
-        let wide = upload::decode(file, SampleRate::Hz16000, SECONDS_MAX)
-            .map_err(|error| LoadError::Sound(path.to_owned(), error))?;
-        let narrow = convert(&wide, SampleRate::Hz16000.hz(), SampleRate::Hz8000);
-        let samples = self.samples + wide.len() + narrow.len();
-        if samples > SAMPLES_MAX {
-            return Err(LoadError::Full(path.to_owned()));
+/// Decodes on all processors, as far as there is room for the samples.
+fn decode_all(sources: &[(String, Source<'_>)]) -> Vec<(String, Result<Clip, LoadError>)> {
+    let (next, samples) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((name, source)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((name.clone(), decode(name, source, &samples)));
         }
-        self.samples = samples;
-        let clip = Clip::new(Arc::from(narrow), Arc::from(wide));
-        self.clips.insert(name, clip);
-        Ok(())
+        done
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(THREADS_MAX))
+            .map(|_| scope.spawn(work))
+            .collect();
+        // One that a decoder's mistake ended takes its sounds with it.
+        let done = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default());
+        done.collect()
+    })
+}
+
+fn decode(name: &str, source: &Source<'_>, samples: &AtomicUsize) -> Result<Clip, LoadError> {
+    let (file, path) = match source {
+        Source::File(path) => (read(path)?, path.clone()),
+        Source::Memory(file) => (file.to_vec(), PathBuf::from(name)),
+    };
+    let wide = upload::decode(file, SampleRate::Hz16000, SECONDS_MAX)
+        .map_err(|error| LoadError::Sound(path.clone(), error))?;
+    let narrow = convert(&wide, SampleRate::Hz16000.hz(), SampleRate::Hz8000);
+    let own = wide.len() + narrow.len();
+    if samples.fetch_add(own, Ordering::Relaxed) + own > SAMPLES_MAX {
+        samples.fetch_sub(own, Ordering::Relaxed);
+        return Err(LoadError::Full(path));
     }
+    Ok(Clip::new(Arc::from(narrow), Arc::from(wide)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

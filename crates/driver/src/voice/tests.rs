@@ -185,16 +185,21 @@ fn the_library_holds_the_sounds_of_folders_and_the_later_one_counts() {
     write(0, "notes.txt", b"no sound");
     write(1, "voicemail/greeting.wav", &file(16_000, 100));
     let library = SoundLibrary::new();
-    library.add("built-in", file(4_000, 5)).expect("a sound");
-    let errors = library.load(&[folders[0].path(), folders[1].path(), Path::new("/nowhere")]);
+    let own = [("built-in", file(4_000, 5)), ("beep", file(4_000, 5))];
+    let own = || own.iter().map(|(name, file)| (*name, file.as_slice()));
+    let errors = library.load(
+        &[folders[0].path(), folders[1].path(), Path::new("/nowhere")],
+        own(),
+    );
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert_eq!(library.names(), ["beep", "voicemail/greeting"]);
-    library.add("beep", file(4_000, 5)).expect("it is there");
-    library.add("built-in", file(4_000, 5)).expect("a sound");
+    assert_eq!(library.names(), ["beep", "built-in", "voicemail/greeting"]);
     let ms = |name| library.clip(name).map(|clip| clip.ms());
     assert_eq!(ms("voicemail/greeting"), Some(2_000));
     assert_eq!(
         (ms("beep"), ms("built-in"), ms("none")),
         (Some(100), Some(500), None)
     );
+    // What the operator takes away is ours again.
+    assert!(library.load(&[], own()).is_empty());
+    assert_eq!((ms("beep"), ms("voicemail/greeting")), (Some(500), None));
 }

@@ -350,6 +350,15 @@ fn told(event: &Event) -> Option<String> {
         Event::Overload { refusing: true, .. } => {
             "too much to do: new calls are refused".to_owned()
         }
+        Event::MessageNotHandedOver {
+            mailbox,
+            way,
+            reason,
+            ..
+        } => {
+            format!("a message in mailbox {mailbox} is not handed over by {way}: {reason}")
+        }
+        Event::RecordingNotSaved { path, reason } => format!("{path} is not saved: {reason}"),
         Event::ServiceChanged { service, what } => format!("the service {service} {what}"),
         Event::Overload { .. } => "no longer too much to do".to_owned(),
         Event::CallMoved { from, to, .. } => format!("{}: tries the next target", way(from, to)),

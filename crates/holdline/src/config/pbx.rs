@@ -43,6 +43,8 @@ const COUNTRY_WANTED: &str = "one of au, br, de, es, fr, gb, it, jp, us";
 const STORE_WANTED: &str =
     "a folder (\"/var/lib/holdline/media\") or a bucket (\"s3://bucket/prefix\")";
 const URL_WANTED: &str = "\"http://host/path\"";
+const MAIL_WANTED: &str = "\"smtp://host:port\" or \"smtps://host:port\"";
+const ADDRESS_OF_MAIL_WANTED: &str = "an address of e-mail: \"pbx@example.org\"";
 
 /// How sound is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,23 @@ pub struct S3 {
     pub secret_key: Option<Token>,
 }
 
+/// `[pbx.mail]`: the server that letters with voice messages are given to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MailServer {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// TLS from the first byte (`smtps`); else STARTTLS where the server has it, and always where there is a password.
+    pub is_tls: bool,
+    /// Who sends.
+    pub from: lettre::Address,
+    /// The account, where it asks for one.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<Token>,
+}
+
 /// `[pbx]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pbx {
@@ -123,6 +142,10 @@ pub struct Pbx {
     pub message_webhook: Option<String>,
     /// A program that new voice messages are mailed by.
     pub message_command: Option<Vec<String>>,
+    /// How long handing a voice message over is tried.
+    pub message_give_up_s: u64,
+    /// `[pbx.mail]`
+    pub mail: Option<MailServer>,
     /// The dialplan of this name in the store is read beside the file's.
     pub stored_dialplan: Option<String>,
     /// The text of the file, which the dialplan is read from.
@@ -184,6 +207,8 @@ pub(super) fn pbx(
     let cdr_file = section.text("cdr_file", "", "a file", path);
     let webhook = section.text("message_webhook", "", URL_WANTED, url);
     let command = section.list("message_command", &[], "a program and its arguments", plain);
+    let give_up = section.integer("message_give_up_s", 86_400, 0..=2_592_000);
+    let mail = mail(section.section("mail"));
     let stored_dialplan = section.text("stored_dialplan", "", "a name", plain);
     if is_there {
         requires(&section, beside.is_some(), service.is_some());
@@ -232,6 +257,8 @@ pub(super) fn pbx(
         message_webhook: webhook.map(|placed| placed.value),
         message_command: (!command.is_empty())
             .then(|| command.into_iter().map(|placed| placed.value).collect()),
+        message_give_up_s: give_up.value,
+        mail,
         stored_dialplan: stored_dialplan.map(|placed| placed.value),
         text: text.to_owned(),
     })
@@ -289,6 +316,64 @@ fn s3(mut section: Section<'_>) -> S3 {
         region: region.map_or_else(|| "us-east-1".to_owned(), |placed| placed.value),
         access_key: access_key.map(|placed| placed.value),
         secret_key: secret_key.map(|placed| placed.value),
+    }
+}
+
+fn mail(mut section: Section<'_>) -> Option<MailServer> {
+    let server = section.text("server", "", MAIL_WANTED, mail_server);
+    let from = section.text("from", "", ADDRESS_OF_MAIL_WANTED, |text| {
+        let address = text.parse::<lettre::Address>();
+        address.map_err(|_| ADDRESS_OF_MAIL_WANTED.to_owned())
+    });
+    let user = section.text("user", "", "the account's name", plain);
+    let password = section.text("password", "", "its password", |text| {
+        plain(text).map(|text| Token::of(&text))
+    });
+    let pairs = [
+        ("from", section.has("server"), section.has("from")),
+        ("server", section.has("from"), section.has("server")),
+        ("user", section.has("password"), section.has("user")),
+        ("password", section.has("user"), section.has("password")),
+    ];
+    for (key, is_needed, is_there) in pairs {
+        if is_needed && !is_there {
+            let want = format!("write `{key} = ` too");
+            section.contradiction(key, section.span(), "missing", want);
+        }
+    }
+    section.finish();
+    let (host, port, is_tls) = server?.value;
+    Some(MailServer {
+        host,
+        port,
+        is_tls,
+        from: from?.value,
+        user: user.map(|placed| placed.value),
+        password: password.map(|placed| placed.value),
+    })
+}
+
+/// `smtp://host`, `smtps://host:port`, with an IPv6 address in brackets.
+fn mail_server(text: &str) -> Result<(String, u16, bool), String> {
+    let wanted = || MAIL_WANTED.to_owned();
+    let (rest, is_tls) = match (text.strip_prefix("smtp://"), text.strip_prefix("smtps://")) {
+        (Some(rest), _) => (rest, false),
+        (_, Some(rest)) => (rest, true),
+        _ => return Err(wanted()),
+    };
+    let default = if is_tls { 465 } else { 25 };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            let port: u16 = port.parse().map_err(|_| wanted())?;
+            (host, port)
+        }
+        _ => (rest, default),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
+    match !host.is_empty() && host.chars().all(fits) && port > 0 {
+        true => Ok((host.to_owned(), port, is_tls)),
+        false => Err(wanted()),
     }
 }
 

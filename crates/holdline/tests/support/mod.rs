@@ -7,6 +7,7 @@
 #![allow(clippy::panic, reason = "this is how a test fails")]
 
 pub(crate) mod baresip;
+pub(crate) mod bucket;
 pub(crate) mod dns;
 pub(crate) mod exchange;
 pub(crate) mod hosts;
@@ -18,6 +19,7 @@ pub(crate) mod pair;
 pub(crate) mod phone;
 pub(crate) mod pools;
 pub(crate) mod prompts;
+pub(crate) mod sinks;
 pub(crate) mod sipp;
 pub(crate) mod sound;
 pub(crate) mod talker;

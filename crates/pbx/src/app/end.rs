@@ -174,6 +174,7 @@ impl Switchboard {
                 };
                 let recording = call.recordings.remove(at);
                 match recording.purpose {
+                    Purpose::Demand if !*is_saved => call.note("recording lost".to_owned()),
                     Purpose::Demand => {}
                     Purpose::Message => self.message_recorded(call, *length_ms, *is_saved, round),
                     Purpose::Greeting => self.greeting_recorded(call, *length_ms, *is_saved, round),

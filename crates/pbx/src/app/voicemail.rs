@@ -72,7 +72,8 @@ impl Switchboard {
                 prompt("voicemail/unavailable"),
             ],
         };
-        self.say(call, sounds, round);
+        // A key is told when it is let go. If it stopped the greeting when it went down, the recording would have begun by then, and would end by it.
+        self.play(call, call.main, sounds, false, false, round);
     }
 
     fn record_message(&mut self, call: &mut Call, round: &mut Round<'_>) {

@@ -162,6 +162,8 @@ pub struct Mailbox {
     pub silence_ms: u32,
     /// Whether callers may listen to their message and speak it again.
     pub review: bool,
+    /// Where its owner gets e-mail.
+    pub email: Option<String>,
 }
 
 /// A conference room.

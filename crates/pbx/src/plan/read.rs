@@ -397,6 +397,7 @@ impl Draft {
             message_min_ms: section.number("message_min_s", 2, 0, 60) * 1_000,
             silence_ms: section.number("silence_s", 10, 0, 60) * 1_000,
             review: section.flag("review", true),
+            email: section.parsed("email", email),
             ..Mailbox::default()
         };
         let Some(number) = number else { return };
@@ -669,4 +670,18 @@ fn slots(text: &str) -> Result<(u32, u32), &'static str> {
         return Err(WANTED);
     }
     Ok((first, last))
+}
+
+/// An address of e-mail, as far as it can do no harm in a letter's head.
+fn email(text: &str) -> Result<String, &'static str> {
+    const WANT: &str = "an address of e-mail: \"ann@example.org\"";
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".!#$%&'*+-/=?^_`{|}~@".contains(c);
+    let is_whole = |(user, host): (&str, &str)| {
+        !user.is_empty() && host.len() > 1 && !host.contains('@') && !host.starts_with('.')
+    };
+    let is_address = text.len() <= 254 && text.chars().all(fits);
+    match is_address && text.split_once('@').is_some_and(is_whole) {
+        true => Ok(text.to_owned()),
+        false => Err(WANT),
+    }
 }
