@@ -58,7 +58,7 @@ enum Verb {
     Run(run::Run),
     /// Judge a configuration file and say all that is wrong with it
     Check(check::Check),
-    /// A node with two users on this machine, and what happens on it
+    /// The whole platform on this machine, calls that go through it, and what they feel when a part of it dies
     Demo(demo::Demo),
     /// A running node in short
     Status(show::Status),
@@ -285,6 +285,13 @@ pub enum Failure {
         /// What the system said last.
         what: String,
     },
+    /// A node of a demo does not come up.
+    NotUp {
+        /// Its name.
+        node: &'static str,
+        /// What it logged last.
+        log: Vec<String>,
+    },
     /// The terminal or a pipe cannot be read.
     Input(std::io::Error),
     /// Standard output is gone.
@@ -340,6 +347,10 @@ impl std::fmt::Display for Failure {
                 "no port from {first} to {last} is free on {address}{what}; name another with --port or --address"
             ),
             Failure::Certificates(error) => write!(f, "{error}"),
+            Failure::NotUp { node, log } => {
+                write!(f, "the demo's node {node} does not come up; it said:")?;
+                log.iter().try_for_each(|line| write!(f, "\n  {line}"))
+            }
             Failure::Input(error) => write!(f, "cannot read the input: {error}"),
             Failure::Output(error) => write!(f, "cannot write the output: {error}"),
         }

@@ -90,6 +90,35 @@ impl Client {
         }
     }
 
+    /// As [`Client::new`], for who asks often and has no use for a late answer.
+    pub(crate) fn impatient(base: &str, patience: Duration) -> Client {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(patience))
+            .build();
+        Client {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            token: None,
+        }
+    }
+
+    /// What happens on the node at `base` from now on: a line of JSON each, for as long as it lives.
+    pub(crate) fn events(base: &str) -> Result<impl std::io::Read + use<>, ClientError> {
+        let config = ureq::Agent::config_builder()
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .build();
+        let agent: ureq::Agent = config.into();
+        let answer = agent.get(format!("{base}/api/events")).call();
+        let answer = answer.map_err(|error| ClientError::Unreachable {
+            base: base.to_owned(),
+            what: error.to_string(),
+        })?;
+        Ok(answer.into_body().into_reader())
+    }
+
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let request = self.agent.get(format!("{}{path}", self.base));
         self.read(self.signed(request).call())

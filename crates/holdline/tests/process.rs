@@ -165,7 +165,10 @@ fn two_nodes_do_not_share_a_data_folder() {
 fn a_demo_makes_two_users_and_sums_up_at_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port().to_string();
-    let mut demo = holdline(folder.path(), &["demo", "--json", "--port", &port]);
+    let mut demo = holdline(
+        folder.path(),
+        &["demo", "--alone", "--json", "--port", &port],
+    );
     demo.env("TMPDIR", folder.path());
     let mut child = demo.stdout(Stdio::piped()).spawn().expect("built");
     let mut lines = std::io::BufReader::new(child.stdout.take().expect("piped"));

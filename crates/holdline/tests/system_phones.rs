@@ -24,7 +24,10 @@ impl Demo {
     fn start() -> Demo {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port().to_string();
-        let mut demo = holdline(folder.path(), &["demo", "--json", "--port", &port]);
+        let mut demo = holdline(
+            folder.path(),
+            &["demo", "--alone", "--json", "--port", &port],
+        );
         let child = demo
             .env("TMPDIR", folder.path())
             .stdout(Stdio::piped())

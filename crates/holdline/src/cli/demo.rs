@@ -1,40 +1,60 @@
-//! `holdline demo`: a node with two users on this machine, and what happens
-//! on it.
+//! `holdline demo`: the whole platform on this machine, with calls that go through it, to lose a part of it and see what they feel.
+//!
+//! The problem: that calls survive their servers is easily said; who hears it wants to kill one.
+//!
+//! The approach: two edges and two PBXs as processes of their own, joined by a cluster whose coordinator is a file, and a few dozen calls with
+//! sound that is checked. What is known is one [`snapshot`], which the [`view`] shows and the [`story`] goes by; both are pure.
+//!
+//! Not attempted: several machines, other movers than `none`, root. With mover `none` an owner opens its sockets when it takes office.
+
+mod alone;
+mod calls;
+mod layout;
+mod nodes;
+mod probe;
+mod screen;
+mod snapshot;
+mod stage;
+mod story;
+mod view;
+mod watch;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use admin::{Event, NewUser, Platform, Stamped};
 use clap::Args;
 use serde_json::json;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
-use super::books::password;
-use super::{Failure, Output};
-use crate::config::Config;
-use crate::lifecycle::{Running, StartError, block_on};
-use crate::logging::Logging;
+use super::load::span_ms;
+use super::{EXIT_FAILED, Failure, Output};
+use crate::lifecycle::StartError;
+use layout::{Layout, NODES};
+use screen::{Key, Screen};
+use snapshot::{Felt, Snapshot, clock};
+use stage::Stage;
+use story::{Story, Turn, Verb};
 
 /// How many ports after the one asked for are tried.
 const PORTS_TRIED: u16 = 200;
 /// Random bytes of a generated password.
 const SECRET_BYTES: usize = 8;
-/// The two users.
+/// The users that are for people.
 const USERS: [&str; 2] = ["alice", "bob"];
-
-/// What the demo's PBX does, with the numbers of the README's tour.
-const DIALPLAN: &str = include_str!("demo.toml");
-/// How many of the ports for media are the edge's; the others are the PBX's.
-const EDGE_PORTS: u16 = MEDIA_PORTS / 2;
+/// How often the view is drawn, and the story looks.
+const LOOK: Duration = Duration::from_millis(150);
 
 /// Arguments of `holdline demo`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "In a terminal it shows the platform, and keys kill, freeze, drain and heal the selected node. Elsewhere, or with --story, it does \
+                  so by itself in about a minute and says what the calls felt; it ends with 1 if one was lost."
+)]
 pub(crate) struct Demo {
     /// The address to listen on; one of this machine's that phones reach
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
@@ -48,20 +68,23 @@ pub(crate) struct Demo {
     /// A folder to keep the data in [default: one that is deleted at the end]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// How many calls go on at one time
+    #[arg(long, value_name = "N", default_value_t = 36, value_parser = clap::value_parser!(u32).range(1..=60))]
+    calls: u32,
+    /// After how long without a word an owner counts as gone
+    #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = span_ms)]
+    lease: u64,
+    /// Play the story in a terminal, too
+    #[arg(long)]
+    story: bool,
+    /// How long each step of the story lasts at least
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span_ms)]
+    pace: u64,
+    /// One node instead, without calls of its own; each thing that happens is a line
+    #[arg(long, conflicts_with_all = ["calls", "lease", "story", "pace"])]
+    alone: bool,
     #[command(flatten)]
     output: Output,
-}
-
-/// What a demo came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Summary {
-    registered: u64,
-    calls: u64,
-    answered: u64,
-    cancelled: u64,
-    refused: u64,
-    failed: u64,
-    talked_ms: u64,
 }
 
 /// The folder of a demo; a temporary one goes with it.
@@ -79,46 +102,192 @@ impl Drop for Folder {
 }
 
 impl Demo {
-    /// Runs until Ctrl-C.
+    /// Runs until the end of the story, `q` or Ctrl-C.
     pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
+        if self.alone {
+            return alone::run(self, out);
+        }
         let folder = self.folder()?;
-        let port = free_port(self.address, self.port, true)?;
-        let admin_port = free_port(IpAddr::from([127, 0, 0, 1]), 8060, false)?;
-        let config = self.config(&folder.path, port, admin_port)?;
-        let logging = Logging::start(&config.log);
-        let secrets = USERS.map(|name| (name, self.secret()));
-        block_on(async {
-            let running = Running::start(config, None, logging).await?;
-            let host = host(self.address);
-            for (name, secret) in &secrets {
-                let secret = secret
-                    .as_ref()
-                    .map_err(|error| Failure::Input(copy(error)))?;
-                set_user(&running, &format!("{name}@{host}"), secret).await?;
+        let layout = Layout::find(self.address, self.port, &folder.path, self.lease)?;
+        let users = self.users()?;
+        let has_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+        let mut stage = Stage::open(layout, users, self.calls)?;
+        let failed = match has_terminal && !self.story && !self.output.json {
+            true => self.show(&mut stage)?,
+            false => self.tell(&mut stage, out)?,
+        };
+        let (snapshot, felt) = stage.close()?;
+        self.conclude(out, &snapshot, &felt, failed.as_deref())?;
+        Ok(match snapshot.calls.lost == 0 && failed.is_none() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(EXIT_FAILED),
+        })
+    }
+
+    /// Shows the platform in the terminal, until `q`.
+    fn show(&self, stage: &mut Stage) -> Result<Option<String>, Failure> {
+        let interrupted = super::load::interrupted()?;
+        let mut screen = Screen::open()?;
+        let mut selected = 0;
+        loop {
+            let snapshot = stage.look()?;
+            screen.draw(&view::frame(&snapshot, selected, screen.size()))?;
+            let key = screen.key(LOOK)?;
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(None);
             }
-            let mut events = running.wired.events();
-            self.introduce(out, &running, &folder, port, &secrets)?;
-            let started = Instant::now();
-            let mut summary = Summary::default();
-            let mut end = std::pin::pin!(running.until_end());
-            let ended = loop {
-                tokio::select! {
-                    ended = &mut end => break ended,
-                    event = events.recv() => match event {
-                        Ok(stamped) => self.tell(out, &stamped, started, &mut summary)?,
-                        Err(RecvError::Lagged(count)) => {
-                            let stamped = Stamped { at_ms: 0, event: Event::Missed { count } };
-                            self.tell(out, &stamped, started, &mut summary)?;
-                        }
-                        Err(RecvError::Closed) => break (&mut end).await,
+            let verb = match key {
+                None | Some(Key::Resized) => continue,
+                Some(Key::Interrupt | Key::Letter('q')) => return Ok(None),
+                Some(Key::Up) => {
+                    selected = (selected + NODES.len() - 1) % NODES.len();
+                    continue;
+                }
+                Some(Key::Down) => {
+                    selected = (selected + 1) % NODES.len();
+                    continue;
+                }
+                Some(Key::Letter(letter)) => match letter {
+                    'k' => Verb::Kill,
+                    'p' => Verb::Cut,
+                    'f' => Verb::Freeze,
+                    't' => Verb::Thaw,
+                    'd' => Verb::Drain,
+                    'h' => Verb::Heal,
+                    '1'..='4' => {
+                        selected = letter as usize - '1' as usize;
+                        continue;
+                    }
+                    _ => continue,
+                },
+            };
+            stage.act(verb, selected)?;
+            stage.note(format!("{} {}", NODES[selected], verb.done()));
+        }
+    }
+
+    /// Plays the story, a line for each thing. Gives why it did not come to its end, if it did not.
+    fn tell(&self, stage: &mut Stage, out: &mut impl Write) -> Result<Option<String>, Failure> {
+        let interrupted = super::load::interrupted()?;
+        let mut story = Story::new(self.pace);
+        let (mut is_told, mut told) = (false, 0);
+        loop {
+            let snapshot = stage.look()?;
+            if !is_told && stage.is_open() {
+                is_told = true;
+                self.introduce(out, stage)?;
+            }
+            for (at_ms, text) in snapshot.events.iter().skip(told.min(snapshot.events.len())) {
+                self.line(out, "event", *at_ms, text)?;
+            }
+            told = snapshot.events.len();
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            match story.turn(&snapshot) {
+                Turn::Wait => {}
+                Turn::Begin(text, act) => {
+                    self.line(out, "step", snapshot.at_ms, &text)?;
+                    if let Some((verb, whom)) = act
+                        && let Some(node) = NODES.iter().position(|name| *name == whom)
+                    {
+                        stage.act(verb, node)?;
                     }
                 }
-            };
-            self.tell_rest(out, &mut events, started, &mut summary)?;
-            tracing::debug!(?ended, "demo ended");
-            self.conclude(out, &summary)
-        })??;
-        Ok(ExitCode::SUCCESS)
+                Turn::End => return Ok(None),
+                Turn::Fail(why) => return Ok(Some(why)),
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn line(
+        &self,
+        out: &mut impl Write,
+        kind: &str,
+        at_ms: u64,
+        text: &str,
+    ) -> Result<(), Failure> {
+        if self.output.json {
+            writeln!(
+                out,
+                "{}",
+                json!({ "event": kind, "at_ms": at_ms, "text": text })
+            )?;
+        } else {
+            writeln!(out, "{:>6}  {text}", clock(at_ms))?;
+        }
+        Ok(out.flush()?)
+    }
+
+    fn introduce(&self, out: &mut impl Write, stage: &Stage) -> Result<(), Failure> {
+        let (layout, join) = (stage.layout(), stage.join());
+        if self.output.json {
+            let host = host(layout.address);
+            let users = join.users.iter().map(
+                |(name, secret)| json!({ "aor": format!("{name}@{host}"), "password": secret }),
+            );
+            let nodes = NODES.iter().enumerate();
+            let nodes: serde_json::Map<_, _> = nodes
+                .map(|(node, name)| ((*name).to_owned(), json!(layout.admin(node))))
+                .collect();
+            let ready = json!({
+                "event": "ready", "address": layout.address, "port": layout.sip, "admin": nodes,
+                "users": users.collect::<Vec<_>>(),
+            });
+            writeln!(out, "{ready}")?;
+        } else {
+            let at = &join.at;
+            writeln!(out, "Phones may join at {at}, UDP and TCP:")?;
+            for (name, secret) in &join.users {
+                writeln!(out, "  {name}@{}   password {secret}", host(layout.address))?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    /// What it came to.
+    fn conclude(
+        &self,
+        out: &mut impl Write,
+        snapshot: &Snapshot,
+        felt: &[Felt],
+        failed: Option<&str>,
+    ) -> Result<(), Failure> {
+        if self.output.json {
+            let calls = &snapshot.calls;
+            let felt = felt.iter().map(|felt| {
+                json!({
+                    "at_ms": felt.at_ms, "what": felt.what, "away_ms": felt.away_ms, "back": felt.is_back,
+                    "gap_ms": felt.gap_us.div_ceil(1_000), "lost": felt.lost, "calls": felt.of,
+                })
+            });
+            let summary = json!({
+                "event": "summary", "calls": calls.begun, "completed": calls.completed, "lost": calls.lost,
+                "set_up_ms": { "p50": calls.set_up_us.0 as f64 / 1e3, "p99": calls.set_up_us.1 as f64 / 1e3 },
+                "felt": felt.collect::<Vec<_>>(), "failed": failed,
+            });
+            writeln!(out, "{summary}")?;
+        } else {
+            writeln!(out, "\nWhat the calls felt:")?;
+            for line in story::result(snapshot, felt) {
+                writeln!(out, "{line}")?;
+            }
+            if let Some(why) = failed {
+                writeln!(out, "The story did not come to its end: {why}")?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    fn users(&self) -> Result<Vec<(String, String)>, Failure> {
+        let user = |name: &str| Ok((name.to_owned(), self.secret()?));
+        let users: std::io::Result<_> = USERS.iter().map(|name| user(name)).collect();
+        users.map_err(Failure::Input)
+    }
+
+    fn secret(&self) -> std::io::Result<String> {
+        self.password.clone().map_or_else(random_text, Ok)
     }
 
     fn folder(&self) -> Result<Folder, Failure> {
@@ -141,280 +310,6 @@ impl Demo {
             temporary: true,
         })
     }
-
-    fn config(&self, data: &Path, port: u16, admin_port: u16) -> Result<Config, Failure> {
-        let (host, data) = (host(self.address), json!(data));
-        let media = media_ports(self.address, port);
-        let pbx = free_port(self.address, port.saturating_add(10), true)?;
-        let sound = media + EDGE_PORTS;
-        let text = format!(
-            "[node]\nname = \"demo\"\ndata = {data}\ndrain_timeout_s = 2\n\
-             [edge]\ndomains = [\"{host}\", \"localhost\"]\n\
-             listen = [\"udp:{host}:{port}\", \"tcp:{host}:{port}\"]\nworkers = 1\n\
-             rtp_ports = [{media}, {}]\n[edge.media]\npolicy = \"always\"\n\
-             [[edge.pool]]\nname = \"pbx\"\ntargets = [{{ uri = \"sip:{host}:{pbx}\" }}]\n\
-             [[edge.route]]\nuser = \"1??\"\npool = \"pbx\"\nmethods = [\"INVITE\", \"SUBSCRIBE\"]\n\
-             [[edge.route]]\nuser = \"6*\"\npool = \"pbx\"\n\
-             [[edge.route]]\nuser = \"?97\"\npool = \"pbx\"\n\
-             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[log]\nlevel = \"warn\"\n\
-             [pbx]\nlisten = \"{host}:{pbx}\"\nrtp_ports = [{sound}, {}]\n{DIALPLAN}",
-            sound - 1,
-            media + MEDIA_PORTS - 1
-        );
-        Config::parse(&text, Path::new("")).map_err(|mistakes| {
-            Failure::Config(crate::config::ConfigError::Mistakes {
-                file: "the demo's configuration".to_owned(),
-                text,
-                mistakes,
-            })
-        })
-    }
-
-    fn secret(&self) -> std::io::Result<String> {
-        self.password.clone().map_or_else(random_text, Ok)
-    }
-
-    fn introduce(
-        &self,
-        out: &mut impl Write,
-        running: &Running,
-        folder: &Folder,
-        port: u16,
-        secrets: &[(&str, std::io::Result<String>)],
-    ) -> Result<(), Failure> {
-        let host = host(self.address);
-        let users: Vec<(&str, &str)> = secrets
-            .iter()
-            .filter_map(|(name, secret)| Some((*name, secret.as_ref().ok()?.as_str())))
-            .collect();
-        if self.output.json {
-            let users = users.iter().map(
-                |(name, secret)| json!({ "aor": format!("{name}@{host}"), "password": secret }),
-            );
-            let ready = json!({
-                "event": "ready", "address": self.address, "port": port,
-                "admin": running.admin, "users": users.collect::<Vec<_>>(),
-            });
-            writeln!(out, "{ready}")?;
-            out.flush()?;
-            return Ok(());
-        }
-        let taken = if port == self.port || self.port == 0 {
-            String::new()
-        } else {
-            format!(" ({} is taken)", self.port)
-        };
-        let kept = if folder.temporary {
-            "deleted at the end"
-        } else {
-            "kept"
-        };
-        writeln!(
-            out,
-            "Holdline listens on {host}:{port}, UDP and TCP{taken}.\n\
-             Data: {} ({kept}). Health, metrics and verbs: http://{}\n\n\
-             Two users:",
-            folder.path.display(),
-            running.admin
-        )?;
-        for (name, secret) in &users {
-            writeln!(out, "  {name}@{host}   password {secret}")?;
-        }
-        let port_part = if port == 5060 {
-            String::new()
-        } else {
-            format!(":{port}")
-        };
-        writeln!(out, "\nWith baresip, each in a terminal of its own:")?;
-        for (name, secret) in &users {
-            writeln!(
-                out,
-                "  baresip -f ~/.holdline-demo-{name} -e '/uanew <sip:{name}@{host}{port_part};transport=udp>;auth_pass={secret}'"
-            )?;
-        }
-        writeln!(
-            out,
-            "  (transport=tcp for TCP), then in alice's terminal: /dial sip:bob@{host}{port_part}\n\
-             With Linphone: Use a SIP account: username alice or bob, domain {host}{port_part},\n  \
-             the password above, transport UDP or TCP.\n\n\
-             To dial: bob (or 102), alice (101); 600 echo, 601 a menu, 602 music, 603 a conference, 604 a queue,\n  \
-             *97 your voicemail (left by who calls 101 or 102 and is not answered; PIN 1234).\n\n\
-             Ctrl-C ends the demo. What happens:"
-        )?;
-        out.flush()?;
-        Ok(())
-    }
-
-    fn tell(
-        &self,
-        out: &mut impl Write,
-        stamped: &Stamped,
-        started: Instant,
-        summary: &mut Summary,
-    ) -> Result<(), Failure> {
-        summary.count(&stamped.event);
-        if self.output.json {
-            writeln!(out, "{}", json!(stamped))?;
-        } else if let Some(text) = told(&stamped.event) {
-            let elapsed_s = started.elapsed().as_secs();
-            writeln!(out, "{:3}:{:02}  {text}", elapsed_s / 60, elapsed_s % 60)?;
-        }
-        out.flush()?;
-        Ok(())
-    }
-
-    /// What came in between the last look and the end.
-    fn tell_rest(
-        &self,
-        out: &mut impl Write,
-        events: &mut Receiver<Stamped>,
-        started: Instant,
-        summary: &mut Summary,
-    ) -> Result<(), Failure> {
-        while let Ok(stamped) = events.try_recv() {
-            self.tell(out, &stamped, started, summary)?;
-        }
-        Ok(())
-    }
-
-    fn conclude(&self, out: &mut impl Write, summary: &Summary) -> Result<(), Failure> {
-        if self.output.json {
-            let answer = json!({
-                "event": "summary", "registered": summary.registered, "calls": summary.calls,
-                "answered": summary.answered, "cancelled": summary.cancelled,
-                "refused": summary.refused, "failed": summary.failed,
-                "talked_ms": summary.talked_ms,
-            });
-            writeln!(out, "{answer}")?;
-        } else {
-            writeln!(
-                out,
-                "\n{} registrations, {} calls: {} answered ({} of talk), {} cancelled, {} refused, {} failed",
-                summary.registered,
-                summary.calls,
-                summary.answered,
-                seconds(summary.talked_ms),
-                summary.cancelled,
-                summary.refused,
-                summary.failed
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl Summary {
-    fn count(&mut self, event: &Event) {
-        match event {
-            Event::Registered { .. } => self.registered += 1,
-            Event::CallStarted { .. } => self.calls += 1,
-            Event::CallAnswered { .. } => self.answered += 1,
-            Event::CallEnded { duration_ms, .. } => self.talked_ms += duration_ms,
-            Event::CallFailed { status, .. } => match status {
-                487 => self.cancelled += 1,
-                // Busy Here, Busy Everywhere, Decline.
-                486 | 600 | 603 => self.refused += 1,
-                _ => self.failed += 1,
-            },
-            _ => {}
-        }
-    }
-}
-
-/// An event in words.
-fn told(event: &Event) -> Option<String> {
-    let way = |from: &str, to: &str| format!("{} -> {}", short(from), short(to));
-    Some(match event {
-        Event::Registered {
-            aor,
-            contact,
-            transport,
-            source,
-            expires_s,
-        } => format!(
-            "{aor} registered over {transport} from {source} for {expires_s} s, reached at {contact}"
-        ),
-        Event::Unregistered { aor, contact } => format!("{aor} unregistered {contact}"),
-        Event::Expired { aor, contact } => format!("{aor} was not heard of again at {contact}"),
-        Event::CallStarted { from, to, .. } => format!("{} calls {}", short(from), short(to)),
-        Event::CallRinging { from, to, .. } => format!("{}: ringing", way(from, to)),
-        Event::TargetChanged {
-            target, to, reason, ..
-        } => format!("media server {target}: {to} ({reason})"),
-        Event::SourceBanned {
-            source,
-            reason,
-            duration_s,
-            ..
-        } => format!("{source} is banned for {duration_s} s ({reason})"),
-        Event::Overload { refusing: true, .. } => {
-            "too much to do: new calls are refused".to_owned()
-        }
-        Event::MessageNotHandedOver {
-            mailbox,
-            way,
-            reason,
-            ..
-        } => {
-            format!("a message in mailbox {mailbox} is not handed over by {way}: {reason}")
-        }
-        Event::RecordingNotSaved { path, reason } => format!("{path} is not saved: {reason}"),
-        Event::ServiceChanged { service, what } => format!("the service {service} {what}"),
-        Event::Overload { .. } => "no longer too much to do".to_owned(),
-        Event::CallMoved { from, to, .. } => format!("{}: tries the next target", way(from, to)),
-        Event::CallAnswered { from, to, .. } => format!("{}: answered", way(from, to)),
-        Event::CallFailed {
-            from, to, status, ..
-        } => {
-            let why = match status {
-                487 => "cancelled".to_owned(),
-                486 | 600 => "refused: busy".to_owned(),
-                603 => "refused".to_owned(),
-                480 => "failed: not registered (480)".to_owned(),
-                404 => "failed: no such user (404)".to_owned(),
-                408 => "failed: no answer (408)".to_owned(),
-                status => format!("failed ({status})"),
-            };
-            format!("{}: {why}", way(from, to))
-        }
-        Event::CallEnded {
-            from,
-            to,
-            duration_ms,
-            media,
-            silent,
-            ..
-        } => {
-            let mos: Vec<f64> = media.iter().filter_map(|leg| leg.mos).collect();
-            let sounded = match mos.iter().copied().reduce(f64::min) {
-                Some(worst) => format!(", sounded {worst:.1} of 4.5 or better"),
-                None => String::new(),
-            };
-            let why = if *silent {
-                ": nobody was heard any more"
-            } else {
-                ""
-            };
-            format!(
-                "{}: ended after {}{why}{sounded}",
-                way(from, to),
-                seconds(*duration_ms)
-            )
-        }
-
-        Event::Missed { count } => format!("({count} events were too fast to show)"),
-        _ => return None,
-    })
-}
-
-/// A URI as people say it: `user@domain`.
-fn short(uri: &str) -> &str {
-    let bare = uri.strip_prefix("sip:").unwrap_or(uri);
-    bare.split([';', '?']).next().unwrap_or(bare)
-}
-
-fn seconds(ms: u64) -> String {
-    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
 /// An address as it stands in a URI.
@@ -423,28 +318,6 @@ fn host(address: IpAddr) -> String {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     }
-}
-
-/// An error that can be said twice.
-fn copy(error: &std::io::Error) -> std::io::Error {
-    std::io::Error::new(error.kind(), error.to_string())
-}
-
-async fn set_user(running: &Running, aor: &str, secret: &str) -> Result<(), Failure> {
-    let credential = password(secret.to_owned());
-    let directory = running.wired.directory();
-    let user = NewUser {
-        aor: aor.to_owned(),
-        credential,
-        later: false,
-    };
-    match directory.add_user(&user).await {
-        Err(admin::Refusal::Exists { .. }) => {
-            directory.set_credential(aor, &user.credential).await?;
-        }
-        added => added?,
-    }
-    Ok(running.wired.refresh().await?)
 }
 
 /// The first port from `first` on that nobody listens on.
@@ -473,21 +346,6 @@ fn free_port(address: IpAddr, first: u16, udp_too: bool) -> Result<u16, Failure>
     })
 }
 
-/// Ports for media: a hundred pairs, below those that the system gives to clients.
-const MEDIA_PORTS: u16 = 200;
-const MEDIA_RANGES: std::ops::Range<u16> = 30_000..32_600;
-
-/// The first port of a range for media, which another demo has not taken.
-fn media_ports(address: IpAddr, sip: u16) -> u16 {
-    let mut firsts = MEDIA_RANGES.step_by(usize::from(MEDIA_PORTS));
-    let is_free = |first: &u16| {
-        !(*first..first + MEDIA_PORTS).contains(&sip)
-            && UdpSocket::bind(SocketAddr::new(address, *first)).is_ok()
-    };
-    // If all are taken, the node says what it misses.
-    firsts.find(is_free).unwrap_or(MEDIA_RANGES.start)
-}
-
 /// Letters and digits that nobody guesses, from the system.
 fn random_text() -> std::io::Result<String> {
     let mut bytes = [0; SECRET_BYTES];
@@ -503,48 +361,6 @@ fn random_text() -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn failed(status: u16) -> Event {
-        Event::CallFailed {
-            call_id: "x".into(),
-            from: "sip:alice@a;transport=udp".into(),
-            to: "sip:bob@a".into(),
-            status,
-        }
-    }
-
-    #[test]
-    fn a_call_is_counted_by_how_it_ended() {
-        let mut summary = Summary::default();
-        for status in [487, 486, 603, 480] {
-            summary.count(&failed(status));
-        }
-        assert_eq!(
-            (summary.cancelled, summary.refused, summary.failed),
-            (1, 2, 1)
-        );
-        assert_eq!(
-            told(&failed(487)).as_deref(),
-            Some("alice@a -> bob@a: cancelled")
-        );
-    }
-
-    #[test]
-    fn the_demos_configuration_is_valid_for_both_families() {
-        for address in ["127.0.0.1", "::1"] {
-            let demo = Demo {
-                address: address.parse().expect("an address"),
-                port: 5060,
-                password: None,
-                data: None,
-                output: Output { json: false },
-            };
-            let config = demo
-                .config(Path::new("/tmp/a \"b"), 5061, 8061)
-                .expect("valid");
-            assert_eq!(config.edge.listen[0].port, 5061);
-        }
-    }
 
     #[test]
     fn a_taken_port_is_passed_over() {

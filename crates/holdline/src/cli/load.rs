@@ -310,7 +310,7 @@ fn way_to(target: SocketAddr) -> IpAddr {
 }
 
 /// Set at SIGINT or SIGTERM: nothing new begins then, and the report is made.
-fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use nix::sys::signal::Signal;
 
 use super::{ConfigFile, EXIT_FAILED, Failure};
 use crate::config::Config;
@@ -18,12 +19,21 @@ pub(crate) struct Run {
     /// This process is watched by the one that started it, which has given it a socket as standard input
     #[arg(long, hide = true)]
     supervised: bool,
+    /// This process is not to outlive the one that started it
+    #[arg(long, hide = true)]
+    ends_with_parent: bool,
 }
 
 impl Run {
     /// Runs the node. SIGTERM and SIGINT drain it, a second one ends it at
     /// once, SIGHUP reads the file again.
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        if self.ends_with_parent {
+            let asked = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+            asked.map_err(|error| StartError::Process {
+                error: error.into(),
+            })?;
+        }
         let (path, config) = self.file.load()?;
         if self.supervised {
             supervisor::attach().map_err(|error| StartError::Process { error })?;

@@ -1,0 +1,144 @@
+use super::super::layout::NODES;
+use super::super::snapshot::{CallsView, Felt, NodeView, ServiceView};
+use super::*;
+
+/// A platform that does at once what is done to it.
+struct Platform {
+    snapshot: Snapshot,
+}
+
+impl Platform {
+    fn new() -> Platform {
+        let node = |name: &&str| NodeView {
+            name: (*name).to_owned(),
+            state: NodeState::Up,
+            ..NodeView::default()
+        };
+        let members = vec!["edge1".to_owned(), "edge2".to_owned()];
+        Platform {
+            snapshot: Snapshot {
+                nodes: NODES.iter().map(node).collect(),
+                services: vec![ServiceView {
+                    name: EDGE_SERVICE.to_owned(),
+                    owner: Some("edge1".to_owned()),
+                    in_sync: members.clone(),
+                    members,
+                    ..ServiceView::default()
+                }],
+                calls: CallsView {
+                    wanted: 36,
+                    active: 36,
+                    ..CallsView::default()
+                },
+                ..Snapshot::default()
+            },
+        }
+    }
+
+    fn act(&mut self, verb: Verb, whom: &str) {
+        let state = match verb {
+            Verb::Kill | Verb::Thaw | Verb::Heal => NodeState::Up,
+            Verb::Cut => NodeState::Down,
+            Verb::Freeze => NodeState::Frozen,
+            Verb::Drain => NodeState::Drained,
+        };
+        let node = self
+            .snapshot
+            .nodes
+            .iter_mut()
+            .find(|node| node.name == whom);
+        node.expect("a node").state = state;
+        let service = &mut self.snapshot.services[0];
+        if verb != Verb::Heal && service.owner.as_deref() == Some(whom) {
+            let other = if whom == "edge1" { "edge2" } else { "edge1" };
+            service.owner = Some(other.to_owned());
+        }
+        self.snapshot.felt = Some(Felt {
+            is_back: true,
+            ..Felt::default()
+        });
+    }
+}
+
+/// Plays the story; gives what was done, and how it ended.
+fn play(
+    platform: &mut Platform,
+    mut meddle: impl FnMut(&mut Snapshot),
+) -> (Vec<(Verb, String)>, Turn) {
+    let mut story = Story::new(4_000);
+    let mut acts = Vec::new();
+    for _ in 0..10_000 {
+        platform.snapshot.at_ms += 100;
+        meddle(&mut platform.snapshot);
+        match story.turn(&platform.snapshot) {
+            Turn::Wait => {}
+            Turn::Begin(_, act) => {
+                if let Some((verb, whom)) = act {
+                    platform.act(verb, &whom);
+                    acts.push((verb, whom));
+                }
+            }
+            end => return (acts, end),
+        }
+    }
+    (acts, Turn::Wait)
+}
+
+#[test]
+fn the_story_is_over_in_a_minute_and_leaves_everything_whole() {
+    let mut platform = Platform::new();
+    let (acts, end) = play(&mut platform, |_| {});
+    assert_eq!(end, Turn::End);
+    assert!(
+        platform.snapshot.at_ms <= 60_000,
+        "{}",
+        platform.snapshot.at_ms
+    );
+    assert!(
+        platform
+            .snapshot
+            .nodes
+            .iter()
+            .all(|node| node.state == NodeState::Up)
+    );
+    let verbs: Vec<Verb> = acts.iter().map(|(verb, _)| *verb).collect();
+    for verb in [Verb::Kill, Verb::Cut, Verb::Freeze, Verb::Drain] {
+        assert!(verbs.contains(&verb), "{verb:?}");
+    }
+    // Whoever is in office is killed, whatever it is called.
+    assert_eq!(acts[0], (Verb::Kill, "edge1".to_owned()));
+    assert_eq!(acts[1], (Verb::Heal, "edge1".to_owned()));
+    assert_eq!(acts[2], (Verb::Cut, "edge2".to_owned()));
+}
+
+#[test]
+fn a_service_that_nobody_takes_ends_the_story_badly() {
+    let mut platform = Platform::new();
+    let (acts, end) = play(&mut platform, |snapshot| {
+        if snapshot.felt.is_some() {
+            snapshot.services[0].owner = None;
+        }
+    });
+    assert_eq!(acts.len(), 1);
+    assert!(matches!(end, Turn::Fail(why) if why.contains("killed")));
+}
+
+#[test]
+fn calls_that_do_not_come_up_end_the_story_badly() {
+    let mut platform = Platform::new();
+    platform.snapshot.calls.active = 35;
+    let (acts, end) = play(&mut platform, |_| {});
+    assert_eq!(acts, []);
+    assert!(matches!(end, Turn::Fail(why) if why.contains("call")));
+}
+
+#[test]
+fn what_is_there_for_a_moment_only_does_not_count() {
+    let mut platform = Platform::new();
+    let mut looks = 0;
+    let (_, end) = play(&mut platform, |snapshot| {
+        looks += 1;
+        snapshot.calls.active = if looks % 10 == 0 { 36 } else { 0 };
+    });
+    assert!(matches!(end, Turn::Fail(_)));
+}
