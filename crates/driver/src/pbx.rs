@@ -111,7 +111,7 @@ pub enum PbxOffice {
     /// The cluster.
     Service {
         /// Of which it is a member.
-        service: ServiceSettings,
+        service: Box<ServiceSettings>,
         /// The service's secret: all members know a request by it.
         secret: (u64, u64),
         /// Where it enters itself.
@@ -283,7 +283,7 @@ impl PbxNode {
             Some(desk),
         ) = (options.office, desk.clone())
         {
-            roster.enter(service, desk, Box::new(PbxCrew::new(inbox.clone())));
+            roster.enter(*service, desk, Box::new(PbxCrew::new(inbox.clone())));
         }
         let may_act = move || desk.as_ref().is_none_or(|desk| desk.may_act());
         Ok(PbxNode {

@@ -204,7 +204,7 @@ fn pbxs(config: &Config, pbx: &config::Pbx, place: Option<&Place>) -> Vec<Seat> 
         name: own.name.clone(),
         pending: format!("cdr-pending-{}.jsonl", own.name),
         office: PbxOffice::Service {
-            service,
+            service: Box::new(service),
             secret,
             roster,
         },

@@ -101,15 +101,20 @@ impl Node {
         let mut random = [0; 4];
         random.copy_from_slice(&super::random()?[..4]);
         let roster = &place.settings.roster;
+        let has_edge = place.edge.is_some();
         if let Some((edge, desk)) = place.edge {
             let crew = Box::new(EdgeCrew::new(self.shared.clone()));
             roster.enter(edge, desk, crew);
         }
         let inbox = roster.inbox.clone();
-        let Some((poller, crews)) = roster.take() else {
+        let Some((poller, mut crews)) = roster.take() else {
             // A roster is for one node.
             return Ok(());
         };
+        if has_edge {
+            // First, as operators look at it.
+            crews.rotate_right(1);
+        }
         let thread = ClusterThread {
             settings: place.settings,
             poller,
