@@ -202,6 +202,18 @@ fn a_blind_transfer_that_is_answered_lets_the_transferor_go() {
         .filter(|text| text.starts_with("BYE "))
         .collect();
     assert_eq!(byes.len(), 1);
+    // The caller's phone shows whom it talks with now.
+    assert_eq!(header(&ok, "P-Asserted-Identity"), "<sip:200@example.org>");
+    world.pass(2_500);
+    let later = settle(&mut world);
+    let to_caller = later
+        .iter()
+        .find(|text| text.starts_with("INVITE ") && header(text, "Call-ID") == "a")
+        .unwrap();
+    assert_eq!(
+        header(to_caller, "P-Asserted-Identity"),
+        "<sip:300@example.org>"
+    );
     assert_eq!(header(byes[0], "Call-ID"), header(&to_phone, "Call-ID"));
     world.receive(&within("BYE", "a", &ok, 2, "", ""));
     settle(&mut world);

@@ -269,6 +269,7 @@ impl Calls {
         let is_ours = turn.settings.is_ours(&caller.host);
         let call_id = String::from_utf8_lossy(ask.envelope.call_id).into_owned();
         leg.party = caller.clone();
+        leg.is_private = is_private;
         self.counts.incoming += 1;
         if let Some(serving) = &leg.serving {
             if let Some(stamp) = request.header(HeaderName::Timestamp) {

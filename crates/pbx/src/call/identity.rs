@@ -226,6 +226,21 @@ pub(crate) fn write_identity(
     }
 }
 
+/// Appends who a peer talks with, for those who are trusted: after a transfer that is somebody else than was called (RFC 3325 section 9.1).
+pub(crate) fn write_connected(
+    other: &Party,
+    is_private: bool,
+    settings: &Settings,
+    is_trusted: bool,
+    out: &mut Vec<u8>,
+) {
+    if !is_private && is_trusted && !other.user.is_empty() && settings.is_ours(&other.host) {
+        out.extend_from_slice(b"P-Asserted-Identity: ");
+        write_party(other, settings, out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// Appends who was called before, by Diversion (RFC 5806) and by History-Info (RFC 7044), for not everybody reads both.
 pub(crate) fn write_diversions(
     diversions: &[(Party, DiversionReason)],

@@ -219,6 +219,8 @@ pub(crate) struct Leg {
     pub(crate) tag: u64,
     pub(crate) forks: Vec<Fork>,
     pub(crate) party: Party,
+    /// Who it is is not to be told (RFC 3323).
+    pub(crate) is_private: bool,
     pub(crate) began_unix_ms: u64,
     pub(crate) abilities: Abilities,
     pub(crate) serving: Option<Serving>,
@@ -285,6 +287,7 @@ impl Leg {
             tag,
             forks: Vec::new(),
             party: Party::default(),
+            is_private: false,
             began_unix_ms: 0,
             abilities: Abilities::default(),
             serving: None,

@@ -348,6 +348,7 @@ impl Calls {
     /// Sends a re-INVITE with what we say.
     fn send_change(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, why: Why) {
         self.push_request_headers(turn, leg);
+        self.push_connected(turn.settings, leg);
         self.push_credentials(turn.settings, leg, "INVITE");
         let cseq = leg.dialog.next_cseq();
         let purpose = Purpose::Invite {

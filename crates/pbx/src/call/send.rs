@@ -6,6 +6,7 @@ use sip::{lex, status};
 use transaction::{ClientId, Flow, Transport};
 
 use crate::call::Calls;
+use crate::call::identity;
 use crate::call::leg::{Leg, Serving};
 use crate::call::reply::Purpose;
 use crate::pbx::Turn;
@@ -88,6 +89,16 @@ impl Calls {
             sent_by: (settings.advertised, flow.local.port()).into(),
             branch: self.layer.new_branch(),
             max_forwards: self.max_forwards,
+        }
+    }
+
+    /// Adds who a leg's peer talks with, if that may be told.
+    pub(crate) fn push_connected(&mut self, settings: &Settings, leg: &Leg) {
+        let other = leg.peer.and_then(|other| self.legs.get(&other));
+        if let Some(other) = other.filter(|other| !other.state.is_early() || !leg.is_incoming) {
+            let is_trusted = settings.trusted.contains(&leg.flow.remote.ip());
+            let who = (&other.party, other.is_private);
+            identity::write_connected(who.0, who.1, settings, is_trusted, &mut self.extra);
         }
     }
 

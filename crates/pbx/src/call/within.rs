@@ -447,6 +447,7 @@ impl Calls {
         crate::call::send::write_contact(turn.settings, leg.flow, &mut self.extra);
         self.extra.extend_from_slice(ALLOW);
         self.extra.extend_from_slice(crate::call::send::SUPPORTED);
+        self.push_connected(turn.settings, leg);
         if let Some(session) = leg.timer.filter(|_| is_final) {
             if !session.we_refresh {
                 self.extra.extend_from_slice(b"Require: timer\r\n");

@@ -100,6 +100,7 @@ pub(super) fn read_leg(
                 &mut session.is_previewed,
                 &mut leg.ears.is_echo,
                 &mut leg.ears.in_band,
+                &mut leg.is_private,
             ];
             for (at, flag) in flags.into_iter().enumerate() {
                 *flag = bits >> at & 1 == 1;

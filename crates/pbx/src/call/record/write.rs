@@ -67,6 +67,7 @@ impl Calls {
             session.is_previewed,
             leg.ears.is_echo,
             leg.ears.in_band,
+            leg.is_private,
         ];
         tlv::write_number(
             3,
