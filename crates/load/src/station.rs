@@ -342,13 +342,9 @@ impl Station {
     }
 
     fn response(&mut self, now: Now, flow: Flow, message: &Message<'_>) {
-        let of_call = message
-            .call_id()
-            .ok()
-            .and_then(|id| Name::parse(id, self.run));
-        // In calls that were taken the Call-ID is the other side's, and the tag ours.
-        let tag = || message.from().ok().and_then(|from| from.tag());
-        let name = of_call.or_else(|| tag().and_then(|tag| Name::parse(tag, self.run)));
+        // In calls that were taken the Call-ID is the other side's; the tag of whoever asks is always his own.
+        let tag = message.from().ok().and_then(|from| from.tag());
+        let name = tag.and_then(|tag| Name::parse(tag, self.run));
         let (Some(name), Ok(cseq)) = (name, message.cseq()) else {
             self.tally.messages.unexpected += 1;
             return;

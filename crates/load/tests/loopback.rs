@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use load::{Answering, Calling, Event, Run, Settings, Sound, Tally, User};
+use load::{Answering, Calling, Event, Reason, Run, Settings, Sound, Tally, User};
 use transaction::{Timers, Transport};
 
 const CALLS: u64 = 100;
@@ -109,25 +109,24 @@ fn a_run_calls_itself_over_tcp() {
     all_went_through(&tally);
 }
 
-/// A SIPp of a built-in scenario.
+/// A SIPp.
 struct Sipp {
     process: Child,
     folder: tempfile::TempDir,
 }
 
 impl Sipp {
+    /// One of a built-in scenario.
     fn start(scenario: &str, local: SocketAddr, more: &[&str]) -> Sipp {
+        Sipp::begin(["-sn", scenario], local, more)
+    }
+
+    fn begin(scenario: [&str; 2], local: SocketAddr, more: &[&str]) -> Sipp {
         let folder = tempfile::tempdir().expect("a folder");
         let process = Command::new("sipp")
             .current_dir(folder.path())
-            .args([
-                "-sn",
-                scenario,
-                "-i",
-                "127.0.0.1",
-                "-p",
-                &local.port().to_string(),
-            ])
+            .args(scenario)
+            .args(["-i", "127.0.0.1", "-p", &local.port().to_string()])
             .args(["-m", &CALLS.to_string(), "-r", "50", "-nostdin"])
             .args([
                 "-timeout",
@@ -228,6 +227,113 @@ fn sipp_counts_the_calls_that_it_took_as_the_run_that_made_them() {
         "{report:#}"
     );
     assert_eq!(tally.failed(), count("FailedCall(C)"), "{report:#}");
+}
+
+#[test]
+fn sipp_counts_the_calls_that_failed_as_the_run_that_refused_and_ignored_them() {
+    let own = free();
+    let run = Run::start(Settings {
+        stays: true,
+        span_ms: Some(50_000),
+        answering: Answering {
+            status: 503,
+            refuse_per_mille: 300,
+            ignore_per_mille: 200,
+            ..Answering::default()
+        },
+        ..settings(own, own, Transport::Udp)
+    });
+    let run = run.expect("it starts");
+    let more = ["-d", "300", "-max_invite_retrans", "2", &own.to_string()];
+    let sipp = Sipp::start("uac", free(), &more);
+    let sipp = std::thread::spawn(move || sipp.end());
+    let tally = run.wait(100, |_| !sipp.is_finished()).expect("it ends");
+    let count = sipp.join().expect("SIPp ends");
+    let (answers, report) = (&tally.answers, tally.to_json());
+    assert_eq!(answers.invited, CALLS, "{report:#}");
+    assert_eq!((answers.ignored, answers.refused), (20, 24), "{report:#}");
+    assert_eq!(answers.ended, count("SuccessfulCall(C)"), "{report:#}");
+    let failed = answers.refused + answers.ignored;
+    assert_eq!(failed, count("FailedCall(C)"), "{report:#}");
+    assert_eq!(answers.refused, count("FailedUnexpectedMessage(C)"));
+    assert_eq!(answers.ignored, count("FailedMaxUDPRetrans(C)"));
+    assert_eq!(
+        tally.messages.retransmissions_received,
+        count("Retransmissions(C)"),
+        "{report:#}"
+    );
+    assert_eq!(tally.failed(), 0, "{report:#}");
+}
+
+#[test]
+fn sipp_counts_the_calls_that_it_refused_and_ignored_as_the_run_whose_calls_failed() {
+    let server = free();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/server.xml");
+    let scenario = scenario.to_str().expect("UTF-8");
+    let sipp = Sipp::begin(["-sf", scenario], server, &[]);
+    std::thread::sleep(Duration::from_millis(500));
+    let run = Run::start(Settings {
+        calling: Some(Calling {
+            duration_ms: 300,
+            ..calling()
+        }),
+        // 64*T1 is 3.2 s.
+        timers: Timers::new(50, 400, 5_000).expect("timers"),
+        ..settings(server, free(), Transport::Udp)
+    });
+    let run = run.expect("it starts");
+    let tally = run.wait(1_000, |_| true).expect("it ends");
+    let count = sipp.end();
+    let (failures, report) = (&tally.call_failures, tally.to_json());
+    assert_eq!(tally.calls.attempted, CALLS, "{report:#}");
+    assert_eq!(count("TotalCallCreated"), CALLS, "{report:#}");
+    let [answered, refused, ignored] = ["answered(C)", "refused(C)", "ignored(C)"].map(&count);
+    assert_eq!(tally.calls.completed, answered, "{report:#}");
+    assert_eq!(failures.of(Reason::Status(503)), refused, "{report:#}");
+    assert_eq!(failures.of(Reason::InviteTimeout), ignored, "{report:#}");
+    assert_eq!(tally.failed(), refused + ignored, "{report:#}");
+    // By chance, but not by a small one.
+    assert!(answered > 10 && refused > 10 && ignored > 10, "{report:#}");
+}
+
+#[test]
+fn every_address_of_ours_makes_calls_over_ipv6_too() {
+    let own = |port: SocketAddr| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port.port()));
+    let (one, other) = (own(free()), own(free()));
+    let run = Run::start(Settings {
+        sources: vec![one, other],
+        calling: Some(Calling {
+            reinvite_per_mille: 500,
+            reinvite_after_ms: 300,
+            ..calling()
+        }),
+        answering: Answering {
+            hang_up_per_mille: 200,
+            hang_up_after_ms: 600,
+            ..Answering::default()
+        },
+        has_media: true,
+        streams_max: 300,
+        ..settings(one, one, Transport::Udp)
+    });
+    let tally = run
+        .expect("it starts")
+        .wait(1_000, |_| true)
+        .expect("it ends");
+    let (calls, answers, report) = (&tally.calls, &tally.answers, tally.to_json());
+    assert_eq!(
+        (calls.attempted, calls.completed),
+        (CALLS, CALLS),
+        "{report:#}"
+    );
+    assert_eq!((calls.reinvited, answers.reinvited), (50, 50), "{report:#}");
+    assert_eq!(
+        (calls.ended_by_peer, answers.hung_up),
+        (20, 20),
+        "{report:#}"
+    );
+    assert_eq!(tally.failed() + tally.unheard(), 0, "{report:#}");
+    assert_eq!(tally.messages.unexpected, 0, "{report:#}");
 }
 
 #[test]
