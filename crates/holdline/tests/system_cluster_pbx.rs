@@ -4,16 +4,16 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::exchange::Exchange;
 use support::prompts::{Known, sound_of};
 use support::talker::hear_each_other;
-use support::{Says, Talker, sound, wait_until};
+use support::{Says, Talker, wait_until};
 
-/// Users, with the extensions 101 to 111.
-const USERS: [&str; 11] = [
-    "ann", "ben", "cat", "dan", "eve", "fay", "gus", "hal", "ida", "joe", "kim",
+/// Users, with the extensions 101 to 112.
+const USERS: [&str; 12] = [
+    "ann", "ben", "cat", "dan", "eve", "fay", "gus", "hal", "ida", "joe", "kim", "lea",
 ];
 
 const PLAN: &str = r##"
@@ -66,46 +66,25 @@ const SPEECH: [&str; 2] = ["transfer/number", "room/full"];
 /// More than silence may last on a machine that is busy with other tests; the figures are the laboratory's.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// How long a phone hears nothing, from now until it hears something again.
-fn silence(phone: &Talker) -> Duration {
-    let (begun, mut before) = (Instant::now(), phone.look(0, |call| call.packets()));
-    let (mut last, mut longest) = (begun, Duration::ZERO);
-    let mut heard = 0;
-    // A second of sound after the longest silence.
-    while heard < 50 || begun.elapsed() < Duration::from_secs(1) {
-        std::thread::sleep(Duration::from_millis(2));
-        let now = phone.look(0, |call| call.packets());
-        let pause = last.elapsed();
-        if now != before {
-            heard += now - before;
-            (before, last) = (now, Instant::now());
-        }
-        if pause > longest {
-            (longest, heard) = (pause, 0);
-        }
-        assert!(longest < SILENCE_MAX * 3, "silence for {longest:?}");
-    }
-    longest
-}
-
 #[test]
 fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over() {
     let exchange = Exchange::start(&USERS, PLAN);
     let phones = USERS.map(|user| exchange.phone(user));
-    let [ann, ben, cat, dan, eve, fay, gus, hal, ida, joe, kim] = &phones;
+    let [ann, ben, cat, dan, eve, fay, gus, hal, ida, joe, kim, lea] = &phones;
     // Somebody speaks into a mailbox.
     ida.reaches("604");
     ida.presses(0, "#");
-    ida.hears(0, "the beep", |heard| {
-        (sound::frames_with(heard, 1_000.0) >= 1).then_some(())
+    wait_until("the recording to begin", || {
+        (!exchange.stored("voicemail").is_empty()).then_some(())
     });
     ida.says(0, Says::Sound(sound_of(SPEECH[0])));
-    // Two are talking, one hears music, one is in a menu, one waits in a queue, two are in a conference.
+    // Two are talking, one hears music, two are in a menu, one waits in a queue, two are in a conference.
     ann.dials("102");
     ben.answers(0);
     ann.is_up(0);
     cat.reaches("601");
     dan.reaches("600");
+    lea.reaches("600");
     joe.reaches("602");
     gus.reaches("603");
     hal.reaches("603");
@@ -113,16 +92,16 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
     hear_each_other((gus, 0), (hal, 0));
     cat.hears_music(0);
     joe.hears_music(0);
-    dan.hears_prompt(0, "welcome");
+    dan.sees(0, "the prompt", |call| (call.packets() > 50).then_some(()));
     wait_until("pieces of the message", || {
-        (exchange.stored("voicemail").len() >= 3).then_some(())
+        (exchange.stored("voicemail").len() >= 4).then_some(())
     });
     // A phone rings.
     eve.dials("106");
     fay.is_rung(0);
 
     exchange.kill_process(1);
-    let pause = silence(cat);
+    let pause = cat.silence(0);
     exchange.is_owned_by("pbx1", 2);
     eprintln!("silence of {} ms after the kill", pause.as_millis());
     assert!(pause < SILENCE_MAX, "{pause:?}");
@@ -131,9 +110,8 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
     fay.answers(0);
     eve.is_up(0);
     hear_each_other((eve, 0), (fay, 0));
-    // A key is acted upon, and the call ends as the menu says.
+    // A key is acted upon: the menu says goodbye and hangs up.
     dan.presses(0, "1");
-    dan.hears_prompt(0, "goodbye");
     dan.is_over(0);
     // An agent logs in, and has who waited.
     let login = kim.reaches("*45");
@@ -145,10 +123,12 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
     // The one that died is in sync again, and has it all back.
     exchange.is_in_sync("pbx1");
     exchange.verb(2, &["switchover", "pbx1"]);
-    let pause = silence(cat);
+    let pause = cat.silence(0);
     exchange.is_owned_by("pbx1", 1);
     eprintln!("silence of {} ms when handed over", pause.as_millis());
     assert!(pause < SILENCE_MAX, "{pause:?}");
+    lea.presses(0, "1");
+    lea.is_over(0);
     go_on(&phones);
     hear_each_other((eve, 0), (fay, 0));
     hear_each_other((joe, 0), (kim, 1));
@@ -167,7 +147,7 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
         let legs = [1, 2].map(|number| exchange.legs(number));
         (legs == [Some(0), Some(0)]).then_some(())
     });
-    let calls = 9;
+    let calls = 10;
     wait_until("the records of calls", || {
         (exchange.records().len() >= calls).then_some(())
     });
@@ -178,7 +158,7 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
 }
 
 /// Those whose sound comes from the PBX hear it, and those who talk with each other do.
-fn go_on(phones: &[Talker; 11]) {
+fn go_on(phones: &[Talker; 12]) {
     let [ann, ben, cat, _, _, _, gus, hal, ..] = phones;
     hear_each_other((ann, 0), (ben, 0));
     hear_each_other((gus, 0), (hal, 0));

@@ -378,6 +378,11 @@ pub(crate) struct Witness {
 impl Witness {
     /// Looks at all that leaves a host.
     pub(crate) fn of(host: &Host) -> Witness {
+        Witness::at(host, SERVICE)
+    }
+
+    /// The same for the address of another service.
+    pub(crate) fn at(host: &Host, service: Ipv4Addr) -> Witness {
         let socket: OwnedFd = host.within(|| {
             let socket = socket(
                 AddressFamily::Packet,
@@ -398,7 +403,7 @@ impl Witness {
         let thread = std::thread::spawn(move || {
             let mut bytes = [0; 2048];
             while !end.load(Ordering::Relaxed) {
-                if let Some(at) = look(&socket, &mut bytes) {
+                if let Some(at) = look(&socket, service, &mut bytes) {
                     notes.lock().expect("no panic").push(at);
                 }
             }
@@ -425,8 +430,8 @@ impl Drop for Witness {
     }
 }
 
-/// When the next packet from the service's address left, if it is one.
-fn look(socket: &OwnedFd, bytes: &mut [u8]) -> Option<Duration> {
+/// When the next packet from a service's address left, if it is one.
+fn look(socket: &OwnedFd, service: Ipv4Addr, bytes: &mut [u8]) -> Option<Duration> {
     let mut space = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let (source, at) = {
         let mut parts = [IoSliceMut::new(bytes)];
@@ -443,6 +448,6 @@ fn look(socket: &OwnedFd, bytes: &mut [u8]) -> Option<Duration> {
         })?;
         (message.bytes, at)
     };
-    let is_from_service = source >= 20 && bytes[0] >> 4 == 4 && bytes[12..16] == SERVICE.octets();
+    let is_from_service = source >= 20 && bytes[0] >> 4 == 4 && bytes[12..16] == service.octets();
     is_from_service.then_some(at)
 }

@@ -179,7 +179,11 @@ impl Talker {
 
     /// One of the edge at this address.
     pub(crate) fn at(edge: SocketAddr, user: &str, codecs: &[Codec]) -> Talker {
-        let mut phone = Phone::udp_to(edge, user);
+        Talker::on(Phone::udp_to(edge, user), user, codecs)
+    }
+
+    /// One with this phone. Its sockets for sound are those of the host where this is called, or where a call is begun.
+    pub(crate) fn on(mut phone: Phone, user: &str, codecs: &[Codec]) -> Talker {
         let answer = phone.registers(600);
         assert_eq!(answer.status(), 200, "{answer:?}");
         let inner = Arc::new(Mutex::new(Inner {
@@ -447,6 +451,26 @@ impl Talker {
         self.forgets(call);
         std::thread::sleep(Duration::from_millis(ms));
         self.heard(call)
+    }
+
+    /// The longest time without a packet of sound, from now until a second has been heard without a longer one.
+    pub(crate) fn silence(&self, call: CallId) -> Duration {
+        const SECOND_PACKETS: usize = 50;
+        let (begun, mut before) = (Instant::now(), self.look(call, Call::packets));
+        let (mut last, mut longest, mut heard) = (begun, Duration::ZERO, 0);
+        while heard < SECOND_PACKETS || begun.elapsed() < Duration::from_secs(1) {
+            std::thread::sleep(Duration::from_millis(2));
+            let (now, pause) = (self.look(call, Call::packets), last.elapsed());
+            if now != before {
+                heard += now - before;
+                (before, last) = (now, Instant::now());
+            }
+            if pause > longest {
+                (longest, heard) = (pause, 0);
+            }
+            assert!(longest < PATIENCE, "{} hears nothing", self.user);
+        }
+        longest
     }
 
     /// Asks the other side to call somebody else (RFC 3515), in place of another call of this phone if one is named (RFC 3891).
