@@ -90,7 +90,7 @@ impl Stress {
             path: folder.clone(),
             error,
         })?;
-        let world = World::build(stage.plan(&self.plan, folder))?;
+        let world = World::build(stage.plan(&self.plan, folder, descriptors()))?;
         known(&world, stage.users());
         Ok(world)
     }
@@ -110,11 +110,14 @@ fn known(world: &World, users: u64) {
 
 /// Ten thousand calls have twenty thousand ports: this process and those that it starts may have as many as the system lets them.
 fn raise_limits() {
-    let ours = getrlimit(Resource::RLIMIT_NOFILE);
-    let (_, hard) = ours.unwrap_or_default();
-    let wanted = hard.max(DESCRIPTORS);
-    // Where that is not allowed, nodes that lack them say so.
+    let wanted = descriptors().max(DESCRIPTORS);
+    // Where that is not allowed, PBXs have fewer ports.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
+}
+
+/// How many a process may have.
+fn descriptors() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(_, hard)| hard)
 }
 
 /// A row for who watches.

@@ -15,10 +15,14 @@ pub(super) const CALL_S: (u32, u32) = (5, 7);
 const POPULATION: u64 = 10_000;
 /// Users of one PBX alone: who calls only needs a password.
 const CALLERS: u64 = 1_000;
-/// Ports for sound of each PBX: a call has a pair.
-const PBX_PORTS: [u16; 2] = [40_000, 47_999];
+/// The last port for sound of each PBX.
+const PBX_PORT_LAST: u16 = 59_999;
+/// How many there are: a call has a pair.
+const PBX_PORTS: u64 = 8_000;
 /// The same for ten times as many calls.
-const PBX_PORTS_TENFOLD: [u16; 2] = [20_000, 59_999];
+const PBX_PORTS_TENFOLD: u64 = 40_000;
+/// Descriptors that a PBX needs beside those of its ports.
+const DESCRIPTORS_BESIDE: u64 = 1_500;
 
 /// What is under stress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +53,20 @@ impl Stage {
         if self.is_pair { 2 } else { 1 }
     }
 
+    /// The ports of each PBX, where a process may have so many descriptors.
+    fn pbx_ports(self, descriptors: u64) -> [u16; 2] {
+        let wanted = match self.is_tenfold {
+            true => PBX_PORTS_TENFOLD,
+            false => PBX_PORTS,
+        };
+        let most = descriptors.saturating_sub(DESCRIPTORS_BESIDE).max(2);
+        let count = wanted.min(most) / 2 * 2;
+        let count = u16::try_from(count).unwrap_or(PBX_PORT_LAST);
+        [PBX_PORT_LAST - count + 1, PBX_PORT_LAST]
+    }
+
     /// How it is built, in this folder. Sound goes to the PBXs themselves.
-    pub(super) fn plan(self, plan: &Plan, folder: PathBuf) -> Plan {
+    pub(super) fn plan(self, plan: &Plan, folder: PathBuf, descriptors: u64) -> Plan {
         let alone = (!self.is_pair).then_some(Lack::Standby);
         let users = (1..=self.users()).map(|number| format!("u{number}"));
         Plan {
@@ -59,10 +75,7 @@ impl Stage {
             farm: Farm::Pbxs(self.pbxs()),
             policy: "round-robin",
             media_ports: 0,
-            pbx_ports: match self.is_tenfold {
-                true => PBX_PORTS_TENFOLD,
-                false => PBX_PORTS,
-            },
+            pbx_ports: self.pbx_ports(descriptors),
             lack: plan.lack.or(alone),
             ..plan.clone()
         }
@@ -216,6 +229,17 @@ mod tests {
             ids.dedup();
             assert_eq!(ids.len(), count);
         }
+    }
+
+    #[test]
+    fn a_pbx_has_no_more_ports_than_it_may_have_descriptors() {
+        let tenfold = Stage {
+            is_pair: true,
+            is_tenfold: true,
+        };
+        assert_eq!(tenfold.pbx_ports(200_000), [20_000, 59_999]);
+        assert_eq!(tenfold.pbx_ports(20_000), [41_500, 59_999]);
+        assert_eq!(tenfold.pbx_ports(0), [59_998, 59_999]);
     }
 
     #[test]
