@@ -13,6 +13,7 @@ mod pbx;
 mod pool;
 mod read;
 mod reader;
+mod trunk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use cluster::{Cluster, Coordinator, Fence, Mover, Role, Service};
 pub use ipnet::IpNet;
 pub use mistake::{ConfigError, Fault, Mistake};
 pub use pbx::{Codec, MailServer, MediaStore, Pbx, S3};
+pub use trunk::Trunk;
 
 /// The largest configuration file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -151,7 +151,16 @@ pub(crate) fn settings(config: &config::Pbx, listen: SocketAddr) -> pbx::Setting
         calls_max: config.calls_max,
         session_expires_s: config.session_expires_s,
         media_by_need: config.media_by_need,
+        accounts: config.trunks.iter().map(account).collect(),
         ..pbx::Settings::new(domain, flow)
+    }
+}
+
+fn account(trunk: &config::Trunk) -> pbx::Account {
+    pbx::Account {
+        host: trunk.host.clone(),
+        user: trunk.user.clone(),
+        password: trunk.password.reveal().to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ use pbx::plan::{Plan, Source};
 use super::address::Domain;
 use super::media;
 use super::reader::Section;
+use super::trunk::{self, Trunk};
 use super::{Edge, PortRange, Role, Service, Token, Transport};
 
 /// The tables and keys of `[pbx]` that are the dialplan's.
@@ -146,6 +147,8 @@ pub struct Pbx {
     pub message_give_up_s: u64,
     /// `[pbx.mail]`
     pub mail: Option<MailServer>,
+    /// `[[pbx.trunk]]`
+    pub trunks: Vec<Trunk>,
     /// The dialplan of this name in the store is read beside the file's.
     pub stored_dialplan: Option<String>,
     /// The text of the file, which the dialplan is read from.
@@ -210,6 +213,7 @@ pub(super) fn pbx(
     let give_up = section.integer("message_give_up_s", 86_400, 0..=2_592_000);
     let mail = mail(section.section("mail"));
     let stored_dialplan = section.text("stored_dialplan", "", "a name", plain);
+    let trunks = trunk::trunks(&mut section);
     if is_there {
         requires(&section, beside.is_some(), service.is_some());
         if service.is_some() {
@@ -259,6 +263,7 @@ pub(super) fn pbx(
             .then(|| command.into_iter().map(|placed| placed.value).collect()),
         message_give_up_s: give_up.value,
         mail,
+        trunks,
         stored_dialplan: stored_dialplan.map(|placed| placed.value),
         text: text.to_owned(),
     })
