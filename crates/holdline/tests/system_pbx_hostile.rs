@@ -61,7 +61,7 @@ fn descriptions_that_nobody_can_follow_are_refused_and_other_calls_go_on() {
     }
     goes_on(&ann, call);
     ann.hangs_up(call);
-    // What was refused before anybody looked at the dialplan has no record.
+    // What was refused before anybody looked at the dialplan has a record, too.
     office.is_idle();
     wait_until("the record", || {
         let records = office.records();
