@@ -11,6 +11,7 @@ mod install;
 mod machine;
 mod pbx;
 mod process;
+mod prompts;
 mod relay;
 mod report;
 mod rows;
@@ -30,7 +31,7 @@ const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side our
 
   --rows        udp-floor, proxy-call, register-digest, register-memory, relay-floor,
                 relay-100, relay-500, relay-1000, failover-situation-1, failover-situation-2,
-                pbx-call, takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
+                pbx-call, pbx-prompts, takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
                 (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
@@ -52,6 +53,7 @@ const ROWS: &[&str] = &[
     "failover-situation-1",
     "failover-situation-2",
     "pbx-call",
+    "pbx-prompts",
     "takeover-killed",
     "takeover-node",
     "takeover-frozen",

@@ -59,7 +59,10 @@ pub(crate) fn row(scene: &Scene<'_>, keeper: &mut Keeper) -> Result<Row, Error> 
     };
     for repeat in 0..repeats {
         let folder = scene.folder.join(format!("pbx-call-{repeat}"));
-        let sample = measure(scene, keeper, &folder, program)?;
+        let config = "bench/holdline-pbx.toml";
+        let sample = with_node(scene, keeper, (&folder, program, config), |at| {
+            calls(scene, at)
+        })?;
         sample.say("holdline", row.unit);
         samples.push(sample);
     }
@@ -67,11 +70,22 @@ pub(crate) fn row(scene: &Scene<'_>, keeper: &mut Keeper) -> Result<Row, Error> 
     Ok(row)
 }
 
-fn measure(
+/// A node that is a PBX, and all around it.
+pub(crate) struct At<'a> {
+    pub(crate) keeper: &'a mut Keeper,
+    pub(crate) folder: &'a Path,
+    pub(crate) node: &'a Running,
+    /// Where it believes its edge.
+    pub(crate) callee: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// Starts a PBX with this configuration, measures, and ends it.
+pub(crate) fn with_node(
     scene: &Scene<'_>,
     keeper: &mut Keeper,
-    folder: &Path,
-    program: &Path,
+    (folder, program, config): (&Path, &Path, &str),
+    measure: impl FnOnce(At<'_>) -> Result<Sample, Error>,
 ) -> Result<Sample, Error> {
     fs::create_dir_all(folder).map_err(Error::io("making a folder"))?;
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -80,7 +94,7 @@ fn measure(
         at(free_udp_port()?),
         at(free_tcp_port()?),
     );
-    let text = fs::read_to_string(scene.root.join("bench/holdline-pbx.toml"))
+    let text = fs::read_to_string(scene.root.join(config))
         .map_err(Error::io("reading holdline's configuration in bench/"))?
         .replace("{data}", &folder.join("data").to_string_lossy())
         .replace("{listen}", &listen.to_string())
@@ -93,19 +107,26 @@ fn measure(
     let mut process = keeper.spawn("holdline", &mut command, &folder.join("log"))?;
     wait_until_ready(&mut process, || is_healthy(admin))?;
     let mut node = Running::new(process, listen);
-    let measured = calls(scene, keeper, folder, &node, callee);
+    let measured = measure(At {
+        keeper,
+        folder,
+        node: &node,
+        callee,
+        admin,
+    });
     let checked = measured.and_then(|sample| node.check().map(|()| sample));
     node.stop(keeper);
     checked
 }
 
-fn calls(
-    scene: &Scene<'_>,
-    keeper: &mut Keeper,
-    folder: &Path,
-    node: &Running,
-    callee: SocketAddr,
-) -> Result<Sample, Error> {
+fn calls(scene: &Scene<'_>, at: At<'_>) -> Result<Sample, Error> {
+    let At {
+        keeper,
+        folder,
+        node,
+        callee,
+        ..
+    } = at;
     let scenarios = scene.root.join("bench/sipp");
     let (caller, answerer) = (scenarios.join("caller.xml"), scenarios.join("callee.xml"));
     let place =

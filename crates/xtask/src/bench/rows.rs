@@ -6,6 +6,7 @@ use super::failover::{self, Situation};
 use super::floor;
 use super::pbx;
 use super::process::{self, Keeper};
+use super::prompts;
 use super::relay;
 use super::report::{Figure, Row, Sample};
 use super::server::{DOMAIN, PASSWORD, Running, Server, Side, free_udp_port};
@@ -118,6 +119,7 @@ impl Scene<'_> {
             "failover-situation-1" => failover::row(self, keeper, id, Situation::One),
             "failover-situation-2" => failover::row(self, keeper, id, Situation::Two),
             "pbx-call" => pbx::row(self, keeper),
+            "pbx-prompts" => prompts::row(self, keeper),
             "relay-100" => relay::row(self, keeper, id, 100),
             "relay-500" => relay::row(self, keeper, id, 500),
             "relay-1000" => relay::row(self, keeper, id, 1_000),
