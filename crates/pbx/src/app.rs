@@ -378,11 +378,15 @@ impl Switchboard {
         let all = u32::try_from(found.messages.len()).unwrap_or(u32::MAX);
         let counts = (all - old, old);
         self.mailboxes.insert(mailbox.to_owned(), counts);
-        round.act(Action::Publish(Publish::Mailbox {
-            mailbox: mailbox.to_owned(),
-            new: counts.0,
-            old: counts.1,
-        }));
+        // Phones watch it by its number, by an extension's or by their user's name.
+        let names = std::iter::once(mailbox).chain(self.plan.names_of_mailbox(mailbox));
+        for name in names {
+            round.actions.push(Action::Publish(Publish::Mailbox {
+                mailbox: name.to_owned(),
+                new: counts.0,
+                old: counts.1,
+            }));
+        }
     }
 
     fn poll_due(&mut self, round: &mut Round<'_>) {

@@ -90,6 +90,19 @@ pub enum Found<'p> {
 }
 
 impl Plan {
+    /// The extensions that a mailbox is the own one of, and the users of their phones, but for the mailbox's own number.
+    pub(crate) fn names_of_mailbox(&self, mailbox: &str) -> impl Iterator<Item = &str> {
+        let own = move |extension: &&Extension| extension.mailbox.as_deref() == Some(mailbox);
+        let numbers = self.extensions.values().filter(own);
+        let numbers = numbers.map(|extension| extension.number.as_str());
+        let users = self.users.iter().filter(move |(_, number)| {
+            let extension = self.extensions.get(*number);
+            extension.as_ref().is_some_and(own)
+        });
+        let names = numbers.chain(users.map(|(user, _)| user.as_str()));
+        names.filter(move |name| *name != mailbox)
+    }
+
     /// Where the owner of a mailbox gets e-mail.
     pub fn email_of(&self, mailbox: &str) -> Option<&str> {
         self.mailboxes.get(mailbox)?.email.as_deref()

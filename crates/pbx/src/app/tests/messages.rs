@@ -96,7 +96,11 @@ fn what_was_said_before_hanging_up_is_kept() {
         assert!(t.cdrs.is_empty());
         t.told(Answer::Done);
         t.told(messages(1));
-        t.expect(&["ask mailbox 101", "mailbox 101 has 1 new 0 old"]);
+        t.expect(&[
+            "ask mailbox 101",
+            "mailbox 101 has 1 new 0 old",
+            "mailbox ann has 1 new 0 old",
+        ]);
         assert_eq!(t.cdrs.len(), 1);
     });
 }
