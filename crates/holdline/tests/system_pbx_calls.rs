@@ -23,6 +23,21 @@ steps = ["ring 102 103", "hangup"]
 [[pbx.route]]
 pattern = "811"
 steps = ["ring 103 104 in order for 2s", "on no answer play sorry", "hangup busy"]
+
+[[pbx.route]]
+pattern = "812"
+steps = ["ring 102 103 104 least recent", "hangup busy"]
+
+[[pbx.route]]
+pattern = "813"
+steps = ["queue team"]
+
+[[pbx.queue]]
+name = "team"
+agents = ["103", "104", "105"]
+always_in = true
+order = "least-recent"
+wrap_up_s = 0
 "##;
 
 /// An office whose edge relays all sound at an address of its own.
@@ -106,6 +121,47 @@ fn all_ring_and_one_has_the_call_or_one_rings_after_the_other() {
     ann.hears_prompt(call, "sorry");
     ann.is_over(call);
     office.is_over(2);
+}
+
+/// Who is rung by a call, and takes it; nobody else is.
+fn is_taken_by(office: &Office, caller: &Talker, number: &str, phones: &[&Talker]) -> String {
+    let before: Vec<_> = phones.iter().map(|phone| phone.calls()).collect();
+    let call = caller.dials(number);
+    let rung = || {
+        let mut both = phones.iter().zip(&before);
+        both.position(|(phone, before)| phone.calls() > *before)
+    };
+    let at = wait_until("somebody to be rung", rung);
+    let phone = phones[at];
+    phone.answers(before[at]);
+    caller.is_up(call);
+    hear_each_other((caller, call), (phone, before[at]));
+    let others = phones
+        .iter()
+        .zip(&before)
+        .filter(|(other, _)| other.user != phone.user);
+    for (other, before) in others {
+        assert_eq!(other.calls(), *before, "{} was rung too", other.user);
+    }
+    caller.hangs_up(call);
+    phone.is_over(before[at]);
+    office.is_idle();
+    phone.user.clone()
+}
+
+#[test]
+fn the_phone_that_was_called_longest_ago_rings_first_also_in_a_queue() {
+    let (office, _) = office();
+    let phones = ["ann", "ben", "cat", "dan", "eve"].map(|user| Talker::of(&office.node, user));
+    let [ann, ben, cat, dan, eve] = &phones;
+    let three = [ben, cat, dan];
+    let taken = |number, phones: &[&Talker]| is_taken_by(&office, ann, number, phones);
+    let first: Vec<_> = (0..4).map(|_| taken("812", &three)).collect();
+    assert_eq!(first, ["ben", "cat", "dan", "ben"]);
+    // A queue minds its own calls.
+    let agents: Vec<_> = (0..4).map(|_| taken("813", &[cat, dan, eve])).collect();
+    assert_eq!(agents, ["cat", "dan", "eve", "cat"]);
+    office.is_over(8);
 }
 
 fn hears_the_mailbox(phone: &Talker, call: usize) {

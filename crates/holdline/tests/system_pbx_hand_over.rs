@@ -42,7 +42,7 @@ fn leaves_a_message(office: &Office, phone: &Talker) {
         (sound::frames_with(heard, 1_000.0) >= 1).then_some(())
     });
     phone.says(call, Says::Sound(sound_of(SPEECH)));
-    std::thread::sleep(Duration::from_millis(2_500));
+    std::thread::sleep(Duration::from_millis(3_500));
     phone.hangs_up(call);
     office.node.wait_for(|_| {
         let stored = office.stored("voicemail/150");

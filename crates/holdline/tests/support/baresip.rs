@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::node::DOMAIN;
+use super::node::{DOMAIN, Node, password_of};
 use super::{Ending, PATIENCE, free_port, program, wait_until};
 
 /// The Debian package.
@@ -71,6 +71,104 @@ impl Baresip {
         );
         let modules = ["aufile", "sndfile"];
         Baresip::launch(folder, user, (&config, &modules), &account)
+    }
+
+    /// Starts one of an office, on loopback: it answers by itself, plays a tone of so many Hz, records what it hears, and watches its mailbox.
+    pub(crate) fn of(node: &Node, user: &str, tone_hz: f64) -> Baresip {
+        let folder = node.path();
+        let file = write_tone(folder, user, tone_hz);
+        let own = file.parent().expect("a folder");
+        let config = format!(
+            "sip_listen 127.0.0.1:0\nnet_interface 127.0.0.1\nrtp_ports 30200-30299\n\
+             audio_source aufile,{}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}\nsnd_path {}\nmodule_app mwi.so\n",
+            file.display(),
+            own.display()
+        );
+        let (password, outbound) = (password_of(user), node.address());
+        let account = format!(
+            "<sip:{user}@{DOMAIN}>;outbound=\"sip:{outbound}\";auth_pass={password};regint=600;answermode=auto;mwi=yes\n"
+        );
+        let modules = ["aubridge", "aufile", "sndfile"];
+        let phone = Baresip::launch(folder, user, (&config, &modules), &account);
+        // What it did before it was steered it does not tell.
+        wait_until("the softphone to register", || {
+            let all = node.items("registrations");
+            let own = format!("{user}@{DOMAIN}");
+            all.iter().any(|one| one["aor"] == *own).then_some(())
+        });
+        phone
+    }
+
+    /// Calls a number, and waits until it is answered; what was heard before is forgotten.
+    pub(crate) fn reaches(&mut self, number: &str) {
+        self.forgets();
+        self.command("dial", number);
+        self.sees("CALL_ESTABLISHED");
+    }
+
+    /// Presses keys.
+    pub(crate) fn presses(&mut self, keys: &str) {
+        self.command("sndcode", keys);
+    }
+
+    /// Hangs up.
+    pub(crate) fn hangs_up(&mut self) {
+        self.command("hangup", "");
+        self.sees("CALL_CLOSED");
+    }
+
+    /// Forgets what it heard in calls before.
+    pub(crate) fn forgets(&self) {
+        for file in self.recordings() {
+            fs::remove_file(file).expect("its own");
+        }
+    }
+
+    /// Waits until what it heard holds what is looked for.
+    pub(crate) fn hears<T>(&self, what: &str, look: impl Fn(&[i16]) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let heard = self.recorded();
+            if let Some(found) = look(&heard) {
+                return found;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} did not hear {what} in {} ms:\n{}",
+                self.user,
+                heard.len() / 8,
+                self.said()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits for a prompt.
+    pub(crate) fn hears_prompt(&self, name: &str) {
+        let known = super::prompts::Known::of(name);
+        self.hears(name, |heard| known.find(heard));
+    }
+
+    /// Waits for some tenths of a second with a tone.
+    pub(crate) fn hears_tone(&self, tone_hz: f64) {
+        let what = format!("{tone_hz} Hz");
+        self.hears(&what, |heard| {
+            (super::sound::frames_with(heard, tone_hz) >= 4).then_some(())
+        });
+    }
+
+    /// Waits until it printed this.
+    pub(crate) fn says(&self, text: &str) {
+        super::wait_until(text, || self.said().contains(text).then_some(()));
+    }
+
+    /// The files of what it heard.
+    fn recordings(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(&self.folder).expect("its folder").flatten();
+        let names = files.map(|entry| entry.path());
+        names
+            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .collect()
     }
 
     /// Starts one that is a media server: it registers nowhere, and answers every call to `user` that comes
@@ -136,11 +234,7 @@ impl Baresip {
     /// What it has recorded of what it heard, 8,000 samples a second. Debian's baresip 1.0.0 records no
     /// more after its call was on hold for the first time (baresip's issue 1496).
     pub(crate) fn recorded(&self) -> Vec<i16> {
-        let files = fs::read_dir(&self.folder).expect("its folder").flatten();
-        let names = files.map(|entry| entry.path());
-        let file = names
-            .into_iter()
-            .find(|path| path.to_string_lossy().ends_with("-dec.wav"));
+        let file = self.recordings().pop();
         let bytes = file.map_or_else(Vec::new, |file| fs::read(file).expect("readable"));
         let samples = bytes.get(WAV_HEAD_BYTES..).unwrap_or_default();
         let samples = samples.chunks_exact(2);
