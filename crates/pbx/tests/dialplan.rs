@@ -302,3 +302,32 @@ fn talk_again(world: &mut World) -> (String, String) {
     world.receive(&within("ACK", "b", &ok, 1, "", ""));
     (ok, to_phone)
 }
+
+#[test]
+fn a_transferor_that_wants_no_notify_gets_no_more_and_keeps_its_call() {
+    let mut world = world();
+    let (ok, to_phone) = talk(&mut world);
+    world.receive(&from_callee("REFER", &to_phone, "bob", 2, REFER, ""));
+    let called = world
+        .those("INVITE ")
+        .into_iter()
+        .find(|text| text.starts_with("INVITE sip:300@"))
+        .unwrap()
+        .to_owned();
+    let trying = world.the("NOTIFY ");
+    world.receive(&reply(
+        &trying,
+        "481 Subscription Does Not Exist",
+        "",
+        "",
+        "",
+    ));
+    world.receive(&reply(&called, "180 Ringing", "cat", "", ""));
+    assert!(world.those("NOTIFY ").is_empty());
+    world.receive(&reply(&called, "486 Busy Here", "cat", "", ""));
+    assert!(world.those("NOTIFY ").is_empty());
+    assert_eq!(world.pbx.calls().len(), 2);
+    world.receive(&within("BYE", "a", &ok, 2, "", ""));
+    settle(&mut world);
+    world.is_empty_in_time();
+}

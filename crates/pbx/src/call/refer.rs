@@ -138,7 +138,7 @@ impl Calls {
             turn,
             (&leg.dialog, leg.flow),
             ("NOTIFY", cseq),
-            Purpose::Told,
+            Purpose::Told { leg: leg.id },
             body,
         );
     }

@@ -38,7 +38,7 @@ pub(crate) enum Purpose {
     /// A NOTIFY of a subscription, by its tag.
     Notify { tag: u64 },
     /// A NOTIFY that tells how a transfer goes.
-    Told,
+    Told { leg: LegId },
     /// Nobody waits for the answer.
     Nothing,
 }
@@ -93,6 +93,14 @@ impl Calls {
                 });
             }
             Purpose::Notify { tag } if code >= 200 => self.notified(turn, tag, code),
+            // It wants to hear no more of it (RFC 6665 section 4.2.2); the call is another usage of the dialog (RFC 5057 section 5.1).
+            Purpose::Told { leg } if matches!(code, 405 | 408 | 481 | 489 | 501) => {
+                self.with(leg, |_, leg| {
+                    if let Some(transfer) = &mut leg.transfer {
+                        transfer.is_told = false;
+                    }
+                });
+            }
             _ => {}
         }
     }
