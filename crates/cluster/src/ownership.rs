@@ -173,6 +173,8 @@ pub struct Ownership {
     not_before: Time,
     reading: Option<(RequestId, Time)>,
     read_at: Time,
+    /// Until then the record is read more often: the owner's connection ended.
+    hurried_until: Time,
     numbers: u64,
     preferred_since: Option<Time>,
 }
@@ -203,6 +205,7 @@ impl Ownership {
             not_before: now,
             reading: None,
             read_at: now,
+            hurried_until: now,
             numbers: 0,
             preferred_since: None,
         }
@@ -397,10 +400,11 @@ impl Ownership {
         }
     }
 
-    /// The connection to a node ended: if it is the owner's, the record may have been released.
+    /// The connection to a node ended: if it is the owner's, the record may have been released, or is about to be.
     pub fn disconnected(&mut self, now: Time, node: NodeId) {
         if self.owner() == Some(node) && matches!(self.role, Role::Member) {
             self.read_at = now;
+            self.hurried_until = now.after(self.settings.lease_us);
         }
     }
 

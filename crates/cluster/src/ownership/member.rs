@@ -11,6 +11,9 @@ use crate::rule::Rule;
 use crate::time::Time;
 use crate::wire::message::Message;
 
+/// How many times as often the record is read in the lease after the owner's connection ended: a watch on it may be broken.
+const HURRY: u64 = 5;
+
 impl Ownership {
     /// An owner's heartbeat. Returns whether it is the owner that this node follows from now on.
     pub fn heartbeat(
@@ -132,7 +135,8 @@ impl Ownership {
         if now >= self.reading_at() {
             let request = self.number();
             self.reading = Some((request, now));
-            self.read_at = now.after(self.settings.read_us);
+            let pace = if now < self.hurried_until { HURRY } else { 1 };
+            self.read_at = now.after(self.settings.read_us / pace);
             out.push(Effect::CoordinatorRead { request });
         }
     }

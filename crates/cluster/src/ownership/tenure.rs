@@ -286,7 +286,16 @@ impl Term {
         self.members_possible = record.members;
         self.in_sync_possible = record.in_sync;
         self.unanswered = false;
-        self.renew_at = last.after(settings.renew_us);
+        self.renew_at = last.after(self.renew_us(last, settings));
+    }
+
+    /// How long after the last write the next one is: half as long where no heartbeats keep the owner in office, so that it
+    /// has most of a lease left whenever the coordinator stalls.
+    fn renew_us(&self, now: Time, settings: &Settings) -> u64 {
+        match self.silent(now, settings).is_empty() {
+            true => settings.renew_us,
+            false => settings.renew_us / 2,
+        }
     }
 
     /// The record that ends this term.
