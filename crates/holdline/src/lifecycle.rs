@@ -169,6 +169,10 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, StartError
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("holdline-async")
+        .on_thread_start(|| {
+            // The coordinator's answers come through these. Without the right to it they take their turn.
+            let _ = net::priority::often();
+        })
         .enable_all()
         .build()
         .map_err(|error| StartError::Process { error })?;

@@ -25,6 +25,7 @@ pub mod descriptors;
 pub mod media;
 pub mod peer;
 pub mod poll;
+pub mod priority;
 pub mod resolve;
 pub mod route;
 pub mod stun;

@@ -108,15 +108,12 @@ struct Port {
     overflowed: u32,
 }
 
-/// The nice value of threads that must not be late.
-const NICE: i32 = -10;
-
 /// Lets the calling thread go before others of the machine, which sound needs that is due each 20 ms.
 ///
 /// # Errors
 /// The process may not (it takes `CAP_SYS_NICE`, or `LimitNICE=` in the unit); all goes on as before.
 pub fn raise_priority() -> io::Result<()> {
-    sys::set_nice(NICE)
+    crate::priority::often()
 }
 
 /// The media sockets of one thread.

@@ -22,7 +22,9 @@ pub(crate) use media::{receive_from, send_to};
 pub(crate) use netlink::{Netlink, Protocol};
 pub(crate) use option::set_option;
 pub(crate) use packet::PacketSocket;
-pub(crate) use process::{boottime_ns, duplicate_from, kill_group, set_nice, set_nonblocking};
+pub(crate) use process::{
+    boottime_ns, duplicate_from, kill_group, set_first, set_nice, set_nonblocking,
+};
 pub(crate) use socket::{Kind, Socket};
 
 use std::io;

@@ -56,7 +56,13 @@ impl Run {
 
 /// Runs the node in a process of its own and watches it.
 fn supervised(config: &Config) -> Result<ExitCode, Failure> {
-    let status = block_on(async {
+    // One thread, that goes first: what it does for a node that has died is what callers wait for.
+    let _ = net::priority::urgent();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::Process { error })?;
+    let status = runtime.block_on(async {
         let Some(supervision) = crate::cluster::supervision(config).await? else {
             return Ok(EXIT_FAILED);
         };
@@ -65,6 +71,6 @@ fn supervised(config: &Config) -> Result<ExitCode, Failure> {
             let error = std::io::Error::other(error.to_string());
             Failure::Start(StartError::Process { error })
         })
-    })??;
+    })?;
     Ok(ExitCode::from(status))
 }

@@ -25,6 +25,15 @@ pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread run before all that are scheduled as usual, and only it: what it starts is as usual again.
+pub(crate) fn set_first() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the pointer is to live parameters, which the kernel copies. 0 is the calling thread.
+    checked(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) })?;
+    Ok(())
+}
+
 /// Kills a group of processes.
 pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
     let Some(leader) = i32::try_from(leader).ok().filter(|leader| *leader > 1) else {
