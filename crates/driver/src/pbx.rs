@@ -232,7 +232,7 @@ impl PbxNode {
         let desk = seat.as_ref().map(|(desk, _)| desk.clone());
         let mut voice = options.voice;
         voice.freebind = freebind && !opens_late;
-        let open = || crate::voice::open(&voice)?.start(ear.clone(), desk.clone());
+        let open = || crate::voice::open(&voice)?.start_for(ear.clone(), desk.clone());
         let voices = (!opens_late).then(open).transpose();
         let voices = voices.map_err(PbxError::Voice)?;
         let sounds = options.prompts.0;

@@ -281,11 +281,16 @@ impl std::fmt::Debug for Voices {
 }
 
 impl OpenedVoices {
-    /// Starts the threads. Nothing leaves while `desk`, if there is one, does not let it.
+    /// Starts the threads.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(
+    pub fn start(self, sink: Arc<dyn VoiceSink>) -> Result<Arc<Voices>, VoiceError> {
+        self.start_for(sink, None)
+    }
+
+    /// The same; nothing leaves while `desk`, if there is one, does not let it.
+    pub(crate) fn start_for(
         self,
         sink: Arc<dyn VoiceSink>,
         desk: Option<Arc<Desk>>,

@@ -323,7 +323,7 @@ impl PbxThread {
             drop(opened);
             std::thread::sleep(OPEN_PAUSE);
         };
-        let started = opened.and_then(|opened| opened.start(self.ear.clone(), desk));
+        let started = opened.and_then(|opened| opened.start_for(self.ear.clone(), desk));
         match started {
             Ok(voices) => self.set_voices(Some(voices)),
             Err(error) => tracing::error!(%error, "the PBX has no ports for sound"),

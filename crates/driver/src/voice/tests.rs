@@ -32,7 +32,7 @@ fn start(first_port: u16, threads: usize) -> (Arc<Voices>, Receiver<(u16, Event)
     };
     let (sender, receiver) = channel();
     let opened = open(&settings).expect("ports");
-    let voices = opened.start(Arc::new(Listener(Mutex::new(sender))), None);
+    let voices = opened.start(Arc::new(Listener(Mutex::new(sender))));
     (voices.expect("threads"), receiver)
 }
 
