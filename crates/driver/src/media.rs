@@ -29,6 +29,12 @@ use inbox::{Ask, RelayInbox};
 /// Most addresses that the relay has its ports on; further ones are left out with a warning.
 pub const MEDIA_ADDRESSES_MAX: usize = 16;
 
+/// Commands that one turn hands over at a time. A takeover makes seven a call.
+const SLICE_COMMANDS: usize = 4_096;
+
+/// How long a worker waits for a relay thread that does not take commands in; a takeover of 65,536 calls takes less.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The bits of a session's number that name its worker begin here.
 const WORKER_SHIFT: u32 = 56;
 
@@ -80,6 +86,10 @@ pub(crate) struct Relays {
     addresses: Vec<IpAddr>,
     advertised: Option<IpAddr>,
     shares: Vec<Share>,
+    /// Relay thread and port of each address that descriptions name.
+    by_address: HashMap<SocketAddr, (u16, Port)>,
+    /// What a standby has to have the same to go on with calls: a line each.
+    agreement: Vec<String>,
     /// Pairs that were asked for and not there.
     exhausted: AtomicU64,
 }
@@ -87,13 +97,41 @@ pub(crate) struct Relays {
 impl Relays {
     /// No relay.
     pub(crate) fn none() -> Relays {
-        Relays {
-            table: Mutex::new(PortTable::new(0)),
-            addresses: Vec::new(),
-            advertised: None,
-            shares: Vec::new(),
+        Relays::new(PortTable::new(0), Vec::new(), None, Vec::new())
+    }
+
+    /// The relay with these shares; `addresses` are those that it has its ports on.
+    fn new(
+        table: PortTable,
+        addresses: Vec<IpAddr>,
+        advertised: Option<IpAddr>,
+        shares: Vec<Share>,
+    ) -> Relays {
+        let mut relays = Relays {
+            table: Mutex::new(table),
+            addresses,
+            advertised,
+            shares,
+            by_address: HashMap::new(),
+            agreement: Vec::new(),
             exhausted: AtomicU64::new(0),
+        };
+        let mut by_address = HashMap::new();
+        for (relay, share) in relays.shares.iter().enumerate() {
+            for (at, bound) in share.sockets.iter().enumerate() {
+                let told = SocketAddr::new(relays.told(bound.ip()), bound.port());
+                let place = (relay as u16, Port(at as u32));
+                by_address.entry(told).or_insert(place);
+            }
         }
+        relays.by_address = by_address;
+        relays
+    }
+
+    /// What a standby has to have the same: the ports that descriptions name, and the number of threads that they are
+    /// divided among, since all ports of a call lie on one.
+    pub(crate) fn agreement(&self) -> &[String] {
+        &self.agreement
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -153,26 +191,13 @@ impl Relays {
     /// Takes the pair that a description of another node named (see [`proxy::MediaPorts::claim`]): the same port, at the
     /// address that stands for that one here.
     pub(crate) fn claim(&self, address: SocketAddr) -> Option<MediaPort> {
-        for (relay, share) in self.shares.iter().enumerate() {
-            let is_it = |bound: &SocketAddr| {
-                bound.port() == address.port() && self.told(bound.ip()) == address.ip()
-            };
-            let Some(at) = share.sockets.iter().position(is_it) else {
-                continue;
-            };
-            let bound = share.sockets[at].ip();
-            let own = self.addresses.iter().position(|own| *own == bound)?;
-            let port = Port(at as u32);
-            if !self.table().claim(self.group(relay, own), port) {
-                return None;
-            }
-            return Some(MediaPort {
-                relay: relay as u16,
-                port,
-                address,
-            });
-        }
-        None
+        let (relay, port) = *self.by_address.get(&address)?;
+        let group = self.group_of(usize::from(relay), port)?;
+        self.table().claim(group, port).then_some(MediaPort {
+            relay,
+            port,
+            address,
+        })
     }
 
     /// The address that a description names for one of ours.
@@ -212,6 +237,14 @@ impl Relays {
             }
             commands.is_empty = true;
         }
+    }
+
+    /// The same in the middle of a turn that makes very many, as a takeover does: it waits until there is room for them.
+    pub(crate) fn hand_over_slice(&self, commands: &mut Commands) {
+        for share in &self.shares {
+            share.inbox.wait_for_room(ROOM_PATIENCE);
+        }
+        self.hand_over(commands);
     }
 
     /// Asks the relay threads what they are doing and how the listed calls are.
@@ -289,10 +322,16 @@ impl Commands {
         }
     }
 
-    pub(crate) fn push(&mut self, relay: u16, command: Command) {
-        if let Some(batch) = self.batches.get_mut(usize::from(relay)) {
-            batch.push(command);
-            self.is_empty = false;
-        }
+    /// Notes a command; whether there are so many that they are to be handed over before the turn is over.
+    pub(crate) fn push(&mut self, relay: u16, command: Command) -> bool {
+        let Some(batch) = self.batches.get_mut(usize::from(relay)) else {
+            return false;
+        };
+        batch.push(command);
+        self.is_empty = false;
+        batch.len() >= SLICE_COMMANDS
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,9 @@ impl proxy::MediaPorts for Surface<'_> {
     }
 
     fn command(&mut self, relay: u16, command: Command) {
-        self.means.commands.push(relay, command);
+        if self.means.commands.push(relay, command) {
+            self.shared.relays.hand_over_slice(&mut self.means.commands);
+        }
     }
 
     fn thread(&self) -> u8 {

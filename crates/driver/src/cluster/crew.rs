@@ -26,6 +26,10 @@ pub(crate) trait Crew: Send {
     fn leave_office(&mut self);
     /// What these (as bits) wait for is committed.
     fn wake(&self, waiting: u64);
+    /// What members have to have the same so that each can go on with the records of another: settings, a line each.
+    fn agreement(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Gives a machine of `cluster` its crew.
@@ -128,6 +132,10 @@ impl Crew for EdgeCrew {
             gathered.clear();
         }
         self.tell(|| Item::LeaveOffice);
+    }
+
+    fn agreement(&self) -> Vec<String> {
+        self.shared.relays.agreement().to_vec()
     }
 
     fn wake(&self, waiting: u64) {

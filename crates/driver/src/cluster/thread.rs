@@ -181,6 +181,12 @@ impl ClusterThread {
                 agreement.push_str(&format!("service {} address = {address}\n", service.name));
             }
         }
+        for (_, _, crew) in &self.crews {
+            for line in crew.agreement() {
+                agreement.push_str(&line);
+                agreement.push('\n');
+            }
+        }
         agreement
     }
 
@@ -352,6 +358,9 @@ macro_rules! post {
 
 impl State {
     fn run(&mut self) {
+        if let Err(error) = net::priority::urgent() {
+            tracing::warn!(%error, "the thread of the heartbeats has no priority: a busy machine makes it late");
+        }
         self.warn_of_expiry();
         let inbox = self.requests.inbox.clone();
         let (mut orders, mut ready) = (Vec::new(), Vec::new());

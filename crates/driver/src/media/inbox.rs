@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use net::poll::Waker;
 use relay::{Command, SessionId};
@@ -15,6 +16,9 @@ pub(crate) const COMMANDS_MAX: usize = 65_536;
 
 /// From so many on no more ports are given out.
 const COMMANDS_BUSY: usize = COMMANDS_MAX / 4 * 3;
+
+/// How often it is looked whether there is room.
+const ROOM_LOOK: Duration = Duration::from_micros(200);
 
 /// Questions that may wait for one relay thread; one too many is not answered.
 const ASKS_MAX: usize = 64;
@@ -61,6 +65,14 @@ impl RelayInbox {
 
     pub(super) fn is_nearly_full(&self) -> bool {
         self.length.load(Ordering::Relaxed) >= COMMANDS_BUSY
+    }
+
+    /// Waits until the thread has taken in most of what there is, but no longer than this.
+    pub(super) fn wait_for_room(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.length.load(Ordering::Relaxed) > COMMANDS_MAX / 2 && Instant::now() < deadline {
+            std::thread::sleep(ROOM_LOOK);
+        }
     }
 
     /// Whether commands wait.

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 
 use net::media::{Media, MediaOptions};
 use proxy::Listener;
@@ -185,13 +183,14 @@ pub(crate) fn open(
     }
     lacking.judge(settings)?;
     tracing::debug!(?addresses, threads = count, "ports for media are open");
-    let relays = Relays {
-        table: Mutex::new(table),
-        addresses,
-        advertised: settings.advertised,
-        shares,
-        exhausted: AtomicU64::new(0),
-    };
+    let mut relays = Relays::new(table, addresses, settings.advertised, shares);
+    relays.agreement = vec![
+        format!(
+            "edge.rtp_ports = [{}, {}]",
+            settings.first_port, settings.last_port
+        ),
+        format!("edge.media.relay_threads = {count}"),
+    ];
     Ok(Opened { relays, threads })
 }
 
