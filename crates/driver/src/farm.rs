@@ -10,10 +10,12 @@ mod places;
 mod settings;
 mod task;
 mod view;
+mod word;
 
 pub use settings::{FarmSettings, RouteSettings};
 pub(crate) use task::attend;
 pub use view::{FarmView, NotSaid, PoolView, TargetView, UnknownTarget};
+pub(crate) use word::WORD;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

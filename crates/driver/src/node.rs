@@ -548,14 +548,14 @@ impl Node {
     /// Says what the operator wants of the media servers of this name, in one pool or in all; gives their names.
     ///
     /// # Errors
-    /// When there are none, or words about too many others.
+    /// When there are none, words about too many others, or another node owns the service: it is to be told.
     pub fn set_wanted(
         &self,
         name: &str,
         pool: Option<&str>,
         wanted: balancer::Wanted,
     ) -> Result<Vec<String>, NotSaid> {
-        self.shared.set_wanted(name, pool, wanted)
+        self.shared.say(name, pool, wanted)
     }
 
     /// What the operator wants of which media servers, by name, those included that are not there now.

@@ -71,6 +71,10 @@ pub(crate) fn order(node: &Node, order: &TargetOrder) -> Result<TargetsChanged, 
             what: error.to_string(),
             want: "take back those that hold no more: undrain, enable".to_owned(),
         }),
+        Err(NotSaid::NotOwner) => Err(Refusal::Invalid {
+            what: "another node owns the service, and has the word".to_owned(),
+            want: "say it to that node: `holdline status` shows the owner".to_owned(),
+        }),
         Err(NotSaid::Unknown { known }) => Err(Refusal::Invalid {
             what: match &order.pool {
                 None => format!("no pool has a target {}", order.target),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use edge::record::{Shard, shard_key};
 use records::Op;
 
+use crate::farm::WORD;
 use crate::inbox::Item;
 use crate::shared::{LOCATION_SHARDS, Shared};
 
@@ -100,10 +101,14 @@ impl Crew for EdgeCrew {
         for gathered in &mut self.gathered {
             gathered.clear();
         }
+        self.shared.forget_words();
         self.tell(|| Item::Forget);
     }
 
     fn apply(&mut self, op: Op<'_>) {
+        if op.kind == WORD {
+            return self.shared.take_word(op.key, op.value);
+        }
         let worker = match shard_key(op.kind, op.key) {
             Shard::CallId(call_id) => self.shared.worker_of(call_id),
             Shard::Aor(aor) => self.shared.keeper_of(aor),
@@ -125,6 +130,9 @@ impl Crew for EdgeCrew {
         self.shared.renew_nonces();
         self.tell(|| Item::Reload);
         self.tell(|| Item::TakeOffice(epoch, is_new));
+        if is_new {
+            self.shared.leave_words();
+        }
     }
 
     fn leave_office(&mut self) {

@@ -63,6 +63,8 @@ pub enum NotSaid {
     },
     /// There are [`balancer::WORDS_MAX`] words about others.
     TooMany(balancer::Error),
+    /// Another node owns the service: its word counts.
+    NotOwner,
 }
 
 impl From<balancer::Error> for NotSaid {
