@@ -4,6 +4,7 @@ mod pair;
 mod rig;
 
 use balancer::{Policy, PoolSettings, Source, TargetSettings};
+use edge::record::{BRANCH, INVITE};
 use pair::{Died, Pair, Phone, Plan, with_every_death};
 use rig::{ALICE, BOB, CAROL, STRANGER, settings};
 
@@ -663,12 +664,7 @@ fn damaged_records_harm_nobody() {
         rig.edge
             .poll(&settings, now, &mut rig.users, &mut rig.output);
         rig.edge.note(now, &mut rig.users, &mut rig.output);
-        for ms in [1_000, 20_000, 400_000] {
-            rig.now_ms += ms;
-            let now = rig.now();
-            rig.edge
-                .poll(&settings, now, &mut rig.users, &mut rig.output);
-        }
+        comes_to_an_end(rig, &settings);
         let now = rig.now();
         rig.edge.leave_office(now, &mut rig.users);
         assert_eq!(rig.edge.tables(), edge::Tables::default());
@@ -676,6 +672,67 @@ fn damaged_records_harm_nobody() {
         rig.users.farm.has_forgotten();
     }
     assert!(refused > 100, "{refused}");
+}
+
+/// Lets all timers fire, while no name leads anywhere: no INVITE is left without an end.
+fn comes_to_an_end(rig: &mut rig::Rig, settings: &edge::Settings) {
+    for ms in [
+        1_000, 20_000, 40_000, 200_000, 40_000, 40_000, 200_000, 40_000, 40_000,
+    ] {
+        rig.now_ms += ms;
+        let now = rig.now();
+        rig.edge
+            .poll(settings, now, &mut rig.users, &mut rig.output);
+        for resolve in std::mem::take(&mut rig.output.resolves) {
+            let nowhere = (resolve.token, &[][..]);
+            rig.edge
+                .resolved(settings, now, nowhere, &mut rig.users, &mut rig.output);
+        }
+    }
+    assert_eq!(rig.edge.transactions(), (0, 0));
+}
+
+/// Replaces the method of each request that a value holds by one of the same length.
+fn garble(value: &mut [u8], method: &[u8; 7]) {
+    for at in 0..value.len().saturating_sub(method.len()) {
+        if &value[at..at + 7] == b"INVITE " {
+            value[at..at + 7].copy_from_slice(method);
+        }
+    }
+}
+
+#[test]
+fn an_invite_whose_requests_cannot_be_read_is_answered_all_the_same() {
+    for method in [b"\0\0\0\0\0\0\0", b"NOTIFY "] {
+        for garbled in [INVITE, BRANCH] {
+            let alice = caller(Plan::default());
+            let bob = callee(answers(&[(20, 180)]));
+            let mut pair = Pair::new(&settings(), vec![alice, bob], None);
+            bind(&mut pair, "sip:bob@192.0.2.20:5060", 1_000);
+            let now = pair.now_ms;
+            pair.phones[0].call(TO_BOB, now);
+            pair.run_until(now + 500);
+            let mut heir = Pair::new(&settings(), Vec::new(), None);
+            let rig = &mut heir.nodes[1];
+            rig.now_ms = pair.now_ms;
+            let now = rig.now();
+            for ((kind, key), value) in &pair.table {
+                let mut value = value.clone();
+                if *kind == garbled {
+                    garble(&mut value, method);
+                }
+                let (kind, value) = (*kind, Some(&value[..]));
+                let op = records::Op { kind, key, value };
+                assert_eq!(rig.edge.apply(now, &op, &mut rig.users), Ok(()));
+            }
+            rig.edge
+                .take_office(&settings(), now, 2, &mut rig.users, &mut rig.output);
+            comes_to_an_end(rig, &settings());
+            let now = rig.now();
+            rig.edge.leave_office(now, &mut rig.users);
+            assert_eq!(rig.edge.tables(), edge::Tables::default());
+        }
+    }
 }
 
 #[test]

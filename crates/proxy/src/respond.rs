@@ -288,7 +288,7 @@ impl Proxy {
     }
 
     /// Tries the next group of targets if nobody of this one is left, or answers with the best response.
-    fn go_on<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
+    pub(crate) fn go_on<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
         let Some(context) = self.contexts.get_mut(id) else {
             return;
         };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use records::{Error, Op};
 use relay::SessionId;
+use sip::Method;
 use transaction::layer::{ClientRecord, Id, NOBODY, ServerRecord};
 use transaction::{State, Time};
 
@@ -19,7 +20,7 @@ use crate::failover::{Phase, Try};
 use crate::media::Anchored;
 use crate::negotiate::Exchange;
 use crate::pool::Farm;
-use crate::proxy::{Network, Proxy, Surroundings};
+use crate::proxy::{Network, Proxy, STORED, Surroundings};
 
 /// A client transaction that is not there.
 const GONE: u64 = NOBODY;
@@ -288,6 +289,8 @@ impl Proxy {
         }
         if let Some(context) = self.contexts.get_mut(id) {
             context.server = server;
+            // A server transaction that has sent a final response is not in this state.
+            context.is_final_sent &= state.server != Some(State::Proceeding);
         }
         let mut branches = parked.branches;
         branches.sort_unstable_by_key(|(index, ..)| *index);
@@ -356,9 +359,6 @@ impl Proxy {
         state: &StateRecord<'_>,
         resends: bool,
     ) {
-        let Some(context) = self.contexts.get_mut(id) else {
-            return;
-        };
         let mut sent = Sent {
             client: Id::from_bits(GONE),
             index,
@@ -368,7 +368,14 @@ impl Proxy {
         };
         let known = state.clients.iter().find(|client| client.index == index);
         let branch = BranchRecord::read(value).ok().flatten();
-        let Some((known, branch)) = known.zip(branch) else {
+        let whole = known
+            .zip(branch)
+            .filter(|(known, branch)| self.can_go_on(known, branch));
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
+        let branches = context.branches.len();
+        let Some((known, branch)) = whole.filter(|(_, branch)| branch.at < branches) else {
             return context.recorded.sent.push(sent);
         };
         let is_given_up = known.phase == Some(Phase::GivenUp);
@@ -412,8 +419,18 @@ impl Proxy {
         }
     }
 
+    /// Whether a client transaction can be restored to something that comes to an end: what is resent, cancelled and
+    /// acknowledged is made from the request.
+    fn can_go_on(&mut self, known: &ClientState, branch: &BranchRecord<'_>) -> bool {
+        known.state == State::Accepted
+            || self
+                .index
+                .parse(branch.request, &STORED)
+                .is_ok_and(|request| request.method() == Some(Method::Invite))
+    }
+
     /// Goes on with an INVITE that was made live: names that were being resolved are asked for again, and branches that
-    /// could not be restored have come to nothing.
+    /// could not be restored have come to nothing. It is answered when nobody is left who would do that.
     fn go_on_alive<N: Network>(&mut self, s: &mut Surroundings<'_, N>, id: Id) {
         self.touch(id);
         self.arm_ring(s, id);
@@ -430,13 +447,17 @@ impl Proxy {
             };
             match branch.state {
                 BranchState::Starting => self.send_stored(s, (id, at), None),
-                BranchState::Pending if branch.client.is_none() => {
+                BranchState::Pending
+                    if branch
+                        .client
+                        .is_none_or(|client| !s.layer.client_is_pending(client)) =>
+                {
                     self.branch_done(s, (id, at), 408)
                 }
                 _ => {}
             }
         }
-        self.free(id);
+        self.go_on(s, id);
     }
 
     /// The server transaction that a client transaction's context answers.
