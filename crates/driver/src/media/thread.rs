@@ -16,7 +16,7 @@ use crate::shared::Shared;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How often, and how far apart, ports are tried that the owner before has open still.
-const OPEN_TRIES: u32 = 200;
+const OPEN_TRIES: u32 = 1_000;
 const OPEN_PAUSE: Duration = Duration::from_millis(2);
 
 /// Shortest time that the rate of packets is taken over, in microseconds.

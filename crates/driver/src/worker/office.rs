@@ -19,7 +19,7 @@ const HELD_MAX: usize = 8_192;
 /// Outboxes whose memory is kept.
 const SPARE_MAX: usize = 64;
 /// How often, and how far apart, a socket is tried that the owner before has open still.
-const OPEN_TRIES: u32 = 200;
+const OPEN_TRIES: u32 = 1_000;
 const OPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// A worker's part in the office of its service.
