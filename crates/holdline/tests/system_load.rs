@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use support::node::DOMAIN;
@@ -89,15 +92,116 @@ fn sound_through_the_relay_is_heard_by_whom_it_is_meant_for() {
         "20",
         "--call-duration",
         "2s",
+        "--reinvite-share",
+        "0.5",
     ];
     let (is_good, report) = load(&node, &calls);
     assert!(is_good, "{report:#}");
+    assert_eq!(report["calls"]["reinvited"], 10, "{report:#}");
     let media = &report["media"];
     assert_eq!(media["streams"], 40, "{report:#}");
     for nothing in ["silent", "corrupt", "wrong_party", "foreign", "echoed"] {
         assert_eq!(media[nothing], 0, "{report:#}");
     }
     assert!(media["received"].as_u64() > Some(40 * 50), "{report:#}");
+}
+
+#[test]
+fn cancelled_changed_and_hung_up_calls_from_two_addresses_are_counted_on_both_sides() {
+    for transport in [&[][..], &["--tcp"]] {
+        let node = node("");
+        let calls = [
+            "--register",
+            "--from",
+            "127.0.0.1,127.0.0.2",
+            "--calls-per-s",
+            "20",
+            "--total",
+            "40",
+            "--call-duration",
+            "1500ms..2s",
+            "--ring",
+            "500ms",
+            "--cancel-share",
+            "0.25",
+            "--cancel-after",
+            "100ms",
+            "--reinvite-share",
+            "0.5",
+            "--reinvite-after",
+            "200ms",
+            "--hang-up-share",
+            "0.2",
+            "--hang-up-after",
+            "1s",
+        ];
+        let (is_good, report) = load(&node, &[&calls[..], transport].concat());
+        assert!(is_good, "{report:#}");
+        for (side, count, expected) in [
+            ("calls", "cancelled", 10),
+            ("calls", "completed", 30),
+            ("calls", "reinvited", 15),
+            ("calls", "ended_by_peer", 6),
+            ("answers", "cancelled", 10),
+            ("answers", "reinvited", 15),
+            ("answers", "hung_up", 6),
+            ("answers", "ended", 24),
+        ] {
+            assert_eq!(report[side][count], expected, "{side} {count}: {report:#}");
+        }
+        assert_eq!(report["messages"]["unexpected"], 0, "{report:#}");
+        assert_eq!(node.metric("holdline_calls_ended_total"), 30.0);
+        node.wait_for(|node| node.metric("holdline_calls") == 0.0);
+    }
+}
+
+#[test]
+fn phones_do_as_they_are_told() {
+    let relay = own_address();
+    let edge = format!(
+        "rtp_ports = [21100, 21199]\n[edge.media]\npolicy = \"always\"\naddresses = [\"{relay}\"]\n"
+    );
+    let node = node(&edge);
+    let target = node.address().to_string();
+    let phone = |user: &str, more: &[&str]| {
+        let password = format!("secret-of-{user}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
+        command.args(["load", "phone", "--target", &target, "--domain", DOMAIN]);
+        command.args(["--register", user, "--password", &password]);
+        command.args(more).stdout(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    let mut callee = phone(
+        "user2",
+        &["--answer", "--hang-up-after", "3s", "--for", "30s"],
+    );
+    let mut told = BufReader::new(callee.stdout.take().expect("a pipe")).lines();
+    let mut next = || -> Value {
+        let line = told.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!(next()["status"], 200);
+    let words = ["--call", "user2", "--play", "tone", "--dtmf", "1#"];
+    let caller = phone(
+        "user1",
+        &[&words[..], &["--reinvite-after", "500ms", "--for", "20s"]].concat(),
+    );
+    let output = caller.wait_with_output().expect("it ends");
+    let said = text(&output.stdout);
+    assert!(said.contains("\"event\":\"answered\""), "{said}");
+    assert!(said.contains("\"by_peer\":true"), "{said}");
+    let mut events = Vec::new();
+    while events
+        .last()
+        .is_none_or(|event: &Value| event["event"] != "heard")
+    {
+        events.push(next());
+    }
+    let heard = events.last().expect("one");
+    assert_eq!(heard["keys"], "1#", "{events:?}");
+    assert!(heard["packets"].as_u64() > Some(100), "{events:?}");
+    assert!(heard["loudness"].as_u64() > Some(1_000), "{events:?}");
+    assert!(callee.wait().expect("it ends").success());
 }
 
 #[test]

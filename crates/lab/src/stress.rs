@@ -33,7 +33,7 @@ pub struct Stress {
     pub scale: f64,
     /// All rates that were published, in place of the least, the usual and the largest.
     pub is_whole: bool,
-    /// Beginnings of names of rows; empty is all.
+    /// Names of rows, or how they begin; empty is all.
     pub only: Vec<String>,
 }
 
@@ -45,9 +45,16 @@ impl Stress {
     }
 
     fn asked(&self) -> Vec<Experiment> {
+        let whole: Vec<String> = experiments(true).iter().map(Experiment::id).collect();
         let is_asked = |experiment: &Experiment| {
             let id = experiment.id();
-            self.only.is_empty() || self.only.iter().any(|only| id.starts_with(&**only))
+            let mut only = self.only.iter();
+            // `stress-register-1000` is not `stress-register-10000`.
+            self.only.is_empty()
+                || only.any(|only| match whole.contains(only) {
+                    true => id == *only,
+                    false => id.starts_with(&**only),
+                })
         };
         let all = experiments(self.is_whole);
         all.into_iter().filter(is_asked).collect()
@@ -145,4 +152,27 @@ fn line(row: &StressRow) -> String {
         line += &format!("\n    {note}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_asked_for_by_its_name_and_rows_by_a_beginning() {
+        let names = |only: &str| {
+            let stress = Stress {
+                plan: Plan::of(PathBuf::new(), PathBuf::new()),
+                scale: 0.0,
+                is_whole: false,
+                only: vec![only.to_owned()],
+            };
+            stress.names()
+        };
+        assert_eq!(names("stress-register-1000"), ["stress-register-1000"]);
+        assert_eq!(names("stress-register").len(), 5);
+        assert_eq!(names("scenario"), Vec::<String>::new());
+    }
 }
