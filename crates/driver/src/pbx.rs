@@ -237,11 +237,9 @@ impl PbxNode {
         let voices = voices.map_err(PbxError::Voice)?;
         let sounds = options.prompts.0;
         let news = Arc::new(News::new(options.listener));
+        let rest = (options.plan.clone(), news.clone());
         let hand_over = options.hand_over.zip(options.objects.clone());
-        let hand_over = hand_over.map(|(how, objects)| {
-            let rest = (options.plan.clone(), news.clone());
-            HandOver::start(how, objects, runtime, rest)
-        });
+        let hand_over = hand_over.map(|how| HandOver::start(how, runtime, rest));
         let outside = Outside {
             runtime: runtime.clone(),
             objects: options.objects,

@@ -395,6 +395,42 @@ fn late_p99_us<'a>(threads: impl Iterator<Item = &'a Totals>) -> u64 {
     }
 }
 
+/// What it counts of what it keeps and hands over.
+fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 5] {
+    [
+        (
+            "holdline_pbx_recordings_total",
+            "Recordings and voice messages that are safe in the media store.",
+            MetricKind::Counter,
+            pbx.recordings,
+        ),
+        (
+            "holdline_pbx_recordings_lost_total",
+            "Those of which the media store did not take all.",
+            MetricKind::Counter,
+            pbx.recordings_lost,
+        ),
+        (
+            "holdline_pbx_messages_handed_over_total",
+            "Voice messages that a webhook, a mail program or a mail server took.",
+            MetricKind::Counter,
+            pbx.messages_handed_over,
+        ),
+        (
+            "holdline_pbx_hand_overs_waiting",
+            "Voice messages that are still to be taken by one of them.",
+            MetricKind::Gauge,
+            pbx.hand_overs_waiting,
+        ),
+        (
+            "holdline_pbx_hand_overs_given_up_total",
+            "Voice messages that none of them took in time.",
+            MetricKind::Counter,
+            pbx.hand_overs_given_up,
+        ),
+    ]
+}
+
 /// What a PBX counts, as Prometheus metrics.
 pub(crate) fn metrics(pbx: &PbxStatus) -> Vec<MetricFamily> {
     let rows = [
@@ -452,37 +488,8 @@ pub(crate) fn metrics(pbx: &PbxStatus) -> Vec<MetricFamily> {
             MetricKind::Counter,
             pbx.packets_late,
         ),
-        (
-            "holdline_pbx_recordings_total",
-            "Recordings and voice messages that are safe in the media store.",
-            MetricKind::Counter,
-            pbx.recordings,
-        ),
-        (
-            "holdline_pbx_recordings_lost_total",
-            "Those of which the media store did not take all.",
-            MetricKind::Counter,
-            pbx.recordings_lost,
-        ),
-        (
-            "holdline_pbx_messages_handed_over_total",
-            "Voice messages that a webhook, a mail program or a mail server took.",
-            MetricKind::Counter,
-            pbx.messages_handed_over,
-        ),
-        (
-            "holdline_pbx_hand_overs_waiting",
-            "Voice messages that are still to be taken by one of them.",
-            MetricKind::Gauge,
-            pbx.hand_overs_waiting,
-        ),
-        (
-            "holdline_pbx_hand_overs_given_up_total",
-            "Voice messages that none of them took in time.",
-            MetricKind::Counter,
-            pbx.hand_overs_given_up,
-        ),
     ];
+    let rows = rows.into_iter().chain(kept(pbx));
     let rows = rows.map(|(name, help, kind, value)| (name, help, kind, value as f64));
     let seconds = [
         (
@@ -498,7 +505,7 @@ pub(crate) fn metrics(pbx: &PbxStatus) -> Vec<MetricFamily> {
             pbx.turn_longest_us as f64 / 1e6,
         ),
     ];
-    let rows = rows.into_iter().chain(seconds);
+    let rows = rows.chain(seconds);
     rows.map(|(name, help, kind, value)| MetricFamily::single(name, help, kind, value))
         .collect()
 }

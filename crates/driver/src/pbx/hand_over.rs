@@ -101,8 +101,7 @@ struct Inner {
 impl HandOver {
     /// Goes on with what was left by the run before.
     pub(crate) fn start(
-        options: HandOverOptions,
-        objects: Objects,
+        (options, objects): (HandOverOptions, Objects),
         runtime: &tokio::runtime::Handle,
         (plan, news): (Arc<Plan>, Arc<News>),
     ) -> HandOver {
@@ -396,7 +395,7 @@ mod tests {
             };
             let runtime = tokio::runtime::Handle::current();
             let rest = (Arc::new(Plan::default()), self.news.clone());
-            HandOver::start(options, self.objects.clone(), &runtime, rest)
+            HandOver::start((options, self.objects.clone()), &runtime, rest)
         }
 
         async fn is_done(&self) {

@@ -7,7 +7,7 @@ use pbx::plan::{Plan, Source};
 
 use super::address::Domain;
 use super::media;
-use super::reader::Section;
+use super::reader::{Placed, Section};
 use super::trunk::{self, Trunk};
 use super::{Edge, PortRange, Role, Service, Token, Transport};
 
@@ -208,10 +208,7 @@ pub(super) fn pbx(
     let path = |text: &str| plain(text).map(|text| folder.join(text));
     let prompts = section.text("prompts", "", "a folder", path);
     let cdr_file = section.text("cdr_file", "", "a file", path);
-    let webhook = section.text("message_webhook", "", URL_WANTED, url);
-    let command = section.list("message_command", &[], "a program and its arguments", plain);
-    let give_up = section.integer("message_give_up_s", 86_400, 0..=2_592_000);
-    let mail = mail(section.section("mail"));
+    let takers = takers(&mut section);
     let stored_dialplan = section.text("stored_dialplan", "", "a name", plain);
     let trunks = trunk::trunks(&mut section);
     if is_there {
@@ -229,6 +226,7 @@ pub(super) fn pbx(
     if !is_there {
         return None;
     }
+    let own_store = || MediaStore::Folder(data.join("media"));
     Some(Pbx {
         listen: match service {
             Some(service) => SocketAddr::new(service.address, service.port),
@@ -236,33 +234,23 @@ pub(super) fn pbx(
         },
         edge: through.map(|placed| placed.value).or(beside)?,
         advertise: advertise.map(|placed| placed.value),
-        domains: match domains.is_empty() {
-            true => edge.domains.clone(),
-            false => domains.into_iter().map(|placed| placed.value).collect(),
-        },
+        domains: domains_or(domains, edge),
         trusted: trusted.into_iter().map(|placed| placed.value).collect(),
         rtp_ports: ports?.value,
-        media_threads: match threads {
-            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1)),
-            threads => threads as usize,
-        },
+        media_threads: media_threads(threads),
         codecs: codecs.into_iter().map(|placed| placed.value).collect(),
         country: country.map_or(audio::tone::Country::Us, |placed| placed.value),
         calls_max: calls_max as usize,
         session_expires_s: session.value as u32,
         media_by_need,
-        media_store: store.map_or_else(
-            || MediaStore::Folder(data.join("media")),
-            |placed| placed.value,
-        ),
+        media_store: store.map_or_else(own_store, |placed| placed.value),
         s3,
         prompts: prompts.map(|placed| placed.value),
         cdr_file: cdr_file.map(|placed| placed.value),
-        message_webhook: webhook.map(|placed| placed.value),
-        message_command: (!command.is_empty())
-            .then(|| command.into_iter().map(|placed| placed.value).collect()),
-        message_give_up_s: give_up.value,
-        mail,
+        message_webhook: takers.webhook,
+        message_command: takers.command,
+        message_give_up_s: takers.give_up_s,
+        mail: takers.mail,
         trunks,
         stored_dialplan: stored_dialplan.map(|placed| placed.value),
         text: text.to_owned(),
@@ -321,6 +309,42 @@ fn s3(mut section: Section<'_>) -> S3 {
         region: region.map_or_else(|| "us-east-1".to_owned(), |placed| placed.value),
         access_key: access_key.map(|placed| placed.value),
         secret_key: secret_key.map(|placed| placed.value),
+    }
+}
+
+/// As many as are written, or by the machine's processors.
+fn media_threads(threads: u64) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1)),
+        threads => threads as usize,
+    }
+}
+
+fn domains_or(domains: Vec<Placed<Domain>>, edge: &Edge) -> Vec<Domain> {
+    match domains.is_empty() {
+        true => edge.domains.clone(),
+        false => domains.into_iter().map(|placed| placed.value).collect(),
+    }
+}
+
+/// Who takes new voice messages.
+struct Takers {
+    webhook: Option<String>,
+    command: Option<Vec<String>>,
+    give_up_s: u64,
+    mail: Option<MailServer>,
+}
+
+fn takers(section: &mut Section<'_>) -> Takers {
+    let webhook = section.text("message_webhook", "", URL_WANTED, url);
+    let command = section.list("message_command", &[], "a program and its arguments", plain);
+    let give_up = section.integer("message_give_up_s", 86_400, 0..=2_592_000);
+    let command: Vec<_> = command.into_iter().map(|placed| placed.value).collect();
+    Takers {
+        webhook: webhook.map(|placed| placed.value),
+        command: (!command.is_empty()).then_some(command),
+        give_up_s: give_up.value,
+        mail: mail(section.section("mail")),
     }
 }
 

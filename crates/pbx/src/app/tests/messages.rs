@@ -78,7 +78,7 @@ fn a_message_is_left_listened_to_and_kept() {
         t.told(Answer::Done);
         t.expect(&["play <x>: voicemail/saved goodbye", "ask mailbox 101"]);
         t.told(messages(3));
-        t.expect(&["mailbox 101 has 2 new 1 old"]);
+        t.expect(&["mailbox 101 has 2 new 1 old", "mailbox ann has 2 new 1 old"]);
         t.heard(a);
         t.expect(&["hangup <x> 200"]);
     });
@@ -189,6 +189,7 @@ fn messages_are_heard_deleted_and_kept() {
         let a = own_mailbox(t, 3);
         t.expect(&[
             "mailbox 101 has 2 new 1 old",
+            "mailbox ann has 2 new 1 old",
             "play <ann>: mailbox/you-have 2 mailbox/new 1 mailbox/old",
         ]);
         t.heard(a);
@@ -204,13 +205,18 @@ fn messages_are_heard_deleted_and_kept() {
         ]);
         t.told(messages(2));
         t.presses(a, "9");
-        t.expect(&["mailbox 101 has 2 new 0 old", "ask heard 101 m1"]);
+        t.expect(&[
+            "mailbox 101 has 2 new 0 old",
+            "mailbox ann has 2 new 0 old",
+            "ask heard 101 m1",
+        ]);
         t.told(Answer::Done);
         t.told(messages(2));
         t.expect(&[
             "play <ann>: mailbox/message 2 mailbox/from '555' file:voicemail/101",
             "ask mailbox 101",
             "mailbox 101 has 2 new 0 old",
+            "mailbox ann has 2 new 0 old",
         ]);
         t.presses(a, "6");
         t.expect(&["play <ann>: mailbox/end mailbox/menu"]);
