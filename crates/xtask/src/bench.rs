@@ -31,13 +31,14 @@ const USAGE: &str = "usage: cargo xtask bench [--rows A,B] [--quick] [--side our
 
   --rows        udp-floor, proxy-call, register-digest, register-memory, relay-floor,
                 relay-100, relay-500, relay-1000, failover-situation-1, failover-situation-2,
-                pbx-call, pbx-prompts, takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
+                pbx-call, pbx-prompts, replication-call, replication-register,
+                takeover-killed, -node, -frozen, -cut-peers, -cut-coordinator, -cut-both
                 (default: all)
   --quick       one short repetition a row: to see that it works, not to quote
   --side        one side only, the other's figures left out
   --repeats     repetitions of each side (default 3)
   --runs        deaths in each failover row, half by SIGSTOP and half by SIGKILL (default 200),
-                and faults in each takeover row (default 20, of four seconds each)
+                and faults in each takeover row (default 20, of three seconds each)
   --population  registrations of our side in register-memory (default 200000)
   --program     a holdline that is built already, instead of building this tree's";
 
@@ -54,6 +55,8 @@ const ROWS: &[&str] = &[
     "failover-situation-2",
     "pbx-call",
     "pbx-prompts",
+    "replication-call",
+    "replication-register",
     "takeover-killed",
     "takeover-node",
     "takeover-frozen",
@@ -169,7 +172,8 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
     // The takeover rows bring all that they need but the program, and have no peers.
     let is_floor = |row: &String| row.ends_with("-floor");
     let has_peers = |row: &String| {
-        !is_floor(row) && !row.starts_with("failover-") && !row.starts_with("takeover-")
+        let own = ["failover-", "takeover-", "replication-"];
+        !is_floor(row) && !own.iter().any(|name| row.starts_with(name))
     };
     let needs_load = plan.rows.iter().any(|row| !is_floor(row));
     let mut holdline = Err("not asked for".to_owned());
@@ -177,6 +181,8 @@ fn run_plan(root: &Path, plan: &Plan) -> Result<(), Error> {
         // The failover rows bring their own peers.
         if plan.rows.iter().any(has_peers) {
             install::missing(plan.sides.contains(&Side::Theirs))?;
+        } else if plan.rows.iter().any(|row| row.starts_with("replication-")) {
+            install::missing(false)?;
         }
         if plan.sides.contains(&Side::Ours) {
             holdline = match &plan.program {

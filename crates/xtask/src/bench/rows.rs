@@ -120,6 +120,23 @@ impl Scene<'_> {
             "failover-situation-2" => failover::row(self, keeper, id, Situation::Two),
             "pbx-call" => pbx::row(self, keeper),
             "pbx-prompts" => prompts::row(self, keeper),
+            "replication-call" => {
+                let mut row = self.replication(keeper, id, "µs CPU per call", proxy_call)?;
+                "the calls of proxy-call at the owner of a pair whose standby holds all records, beside a node alone; \
+                 the standby's work is not counted"
+                    .clone_into(&mut row.work);
+                row.note("offered_per_s", CALLS_PER_S);
+                Ok(row)
+            }
+            "replication-register" => {
+                let unit = "µs CPU per registration";
+                let mut row = self.replication(keeper, id, unit, register_digest)?;
+                "the registrations of register-digest at the owner of a pair whose standby holds all records, beside a \
+                 node alone; the standby's work is not counted"
+                    .clone_into(&mut row.work);
+                row.note("offered_per_s", REGISTRATIONS_PER_S);
+                Ok(row)
+            }
             "relay-100" => relay::row(self, keeper, id, 100),
             "relay-500" => relay::row(self, keeper, id, 500),
             "relay-1000" => relay::row(self, keeper, id, 1_000),
@@ -211,6 +228,38 @@ impl Scene<'_> {
                 folder: self.folder.join(format!("{id}-{repeat}-{side:?}")),
                 timing: self.timing(),
                 population: self.population(side),
+            };
+            work(self, keeper, &visit)
+        })?;
+        Ok(row)
+    }
+
+    /// The owner of a pair beside a node without a cluster, under the same load.
+    fn replication(
+        &self,
+        keeper: &mut Keeper,
+        id: &str,
+        unit: &'static str,
+        work: Work,
+    ) -> Result<Row, Error> {
+        let mut row = Row::new(id, unit);
+        if let Err(reason) = self.holdline {
+            row.note("ours_absent", reason.clone());
+            return Ok(row);
+        }
+        let repeats = self.plan.repeats;
+        let peer = "holdline without replication";
+        self.in_turn(&mut row, peer, repeats, |side, repeat, program| {
+            let (program, template) = (program.to_owned(), "holdline.toml");
+            let server = match side {
+                Side::Ours => Server::Pair { program, template },
+                Side::Theirs => Server::Holdline { program, template },
+            };
+            let visit = Visit {
+                server: &server,
+                folder: self.folder.join(format!("{id}-{repeat}-{side:?}")),
+                timing: self.timing(),
+                population: 0,
             };
             work(self, keeper, &visit)
         })?;

@@ -1,5 +1,7 @@
 //! The servers that are compared, started and stopped the same way.
 
+mod pair;
+
 use super::error::Error;
 use super::install::path_of;
 use super::process::{self, Keeper, Process};
@@ -42,12 +44,19 @@ pub(crate) enum Server {
         program: PathBuf,
         template: &'static str,
     },
+    /// The same twice, as the two members of a service: the first owns it, the second holds its records.
+    Pair {
+        program: PathBuf,
+        template: &'static str,
+    },
 }
 
 /// A server that answers.
 #[derive(Debug)]
 pub(crate) struct Running {
     process: Process,
+    /// The standby of a pair: nothing of it is counted.
+    standby: Option<Process>,
     /// Where it takes SIP over UDP; rtpengine's, where it takes commands.
     pub(crate) address: SocketAddr,
 }
@@ -55,7 +64,11 @@ pub(crate) struct Running {
 impl Running {
     /// A server that was started elsewhere.
     pub(crate) fn new(process: Process, address: SocketAddr) -> Self {
-        Self { process, address }
+        Self {
+            process,
+            standby: None,
+            address,
+        }
     }
 
     /// Its process.
@@ -78,14 +91,22 @@ impl Running {
     /// # Errors
     /// What it printed, when it is not.
     pub(crate) fn check(&mut self) -> Result<(), Error> {
-        match self.process.ended() {
-            Ok(None) => Ok(()),
-            _ => Err(self.process.failure()),
+        for process in [Some(&mut self.process), self.standby.as_mut()] {
+            if let Some(process) = process
+                && !matches!(process.ended(), Ok(None))
+            {
+                return Err(process.failure());
+            }
         }
+        Ok(())
     }
 
     /// Ends it.
     pub(crate) fn stop(self, keeper: &mut Keeper) {
+        // First, so that nothing is handed over to it.
+        if let Some(standby) = self.standby {
+            keeper.end(standby, "-TERM");
+        }
         keeper.end(self.process, "-TERM");
     }
 }
@@ -110,7 +131,14 @@ impl Server {
             Self::Rtpengine { threads } => rtpengine::start(keeper, folder, address, *threads),
             Self::Holdline { program, template } => {
                 let template = root.join("bench").join(template);
-                holdline(keeper, &template, folder, address, program, users)
+                let config = Config::of(&template, folder, address)?;
+                config.import(program, users)?;
+                let process = config.run(keeper, program)?;
+                Ok(Running::new(process, address))
+            }
+            Self::Pair { program, template } => {
+                let template = root.join("bench").join(template);
+                pair::start(keeper, &template, folder, address, program, users)
             }
         }
     }
@@ -136,7 +164,7 @@ fn kamailio(
         .arg(root.join("bench/kamailio.cfg"));
     let mut process = keeper.spawn("kamailio", &mut command, &folder.join("log"))?;
     match wait_until_ready(&mut process, || answers_options(address)) {
-        Ok(()) => Ok(Running { process, address }),
+        Ok(()) => Ok(Running::new(process, address)),
         Err(error) => {
             keeper.end(process, "-TERM");
             Err(error)
@@ -144,51 +172,94 @@ fn kamailio(
     }
 }
 
-fn holdline(
-    keeper: &mut Keeper,
-    template: &Path,
-    folder: &Path,
-    address: SocketAddr,
-    program: &Path,
-    users: &[String],
-) -> Result<Running, Error> {
-    let admin = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()?));
-    let text = fs::read_to_string(template)
-        .map_err(Error::io("reading holdline's configuration in bench/"))?
-        .replace("{data}", &folder.join("data").to_string_lossy())
-        .replace("{listen}", &address.to_string())
-        .replace("{admin}", &admin.to_string());
-    let config = folder.join("holdline.toml");
-    fs::write(&config, text).map_err(Error::io("writing a configuration"))?;
-    let table: String = users
-        .iter()
-        .map(|user| format!("{user}@{DOMAIN},{PASSWORD}\n"))
-        .collect();
-    let file = folder.join("users.csv");
-    fs::write(&file, table).map_err(Error::io("writing the users"))?;
-    let imported = Command::new(program)
-        .args(["user", "import"])
-        .arg(&file)
-        .arg("--config")
-        .arg(&config)
-        .output()
-        .map_err(Error::io("running holdline user import"))?;
-    if !imported.status.success() {
-        return Err(Error::Program {
-            name: "holdline user import".to_owned(),
-            said: String::from_utf8_lossy(&imported.stderr).into_owned(),
-        });
+/// The configuration of a node of ours, in a folder of its own.
+#[derive(Debug)]
+pub(crate) struct Config {
+    folder: PathBuf,
+    text: String,
+    /// Where it is administered.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Config {
+    /// Fills in a template.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub(crate) fn of(template: &Path, folder: &Path, address: SocketAddr) -> Result<Self, Error> {
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()?));
+        let text = fs::read_to_string(template)
+            .map_err(Error::io("reading holdline's configuration in bench/"))?
+            .replace("{data}", &folder.join("data").to_string_lossy())
+            .replace("{listen}", &address.to_string())
+            .replace("{admin}", &admin.to_string());
+        Ok(Self {
+            folder: folder.to_owned(),
+            text,
+            admin,
+        })
     }
-    let mut command = Command::new(program);
-    command.arg("run").arg("--config").arg(&config);
-    let mut process = keeper.spawn("holdline", &mut command, &folder.join("log"))?;
-    match wait_until_ready(&mut process, || is_healthy(admin)) {
-        Ok(()) => Ok(Running { process, address }),
-        Err(error) => {
-            keeper.end(process, "-TERM");
-            Err(error)
+
+    /// Has another name of the node, and more sections.
+    pub(crate) fn extend(&mut self, name: &str, more: &str) {
+        let named = format!("name = \"{name}\"");
+        self.text = self.text.replace("name = \"bench\"", &named) + more;
+    }
+
+    fn write(&self) -> Result<PathBuf, Error> {
+        let path = self.folder.join("holdline.toml");
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| fs::write(&path, &self.text))
+            .map_err(Error::io("writing a configuration"))?;
+        Ok(path)
+    }
+
+    /// Puts users into its store.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub(crate) fn import(&self, program: &Path, users: &[String]) -> Result<(), Error> {
+        let config = self.write()?;
+        let line = |user: &String| format!("{user}@{DOMAIN},{PASSWORD}\n");
+        let table: String = users.iter().map(line).collect();
+        let file = self.folder.join("users.csv");
+        fs::write(&file, table).map_err(Error::io("writing the users"))?;
+        let mut command = Command::new(program);
+        command.args(["user", "import"]).arg(&file);
+        done("holdline user import", command.arg("--config").arg(&config))
+    }
+
+    /// Runs it, and waits until it answers.
+    ///
+    /// # Errors
+    /// What it printed when it ended; [`Error::Late`].
+    pub(crate) fn run(&self, keeper: &mut Keeper, program: &Path) -> Result<Process, Error> {
+        let config = self.write()?;
+        let mut command = Command::new(program);
+        command.arg("run").arg("--config").arg(&config);
+        let mut process = keeper.spawn("holdline", &mut command, &self.folder.join("log"))?;
+        match wait_until_ready(&mut process, || is_healthy(self.admin)) {
+            Ok(()) => Ok(process),
+            Err(error) => {
+                keeper.end(process, "-TERM");
+                Err(error)
+            }
         }
     }
+}
+
+/// Runs a program to its end.
+pub(crate) fn done(name: &str, command: &mut Command) -> Result<(), Error> {
+    let ended = command
+        .output()
+        .map_err(Error::io("running a program of ours"))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(Error::Program {
+        name: name.to_owned(),
+        said: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    })
 }
 
 /// Waits until a server that was just started answers.
@@ -237,19 +308,25 @@ fn answers_options(address: SocketAddr) -> bool {
 
 /// Whether the admin API says that the node is healthy.
 pub(crate) fn is_healthy(admin: SocketAddr) -> bool {
+    let answer = asked(admin, "/healthz");
+    answer.is_some_and(|answer| answer.split_whitespace().nth(1) == Some("200"))
+}
+
+/// What the admin API answers, its head included.
+pub(crate) fn asked(admin: SocketAddr, path: &str) -> Option<String> {
     let asked = || -> std::io::Result<String> {
         let limit = Duration::from_secs(2);
         let mut stream = TcpStream::connect_timeout(&admin, limit)?;
         stream.set_read_timeout(Some(limit))?;
         write!(
             stream,
-            "GET /healthz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    asked().is_ok_and(|answer| answer.split_whitespace().nth(1) == Some("200"))
+    asked().ok()
 }
 
 /// A UDP port of loopback that nobody uses now.
