@@ -80,11 +80,8 @@ impl Greeting {
         }
         for own in self.agreement.lines() {
             // What only one of them knows is of a later version.
-            let its = other
-                .agreement
-                .lines()
-                .find(|line| subject(line) == subject(own));
-            if let Some(found) = its.filter(|its| *its != own) {
+            let differs = |line: &&str| subject(line) == subject(own) && *line != own;
+            if let Some(found) = other.agreement.lines().find(differs) {
                 return Err(PeerError::Disagreement {
                     found: found.to_owned(),
                     own: own.to_owned(),
