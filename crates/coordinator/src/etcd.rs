@@ -2,8 +2,8 @@
 
 use std::error::Error as _;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
@@ -28,6 +28,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(6);
 /// How long it has for the answer.
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(2);
 
+/// Requests in a row that an endpoint leaves without any answer, after which its client is made anew. A server that was restored from
+/// an old copy does not refuse a token of before: it waits until it has written as much as the one that gave it.
+const SILENT_MAX: u32 = 8;
+/// How long that may take; etcd makes passwords slow on purpose.
+const RENEW: Duration = Duration::from_secs(5);
+
 /// An etcd with its endpoints. Clones share the connections.
 #[derive(Clone)]
 pub(crate) struct Etcd {
@@ -46,6 +52,11 @@ struct Endpoint {
     url: String,
     options: ConnectOptions,
     client: OnceCell<Client>,
+    /// What stands in for it since it was made anew.
+    renewed: Mutex<Option<Client>>,
+    is_renewing: AtomicBool,
+    /// Requests in a row without any answer.
+    silent: AtomicU32,
 }
 
 impl std::fmt::Debug for Etcd {
@@ -58,8 +69,34 @@ impl std::fmt::Debug for Etcd {
 impl Endpoint {
     /// The client of this endpoint alone. A balanced one over all endpoints would give requests to hung ones.
     pub(crate) async fn client(&self) -> Result<Client, etcd_client::Error> {
-        let connect = || Client::connect([&self.url], Some(self.options.clone()));
-        self.client.get_or_try_init(connect).await.cloned()
+        match self.renewed() {
+            Some(client) => Ok(client),
+            None => self
+                .client
+                .get_or_try_init(|| self.connect())
+                .await
+                .cloned(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Client, etcd_client::Error> {
+        // It is large, and rarely used.
+        Box::pin(Client::connect([&self.url], Some(self.options.clone()))).await
+    }
+
+    fn renewed(&self) -> Option<Client> {
+        let renewed = self.renewed.lock();
+        renewed.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes its client anew, with another token.
+    async fn renew(&self) {
+        if let Ok(Ok(client)) = timeout(RENEW, self.connect()).await {
+            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            *renewed = Some(client);
+        }
+        self.silent.store(0, Ordering::Relaxed);
+        self.is_renewing.store(false, Ordering::Release);
     }
 }
 
@@ -69,6 +106,8 @@ enum Failure {
     Away(String),
     /// It took nothing: it does not want to.
     Denied(String),
+    /// It took nothing: it has forgotten who we are.
+    Stale(String),
     /// What it did is not known.
     Lost(String),
 }
@@ -91,9 +130,9 @@ impl Etcd {
             // A member that was cut off from the majority says so, instead of waiting with us.
             .with_require_leader(true);
         if let Some((user, password)) = &options.user {
-            connect = connect
-                .with_user(user, password.reveal())
-                .with_auto_token_refresh(true);
+            // A token that was forgotten is fetched anew beside the requests, once ([`Endpoint::renew`]). Where each request did so, all of
+            // them would wait for etcd's slow look at the password, and be given up before it has ended, again and again.
+            connect = connect.with_user(user, password.reveal());
         }
         if let Some(tls) = &options.tls {
             connect = connect.with_tls(read_tls(tls)?);
@@ -114,6 +153,9 @@ impl Etcd {
                 url: url.clone(),
                 options: connect.clone(),
                 client: OnceCell::new(),
+                renewed: Mutex::new(None),
+                is_renewing: AtomicBool::new(false),
+                silent: AtomicU32::new(0),
             });
         }
         let cluster = checked(&options.cluster)?;
@@ -202,6 +244,8 @@ impl Etcd {
         let first = shared.preferred.load(Ordering::Relaxed);
         let mut attempts = FuturesUnordered::new();
         let mut failures = Vec::new();
+        // Those that have failed, as bits; there are few endpoints.
+        let mut failed = 0_u32;
         let mut next = 0;
         let mut next_at = begun;
         loop {
@@ -217,18 +261,46 @@ impl Etcd {
             tokio::select! {
                 Some((place, result)) = attempts.next() => match result {
                     Ok(response) => {
+                        shared.endpoints[place].silent.store(0, Ordering::Relaxed);
                         shared.preferred.store(place, Ordering::Relaxed);
                         return Ok(response);
                     }
                     Err(failure) => {
+                        failed |= 1 << place;
+                        if let Failure::Stale(_) = failure {
+                            self.renew(place);
+                        }
                         failures.push(failure);
                         // The next one at once.
                         next_at = Instant::now();
                     }
                 },
                 () = sleep_until(next_at), if next < count => {}
-                () = sleep_until(begun + within) => return Err((Error::TimedOut { within }, true)),
+                () = sleep_until(begun + within) => {
+                    let asked = (0..next).map(|turn| (first + turn) % count);
+                    asked.filter(|place| failed & 1 << place == 0).for_each(|place| self.was_silent(place));
+                    return Err((Error::TimedOut { within }, true));
+                }
             }
+        }
+    }
+
+    /// Notes that an endpoint has left a request without an answer.
+    fn was_silent(&self, place: usize) {
+        let silent = &self.shared.endpoints[place].silent;
+        if silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT_MAX {
+            self.renew(place);
+        }
+    }
+
+    /// Has the client of an endpoint made anew, once at a time.
+    fn renew(&self, place: usize) {
+        if !self.shared.endpoints[place]
+            .is_renewing
+            .swap(true, Ordering::AcqRel)
+        {
+            let shared = self.shared.clone();
+            tokio::spawn(async move { shared.endpoints[place].renew().await });
         }
     }
 }
@@ -263,8 +335,9 @@ fn verdict(failures: Vec<Failure>) -> (Error, bool) {
         match failure {
             Failure::Denied(reason) => error = Error::Denied { reason },
             // What somebody who can be reached says is worth more to know.
-            Failure::Away(_) | Failure::Lost(_) if matches!(error, Error::Denied { .. }) => {}
-            Failure::Away(reason) => error = Error::Unreachable { reason },
+            Failure::Away(_) | Failure::Stale(_) | Failure::Lost(_)
+                if matches!(error, Error::Denied { .. }) => {}
+            Failure::Away(reason) | Failure::Stale(reason) => error = Error::Unreachable { reason },
             Failure::Lost(reason) => {
                 unknown = true;
                 error = Error::Unreachable { reason };
@@ -281,9 +354,12 @@ fn judge(url: &str, error: &etcd_client::Error) -> Failure {
     let mut away = false;
     let mut cause = match error {
         etcd_client::Error::GRpcStatus(status) => {
-            // Codes of gRPC, by their numbers: InvalidArgument, PermissionDenied, ResourceExhausted,
-            // FailedPrecondition, Unimplemented, Unauthenticated.
-            if matches!(status.code() as i32, 3 | 7 | 8 | 9 | 12 | 16) {
+            // Codes of gRPC, by their numbers: Unauthenticated; then InvalidArgument, PermissionDenied, ResourceExhausted,
+            // FailedPrecondition, Unimplemented.
+            if status.code() as i32 == 16 {
+                return Failure::Stale(format!("{url}: {}", status.message()));
+            }
+            if matches!(status.code() as i32, 3 | 7 | 8 | 9 | 12) {
                 return Failure::Denied(format!("{url}: {}", status.message()));
             }
             reason = format!("{url}: {}", status.message());
