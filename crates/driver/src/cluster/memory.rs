@@ -2,6 +2,7 @@
 //! coordinator was restored from an old copy.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cluster::{Epoch, Identity, Incarnation, NodeId};
 use tokio::runtime::Handle;
@@ -9,6 +10,9 @@ use tokio::sync::watch;
 
 /// Where they are kept: a line a service, after the id of the cluster.
 const FILE: &str = "epochs";
+
+/// After how long it is tried again where it cannot be written.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What is known of one service: the epoch, and who had it.
 type Known = (String, (Epoch, Identity));
@@ -87,6 +91,7 @@ fn write(cluster: &str, known: &[Known]) -> String {
 
 /// Writes each text that comes, the last one at least, whole or not at all.
 async fn keep(path: PathBuf, mut changed: watch::Receiver<String>) {
+    let mut is_failing = false;
     while changed.changed().await.is_ok() {
         let text = changed.borrow_and_update().clone();
         let partial = path.with_extension("new");
@@ -94,8 +99,16 @@ async fn keep(path: PathBuf, mut changed: watch::Receiver<String>) {
             Ok(()) => tokio::fs::rename(&partial, &path).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "epochs are not kept; they matter when the coordinator is restored from a copy");
+        match written {
+            Ok(()) => is_failing = false,
+            Err(error) => {
+                if !is_failing {
+                    tracing::warn!(path = %path.display(), %error, "epochs are not kept; they matter when the coordinator is restored from a copy");
+                }
+                is_failing = true;
+                tokio::time::sleep(RETRY).await;
+                changed.mark_changed();
+            }
         }
     }
 }

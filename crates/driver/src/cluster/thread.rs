@@ -46,6 +46,8 @@ const BEATS_PER_LEASE: u64 = 8;
 const SURVEY_INTERVAL: Duration = Duration::from_secs(3);
 /// Between attempts to get what the machine does not give.
 const ACQUIRE_RETRY: Duration = Duration::from_secs(1);
+/// Least time between two lines about why there is no link to one and the same.
+const REASON_INTERVAL: Duration = Duration::from_secs(2);
 /// Whom an event about certificates is about.
 const CERTIFICATES: &str = "certificates";
 /// Buckets of lateness: powers of two of microseconds.
@@ -68,6 +70,17 @@ struct Acquired {
     addresses: Vec<Address>,
 }
 
+/// Why there is no link.
+struct Reason {
+    /// To which node, or to a stranger's address.
+    who: String,
+    /// As of now.
+    now: String,
+    /// As it was told, and when.
+    told: String,
+    told_at: Boottime,
+}
+
 /// What it has while it runs.
 struct State {
     poller: Poller,
@@ -79,7 +92,7 @@ struct State {
     seats: Vec<Seat>,
     settings: ClusterSettings,
     own: NodeId,
-    reasons: Vec<(String, String)>,
+    reasons: Vec<Reason>,
     /// Who sent a frame that cannot be read.
     unread: Option<NodeId>,
     late: [u64; LATE_BUCKETS],
@@ -454,7 +467,7 @@ impl State {
                     };
                     let name = name_of(&self.places, node);
                     tracing::info!(node = name, "linked");
-                    self.reasons.retain(|(known, _)| *known != name);
+                    self.reasons.retain(|known| known.who != name);
                 }
                 News::Down { node, error } => {
                     let Some(node) = NodeId::new(node) else {
@@ -477,20 +490,29 @@ impl State {
         }
     }
 
-    /// Remembers why there is no link; whether that is news.
+    /// Remembers why there is no link; whether that is to be told. A stranger may have another reason with each connection.
     fn reason(&mut self, who: String, reason: String) -> bool {
-        match self.reasons.iter_mut().find(|(known, _)| *known == who) {
-            Some((_, known)) if *known == reason => false,
-            Some((_, known)) => {
-                *known = reason;
-                true
+        let now = Boottime::now();
+        if let Some(known) = self.reasons.iter_mut().find(|known| known.who == who) {
+            known.now.clone_from(&reason);
+            let is_told = known.told == reason || now.since(known.told_at) < REASON_INTERVAL;
+            if !is_told {
+                (known.told, known.told_at) = (reason, now);
             }
-            None => {
-                self.reasons.truncate(net::peer::PEERS_MAX);
-                self.reasons.insert(0, (who, reason));
-                true
-            }
+            return !is_told;
         }
+        self.reasons.truncate(net::peer::PEERS_MAX);
+        let (told, told_at) = (reason.clone(), now);
+        self.reasons.insert(
+            0,
+            Reason {
+                who,
+                now: reason,
+                told,
+                told_at,
+            },
+        );
+        true
     }
 
     fn turn(&mut self) {
@@ -645,8 +667,8 @@ impl State {
             reason: self
                 .reasons
                 .iter()
-                .find(|(who, _)| *who == place.name)
-                .map(|(_, reason)| reason.clone()),
+                .find(|known| known.who == place.name)
+                .map(|known| known.now.clone()),
         };
         let credentials = self.peers.renewal().credentials();
         ClusterView {
