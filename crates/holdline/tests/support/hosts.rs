@@ -97,6 +97,19 @@ impl Host {
         self.feed("ip", &["-batch", "-"], lines)
     }
 
+    /// The address on the link of an interface.
+    pub(crate) fn mac(&self, interface: &str) -> String {
+        let shown = self.within(|| {
+            let mut command = Command::new("ip");
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+            command.args(["-o", "link", "show", interface]).output()
+        });
+        let shown = String::from_utf8(shown.expect("ip is there").stdout).expect("text");
+        let mut words = shown.split(' ').skip_while(|word| *word != "link/ether");
+        words.nth(1).expect("an Ethernet").to_owned()
+    }
+
     /// What a program opens to reach this host's namespace.
     pub(crate) fn path(&self) -> String {
         let file = self.namespace.as_raw_fd();

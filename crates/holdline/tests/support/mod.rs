@@ -9,6 +9,7 @@
 pub(crate) mod baresip;
 pub(crate) mod bucket;
 pub(crate) mod dns;
+pub(crate) mod etcd;
 pub(crate) mod exchange;
 pub(crate) mod hosts;
 pub(crate) mod lan;
@@ -22,6 +23,7 @@ pub(crate) mod prompts;
 pub(crate) mod sinks;
 pub(crate) mod sipp;
 pub(crate) mod sound;
+pub(crate) mod street;
 pub(crate) mod talker;
 
 use std::net::{TcpListener, UdpSocket};

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -39,6 +40,13 @@ impl Drop for Pair {
 impl Pair {
     /// Starts both with these users and waits until both are in sync; `edge` is within `[edge]`.
     pub(crate) fn start(edge: &str, users: &[&str]) -> Pair {
+        let mut pair = Pair::prepare(edge);
+        pair.launch(users);
+        pair
+    }
+
+    /// Writes the files of both and starts neither.
+    pub(crate) fn prepare(edge: &str) -> Pair {
         let folder = tempfile::tempdir().expect("a folder");
         let sip = free_port();
         let done = |arguments: &[&str]| {
@@ -53,26 +61,47 @@ impl Pair {
             let config = config(&name, sip, edge);
             fs::write(folder.path().join(&name).join("holdline.toml"), config).expect("written");
         }
-        let mut pair = Pair {
+        Pair {
             folder,
             processes: [None, None],
             sip,
-        };
-        pair.begin(0);
-        wait_until("an owner", || pair.owner());
+        }
+    }
+
+    /// Starts both, adds users, and waits until both are in sync.
+    pub(crate) fn launch(&mut self, users: &[&str]) {
+        self.begin(0);
+        wait_until("an owner", || self.owner());
+        if !users.is_empty() {
+            self.add_users(users);
+        }
+        self.begin(1);
+        self.is_in_sync();
+    }
+
+    pub(crate) fn add_users(&self, users: &[&str]) {
         let lines: String = users
             .iter()
             .map(|user| format!("{user}@{DOMAIN},{}\n", password_of(user)))
             .collect();
-        fs::write(pair.path(0).join("users"), lines).expect("written");
-        let output = ask(&pair.path(0), &["user", "import", "users"]);
+        fs::write(self.path(0).join("users"), lines).expect("written");
+        let output = ask(&self.path(0), &["user", "import", "users"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         wait_until("the users", || {
-            (pair.status(0)?["users"].as_u64()? == users.len() as u64).then_some(())
+            (self.status(0)?["users"].as_u64()? == users.len() as u64).then_some(())
         });
-        pair.begin(1);
-        pair.is_in_sync();
-        pair
+    }
+
+    /// Changes a node's configuration, for its next start.
+    pub(crate) fn edit(&self, number: usize, change: impl FnOnce(String) -> String) {
+        let path = self.path(number).join("holdline.toml");
+        let config = fs::read_to_string(&path).expect("readable");
+        fs::write(path, change(config)).expect("written");
+    }
+
+    /// What both have in common.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The folder of a node.
@@ -90,8 +119,23 @@ impl Pair {
         self.processes[number] = Some(Ending(run(&self.path(number))));
     }
 
+    /// Starts a node by a command of the test's, in its folder.
+    pub(crate) fn begin_by(&mut self, number: usize, mut command: Command) {
+        let path = self.path(number);
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path.join("log"))
+            .expect("made");
+        command.current_dir(path).stdin(Stdio::null()).stderr(log);
+        command
+            .env_remove("HOLDLINE_TOKEN")
+            .env_remove("NOTIFY_SOCKET");
+        self.processes[number] = Some(Ending(command.spawn().expect("it is there")));
+    }
+
     /// The node's process, which another one watches.
-    fn node(&self, number: usize) -> u32 {
+    pub(crate) fn node(&self, number: usize) -> u32 {
         let watcher = self.processes[number].as_ref().expect("it runs").0.id();
         wait_until("the node's process", || {
             let path = format!("/proc/{watcher}/task/{watcher}/children");
@@ -107,6 +151,13 @@ impl Pair {
     /// Kills the node's process; the one that watches it lives.
     pub(crate) fn kill_process(&self, number: usize) {
         signal_to(self.node(number), "KILL");
+    }
+
+    /// Kills the process that watches a node, and no more.
+    pub(crate) fn kill_watcher(&mut self, number: usize) {
+        let mut process = self.processes[number].take().expect("it runs");
+        process.0.kill().expect("a child");
+        process.0.wait().expect("a child");
     }
 
     /// Stops the node's process, so that nobody but the clock may end its time: the one that watches it is stopped too.
@@ -159,9 +210,11 @@ impl Pair {
     /// Waits until a node owns the service; gives how long it took.
     pub(crate) fn is_owned_by(&self, number: usize) -> Duration {
         let begun = Instant::now();
-        wait_until("the new owner", || {
-            (self.owner() == Some(number)).then_some(())
-        });
+        while self.owner() != Some(number) {
+            let late = begun.elapsed() > PATIENCE;
+            assert!(!late, "no new owner:\n{}\n{}", self.log(0), self.log(1));
+            std::thread::sleep(Duration::from_millis(20));
+        }
         begun.elapsed()
     }
 
@@ -188,6 +241,20 @@ impl Pair {
 
     pub(crate) fn log(&self, number: usize) -> String {
         fs::read_to_string(self.path(number).join("log")).unwrap_or_default()
+    }
+
+    /// Waits until a node has logged all of these words in one line.
+    pub(crate) fn says(&self, number: usize, words: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        let said = |line: &str| words.iter().all(|words| line.contains(words));
+        while !self.log(number).lines().any(said) {
+            assert!(
+                Instant::now() < deadline,
+                "{words:?} was not said:\n{}",
+                self.log(number)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A verb, asked of a node.
