@@ -15,10 +15,14 @@ use crate::world::{Farm, Plan, Tenure};
 use crate::{Error, Fault, World};
 pub use experiment::{Experiment, Failure, Scenario, TESTS, experiments};
 
+/// Ports for sound of each PBX: twelve calls need few, and each costs a node at its start.
+const PBX_PORTS: [u16; 2] = [40_000, 40_199];
 /// How long calls may take to be set up, when nothing is wrong.
 const SET_UP: Duration = Duration::from_secs(8);
 /// How long those that were hit may take to end: INVITE and BYE are resent after 0.5, 1.5, 3.5, 7.5 s.
 const END: Duration = Duration::from_secs(16);
+/// The same where something was taken away from the platform: calls are lost then, and nobody waits for what was found out.
+const END_OF_LACK: Duration = Duration::from_secs(4);
 /// How long everything is watched before the fault.
 const BEFORE: Duration = Duration::from_millis(300);
 /// From the moment that times are given to the fault: some calls are dialled before it.
@@ -36,6 +40,8 @@ pub struct Contingency {
     judges: Vec<(String, Judge)>,
     world: World,
     placed: usize,
+    /// How long calls may take to end.
+    end: Duration,
 }
 
 impl Contingency {
@@ -46,6 +52,8 @@ impl Contingency {
     pub fn build(mut plan: Plan) -> Result<Contingency, Error> {
         plan.farm = Farm::Pbxs(2);
         plan.users = calls::users();
+        plan.pbx_ports = PBX_PORTS;
+        let end = plan.lack.map_or(END, |_| END_OF_LACK);
         let world = World::build(plan)?;
         let mut judges = Vec::new();
         if let Some(bridge) = world.bridge() {
@@ -61,6 +69,7 @@ impl Contingency {
             judges,
             world,
             placed: 0,
+            end,
         })
     }
 
@@ -70,7 +79,7 @@ impl Contingency {
     /// Something of the laboratory itself fails, or it does not come to rest: it is of no more use then.
     pub fn run(&mut self, experiment: Experiment, rows: &mut [Row; 3]) -> Result<String, Error> {
         let before = self.world.settled()?;
-        let victims = victims(experiment.scenario, &before, &self.world);
+        let victims = victims(experiment.scenario, &before);
         calls::place(&self.world, &mut self.phones, &mut self.placed)?;
         within(SET_UP, || self.phones.are_ready());
         let was_ready = self.phones.are_ready();
@@ -81,9 +90,9 @@ impl Contingency {
         self.follow(fault, &victims);
         let noticed = self.phones.unwatch();
         self.phones.answer_all();
-        within(END, || self.phones.have_all_answered());
+        within(self.end, || self.phones.have_all_answered());
         self.phones.hang_up_all();
-        within(END, || self.phones.have_all_ended());
+        within(self.end, || self.phones.have_all_ended());
         let outcome = self.phones.outcome();
         for victim in &victims {
             fault.heal(&mut self.world, *victim)?;
@@ -164,19 +173,18 @@ fn within(patience: Duration, is_so: impl Fn() -> bool) {
 }
 
 /// The nodes that are to fail: those that own the services now.
-fn victims(scenario: Scenario, tenures: &[Tenure], world: &World) -> Vec<usize> {
-    let owner = |service: &str| {
-        let tenure = tenures.iter().find(|tenure| tenure.service == service);
-        tenure
-            .map(|tenure| tenure.owner)
-            .or_else(|| world.numbered(service))
-    };
+fn victims(scenario: Scenario, tenures: &[Tenure]) -> Vec<usize> {
     let names: &[&str] = match scenario {
         Scenario::Pbx => &["pbx1"],
         Scenario::Edge => &["edge"],
         Scenario::Both => &["pbx1", "edge"],
     };
-    names.iter().filter_map(|name| owner(name)).collect()
+    let owner = |name: &&str| tenures.iter().find(|tenure| tenure.service == *name);
+    names
+        .iter()
+        .filter_map(owner)
+        .map(|tenure| tenure.owner)
+        .collect()
 }
 
 /// What a run came to.
@@ -190,7 +198,6 @@ struct Run {
 /// The service that failed: how long it was away, and whether it came back.
 fn service(scenario: Scenario, noticed: &Noticed) -> Option<(Duration, bool)> {
     let edge = (noticed.service_gap, noticed.is_back);
-    // Where no PBX has an address that moves, nobody asks it.
     let pbx = noticed.others.first().copied();
     match scenario {
         Scenario::Pbx => pbx,
@@ -238,9 +245,11 @@ fn note(experiment: Experiment, run: &Run, rows: &mut [Row; 3]) -> String {
             if test == 3 {
                 story.gaps.iter().for_each(|gap| row.media_gap.add(*gap));
             }
-            if story.invites > 1 {
-                let note = format!("a phone was rung {} times for one call", story.invites);
-                row.notes.push(note);
+            if story.answered_in_vain {
+                row.user_actions += usize::from(story.loss.is_none());
+                let note = "a phone rang once more after it was answered";
+                row.notes.push(note.to_owned());
+                line += "\n    answered in vain";
             }
         }
         let waited = stories().filter_map(Story::waited).max();

@@ -412,13 +412,15 @@ impl Desk {
                 call.take(end, message, &mut self.lines, now);
                 return;
             }
+            if call.is_of_other(line, message, &self.lines[line]) {
+                return;
+            }
         }
         let Some(user) = message.invited() else {
             return;
         };
         if let Some(call) = self.calls.iter_mut().find(|call| call.awaits(line, user)) {
-            call.is_called(message.header("Call-ID"));
-            call.take(call::CALLED, message, &mut self.lines, now);
+            call.invited(message, &self.lines[line]);
         }
     }
 }

@@ -7,8 +7,10 @@ use crate::contingency::{Contingency, Experiment, experiments};
 use crate::report::{Report, Row};
 use crate::situation::{Situation, Situations};
 use crate::world::Plan;
-use crate::{Error, machine};
+use crate::{Error, Stress, machine};
 
+/// How long runs of the published stress were.
+const PUBLISHED_MINUTES: f64 = 60.0;
 /// A frozen and a killed media server for each run.
 const DEATHS: usize = 2;
 
@@ -19,21 +21,29 @@ pub struct Published {
     pub plan: Plan,
     /// How often each.
     pub runs: usize,
-    /// Beginnings of names of rows; empty is all.
+    /// Names of rows, or how they begin; empty is all.
     pub only: Vec<String>,
+    /// How long each run of the stress is, in minutes; an hour in the published work.
+    pub minutes: f64,
+    /// Whether the stress is made at all published rates, each at ten times too.
+    pub is_whole: bool,
 }
 
 impl Published {
-    /// Whether a row of that name is asked for; `name` is that of the experiment, without the test.
-    fn is_asked(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| name.starts_with(&**only))
+    /// Whether one of these names is asked for: by itself, or by its beginning where that is no name of its own.
+    fn is_asked(&self, names: &[&str]) -> bool {
+        let is_it = |only: &String| match is_name(only) {
+            true => names.contains(&&**only),
+            false => names.iter().any(|name| name.starts_with(&**only)),
+        };
+        self.only.is_empty() || self.only.iter().any(is_it)
     }
 
     /// The experiments that are asked for, those without fencing first.
     fn asked(&self) -> Vec<Experiment> {
         let is_asked = |experiment: &Experiment| {
-            let mut ids = (1..=3).map(|test| experiment.id(test));
-            self.is_asked(&experiment.name()) || ids.any(|id| self.is_asked(&id))
+            let [one, two, three] = [1, 2, 3].map(|test| experiment.id(test));
+            self.is_asked(&[&experiment.name(), &one, &two, &three])
         };
         experiments().into_iter().filter(is_asked).collect()
     }
@@ -49,13 +59,32 @@ impl Published {
         };
         self.contingency(&mut report, tell)?;
         self.situations(&mut report, tell)?;
+        self.stress(&mut report, tell);
         Ok(report)
+    }
+
+    fn stress(&self, report: &mut Report, tell: &mut dyn FnMut(&str)) {
+        let stress = Stress {
+            plan: self.plan.clone(),
+            scale: self.minutes / PUBLISHED_MINUTES,
+            is_whole: self.is_whole,
+            only: self.only.clone(),
+        };
+        if self.plan.is_loopback {
+            let why = "the generator and the nodes would have one address";
+            let names = stress.names().into_iter();
+            report
+                .absent
+                .extend(names.map(|name| (name, why.to_owned())));
+            return;
+        }
+        report.stress = stress.run(tell);
     }
 
     fn situations(&self, report: &mut Report, tell: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let asked = Situation::ALL.into_iter();
         let asked: Vec<_> = asked
-            .filter(|situation| self.is_asked(situation.id()))
+            .filter(|situation| self.is_asked(&[situation.id()]))
             .collect();
         if asked.is_empty() {
             return Ok(());
@@ -144,6 +173,12 @@ impl Published {
     }
 }
 
+/// Whether it is the whole name of a row, or of the rows that one failure makes.
+fn is_name(text: &str) -> bool {
+    let mut all = experiments().into_iter();
+    all.any(|one| one.name() == text || (1..=3).any(|test| one.id(test) == text))
+}
+
 /// A laboratory that could not be built, or did not come to rest, makes its rows red.
 fn spoil(rows: &mut [Row; 3], error: &Error) {
     for row in rows {
@@ -161,6 +196,8 @@ mod tests {
             plan: Plan::of(PathBuf::new(), PathBuf::new()),
             runs: 1,
             only: only.iter().map(|name| (*name).to_owned()).collect(),
+            minutes: 0.1,
+            is_whole: false,
         };
         let all = published.asked();
         all.iter().map(Experiment::name).collect()
@@ -172,15 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_experiments_can_be_named() {
-        assert_eq!(
-            asked(&["scenario-1-node"]),
-            ["scenario-1-node", "scenario-1-node-fenced"]
-        );
+    fn rows_and_what_makes_them_can_be_named_or_begun() {
+        assert_eq!(asked(&["scenario-1-node"]), ["scenario-1-node"]);
         assert_eq!(
             asked(&["scenario-2-test-3-node-fenced"]),
             ["scenario-2-node-fenced"]
         );
+        assert_eq!(asked(&["scenario-3"]).len(), 8);
         assert_eq!(asked(&["stress"]), Vec::<String>::new());
     }
 }

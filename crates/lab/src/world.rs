@@ -62,8 +62,6 @@ pub struct World {
     _hosts: Vec<Host>,
     service: SocketAddr,
     phones_address: Ipv4Addr,
-    /// On loopback, where each PBX listens.
-    pbx_ports: Vec<u16>,
 }
 
 impl Drop for World {
@@ -89,6 +87,12 @@ fn port(name: &str) -> String {
 
 const fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, last)
+}
+
+/// An address of loopback that no other laboratory of this machine has.
+fn own_address(number: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + high % 64, low, 1 + number)
 }
 
 fn free_port() -> Result<u16, Error> {
@@ -153,9 +157,7 @@ impl World {
                 watcher: None,
             });
         }
-        let pbx_ports = (0..plan.pbxs()).map(|_| free_port());
         Ok(World {
-            pbx_ports: pbx_ports.collect::<Result<_, _>>()?,
             plan,
             nodes,
             coordinators: Vec::new(),
@@ -203,7 +205,6 @@ impl World {
             _hosts: etcds,
             service: SocketAddr::from((address(100), 5060)),
             phones_address: address(21),
-            pbx_ports: Vec::new(),
         })
     }
 
@@ -268,18 +269,37 @@ impl World {
         !(self.plan.lack == Some(Lack::Standby) && number == 1)
     }
 
-    /// Whether a node is a member of a service.
-    fn is_member(&self, number: usize) -> bool {
-        number < NODES
+    /// The address of the service of each PBX: pbx1, pbx2 and so on, as their preferred owners are called.
+    fn pbx_addresses(&self) -> Vec<SocketAddr> {
+        let ip = |number: u8| match self.plan.is_loopback {
+            true => own_address(number),
+            false => address(101 + number),
+        };
+        let all = (0..self.plan.pbxs()).map(|number| ip(number as u8));
+        all.map(|ip| SocketAddr::from((ip, config::PBX_PORT)))
+            .collect()
     }
 
-    /// Where each PBX listens.
-    fn pbx_addresses(&self) -> Vec<SocketAddr> {
-        let all = (0..self.plan.pbxs()).map(|number| match self.pbx_ports.get(number) {
-            Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-            None => SocketAddr::from((self.nodes[NODES + number].address, config::PBX_PORT)),
-        });
-        all.collect()
+    /// The names of the nodes that may own a service, the preferred one first.
+    fn members(&self, service: &str) -> Vec<&str> {
+        let lack = self.plan.lack;
+        let (edges, pbxs) = self.nodes.split_at(NODES);
+        match (service, lack) {
+            ("edge", Some(Lack::Standby)) => vec![&edges[0].name],
+            ("edge", _) => edges.iter().map(|node| &*node.name).collect(),
+            (own, Some(Lack::Failover)) => {
+                let of_name = |node: &&Node| node.name == own;
+                pbxs.iter()
+                    .filter(of_name)
+                    .map(|node| &*node.name)
+                    .collect()
+            }
+            (own, _) => {
+                let mut names: Vec<&str> = pbxs.iter().map(|node| &*node.name).collect();
+                names.sort_by_key(|name| *name != own);
+                names
+            }
+        }
     }
 
     /// Where phones reach the service.
@@ -289,7 +309,9 @@ impl World {
 
     /// All services with their addresses, the edge's first.
     pub fn services(&self) -> impl Iterator<Item = (String, SocketAddr)> + '_ {
-        [("edge".to_owned(), self.service)].into_iter()
+        let pbxs = self.nodes[NODES..].iter().map(|node| node.name.clone());
+        let edge = [("edge".to_owned(), self.service)];
+        edge.into_iter().chain(pbxs.zip(self.pbx_addresses()))
     }
 
     /// The host of the phones, and its address.
@@ -318,11 +340,6 @@ impl World {
 
     pub(crate) fn host(&self, number: usize) -> &Host {
         &self.nodes[number].host
-    }
-
-    /// The number of a node.
-    pub(crate) fn numbered(&self, name: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| node.name == name)
     }
 
     /// The addresses of all nodes but one.
@@ -357,9 +374,6 @@ impl World {
     /// The node's process, if one runs: the first child of the one that watches it.
     pub(crate) fn process(&self, number: usize) -> Option<Pid> {
         let watcher = self.nodes[number].watcher.as_ref()?.id();
-        if !self.is_member(number) {
-            return self.watcher(number);
-        }
         let children = format!("/proc/{watcher}/task/{watcher}/children");
         let text = fs::read_to_string(children).ok()?;
         let first = text.split(' ').next()?.parse().ok()?;

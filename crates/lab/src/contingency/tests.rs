@@ -34,6 +34,7 @@ fn story(test: u8, phase: Phase, waited_ms: u64, loss: Option<&str>) -> Story {
         picked_up_at: Some(begun),
         talking_at: Some(later),
         invites: 1,
+        answered_in_vain: false,
         gaps: vec![Duration::from_millis(waited_ms)],
         loss: loss.map(str::to_owned),
     }

@@ -64,6 +64,10 @@ pub(super) struct Call {
     ack: String,
     has_rung: bool,
     failure: Option<String>,
+    /// Names that the called phone knew it by before.
+    old_ids: Vec<String>,
+    /// INVITEs by other names, which wait until what rings is taken back.
+    waiting: Vec<Message>,
     story: Story,
 }
 
@@ -102,6 +106,8 @@ impl Call {
             ack: String::new(),
             has_rung: false,
             failure: None,
+            old_ids: Vec::new(),
+            waiting: Vec::new(),
             story: Story::new(order),
         }
     }
@@ -117,23 +123,62 @@ impl Call {
 
     /// Whether an INVITE to somebody at a line is this call's, by a PBX that has its own name for it.
     pub(super) fn awaits(&self, line: usize, user: &str) -> bool {
-        let state = &self.ends[CALLED].state;
-        // A second one while it rings: who sent the first died, and its successor begins anew.
-        let is_open = matches!(state, State::Idle | State::Ringing);
-        let is_idle = matches!(self.ends[CALLER].state, State::Idle);
-        self.lines[CALLED] == line
-            && self.to == user
-            && is_open
-            && !is_idle
-            && self.failure.is_none()
+        // A second one before both talk: who sent the first died, and its successor begins anew.
+        let is_open = !matches!(self.ends[CALLED].state, State::Over);
+        let is_dialled = matches!(self.ends[CALLER].state, State::Dialling(_) | State::Ringing);
+        let is_it = self.lines[CALLED] == line && self.to == user;
+        is_it && is_open && is_dialled && self.failure.is_none()
     }
 
-    /// Takes the name that a PBX has for it.
-    pub(super) fn is_called(&mut self, call_id: &str) {
-        let end = &mut self.ends[CALLED];
+    /// An INVITE by a PBX that has a name of its own for the call. Where another rings already it waits until that is taken back: who sent the
+    /// first may have died, and somebody begun anew.
+    pub(super) fn invited(&mut self, message: &Message, line: &Line) {
         self.story.invites += 1;
-        end.id = Some(call_id.to_owned());
+        match self.ends[CALLED].state {
+            State::Idle => self.is_called(message, line),
+            _ => {
+                line.send(&message.answer("180 Ringing", "called", &line.contact(), ""));
+                self.waiting.push(message.clone());
+            }
+        }
+    }
+
+    fn is_called(&mut self, message: &Message, line: &Line) {
+        self.ends[CALLED].id = Some(message.header("Call-ID").to_owned());
+        self.asked(message, line);
+    }
+
+    /// What rang, or was answered, is taken back before the caller heard of it: another may wait.
+    fn next_waiting(&mut self, line: &Line) {
+        let end = &mut self.ends[CALLED];
         end.state = State::Idle;
+        self.old_ids.extend(end.id.take());
+        if !self.waiting.is_empty() {
+            let message = self.waiting.remove(0);
+            self.is_called(&message, line);
+        }
+    }
+
+    /// Whether a message is of a name that the call has had at a line, or may get; it is answered.
+    pub(super) fn is_of_other(&mut self, at: usize, message: &Message, line: &Line) -> bool {
+        if self.lines[CALLED] != at {
+            return false;
+        }
+        let call_id = message.header("Call-ID");
+        let place = self
+            .waiting
+            .iter()
+            .position(|one| one.header("Call-ID") == call_id);
+        if let (Some(place), "CANCEL") = (place, message.cseq_method()) {
+            let invite = self.waiting.remove(place);
+            line.send(&invite.answer("487 Request Terminated", "called", "", ""));
+            self.old_ids.push(call_id.to_owned());
+        }
+        let is_old = self.old_ids.iter().any(|id| id == call_id);
+        if is_old && matches!(message.cseq_method(), "BYE" | "CANCEL") {
+            line.send(&message.answer("200 OK", "called", "", ""));
+        }
+        is_old || place.is_some()
     }
 
     /// The times that hang on that of the fault.
@@ -326,6 +371,14 @@ impl Call {
             }
             (None, "BYE") => {
                 line.send(&message.answer("200 OK", "called", "", ""));
+                let is_dialled =
+                    matches!(self.ends[CALLER].state, State::Dialling(_) | State::Ringing);
+                if side == CALLED && is_dialled && self.ends[side].id != self.ends[CALLER].id {
+                    // Whoever calls has not heard of the answer, and still waits: it may ring again.
+                    self.story.answered_in_vain = true;
+                    self.next_waiting(&lines[self.lines[side]]);
+                    return;
+                }
                 self.ends[side].state = State::Over;
                 if self.hang_up_by.is_none() {
                     let who = ["the caller", "the one called"][side];
@@ -340,10 +393,10 @@ impl Call {
     /// Who asked the called phone does not ask any more; another may, who asks for the same call.
     fn cancelled(&mut self, message: &Message, line: &Line) {
         line.send(&message.answer("200 OK", "called", "", ""));
-        let end = &mut self.ends[CALLED];
-        if let (State::Ringing, Some(invite)) = (&end.state, &self.invite) {
+        let is_ringing = matches!(self.ends[CALLED].state, State::Ringing);
+        if let (true, Some(invite)) = (is_ringing, &self.invite) {
             line.send(&invite.answer("487 Request Terminated", "called", "", ""));
-            end.state = State::Idle;
+            self.next_waiting(line);
         }
     }
 

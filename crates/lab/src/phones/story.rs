@@ -25,6 +25,8 @@ pub struct Story {
     pub talking_at: Option<Instant>,
     /// How often the phone that was called was told of it by another name.
     pub invites: u32,
+    /// Whether it was answered, and rang once more.
+    pub answered_in_vain: bool,
     /// The longest silence of each direction while it was watched.
     pub gaps: Vec<Duration>,
     /// Why it was lost, if it was.
@@ -43,6 +45,7 @@ impl Story {
             picked_up_at: None,
             talking_at: None,
             invites: 0,
+            answered_in_vain: false,
             gaps: Vec::new(),
             loss: None,
         }

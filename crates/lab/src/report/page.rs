@@ -220,7 +220,6 @@ fn stress(html: &mut String, report: &Report) {
     for (title, prefix) in [
         ("By INVITE", "stress-invite"),
         ("By REGISTER", "stress-register"),
-        ("While failures are made", "stress-failures"),
     ] {
         let is_part = |row: &&StressRow| row.id.starts_with(prefix);
         let rows: Vec<_> = report.stress.iter().filter(is_part).collect();

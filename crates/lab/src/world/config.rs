@@ -45,12 +45,9 @@ impl World {
         let (name, admin) = (&node.name, node.admin);
         let half = match number < NODES {
             true => self.edge_config(),
-            false => self.pbx_config(number),
+            false => self.pbx_config(),
         };
-        let cluster = match self.is_member(number) {
-            true => self.cluster_config(number),
-            false => String::new(),
-        };
+        let cluster = self.cluster_config(number);
         format!(
             "[node]\nname = \"{name}\"\ndata = \"data\"\ndrain_timeout_s = 2\n{half}\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[store]\nurl = \"sqlite:../users.db\"\n{cluster}"
@@ -80,10 +77,19 @@ impl World {
         let uri = |at: SocketAddr| format!("{{ uri = \"sip:{at}\" }}");
         let mut targets: Vec<String> = match &self.plan.farm {
             Farm::None => return String::new(),
-            Farm::Pbxs(_) => self.pbx_addresses().into_iter().map(uri).collect(),
+            Farm::Pbxs(_) => {
+                let names = self.nodes[NODES..].iter().map(|node| &node.name);
+                names
+                    .map(|name| format!("{{ service = {name:?} }}"))
+                    .collect()
+            }
             Farm::Others(all) => all.iter().copied().map(uri).collect(),
         };
-        let mut more = "";
+        let mut more = match self.plan.farm {
+            // A PBX that moves answers what is sent again after half a second: another one that is asked meanwhile would ring the same phone.
+            Farm::Pbxs(_) => "[edge.failover]\nreply_timeout_ms = 2000\n",
+            Farm::None | Farm::Others(_) => "",
+        };
         if self.plan.lack == Some(Lack::Failover) {
             // Nobody looks whether it lives, and nobody else is asked.
             targets.truncate(1);
@@ -98,11 +104,10 @@ impl World {
         )
     }
 
-    fn pbx_config(&self, number: usize) -> String {
-        let listen = self.pbx_addresses()[number - NODES];
+    fn pbx_config(&self) -> String {
         let [first, last] = self.plan.pbx_ports;
         format!(
-            "[pbx]\nlisten = \"{listen}\"\nedge = \"{}\"\ndomains = [\"{DOMAIN}\"]\nrtp_ports = [{first}, {last}]\n\
+            "[pbx]\nedge = \"{}\"\ndomains = [\"{DOMAIN}\"]\nrtp_ports = [{first}, {last}]\n\
              media_threads = 1\n{DIALPLAN}",
             self.service
         )
@@ -133,15 +138,17 @@ impl World {
              certificates = \"../ca/{name}\"\ncoordinator = {coordinator}\n"
         );
         text += &self.fence_config();
-        let edges = match self.plan.lack {
-            Some(Lack::Standby) => 1,
-            _ => NODES,
-        };
-        let members: Vec<_> = self.nodes[..edges].iter().map(|node| &node.name).collect();
-        text += &format!(
-            "[[service]]\nname = \"edge\"\nmembers = {members:?}\naddress = \"{}\"\nmover = {mover}\n",
-            self.service.ip()
-        );
+        for (service, at) in self.services() {
+            let members = self.members(&service);
+            let role = match &*service {
+                "edge" => String::new(),
+                _ => format!("role = \"pbx\"\nport = {}\n", at.port()),
+            };
+            text += &format!(
+                "[[service]]\nname = {service:?}\n{role}members = {members:?}\naddress = \"{}\"\nmover = {mover}\n",
+                at.ip()
+            );
+        }
         text
     }
 
@@ -151,9 +158,8 @@ impl World {
         }
         let program = self.plan.folder.join("fence");
         let bridge = self.bridge.as_ref().map(crate::Host::path);
-        let members = (0..self.nodes.len()).filter(|number| self.is_member(*number));
-        let all = members.map(|number| {
-            let name = &self.nodes[number].name;
+        let all = self.nodes.iter().map(|node| {
+            let name = &node.name;
             format!(
                 "[[cluster.fence]]\nnode = {name:?}\nprogram = {program:?}\n\
                  options = {{ folder = {:?}, bridge = {:?}, link = {:?} }}\ntimeout_ms = 5000\n",

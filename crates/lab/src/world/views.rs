@@ -119,14 +119,13 @@ impl World {
     }
 
     fn at_rest(&self) -> Result<Vec<Tenure>, Error> {
-        let (owner, epoch) = self.in_sync()?;
-        let edge = Tenure {
-            service: "edge".to_owned(),
-            owner,
-            epoch,
-        };
-        if self.plan.farm == Farm::None {
-            return Ok(vec![edge]);
+        let mut tenures = Vec::new();
+        for (service, _) in self.services() {
+            let what = format!("{service} in sync");
+            tenures.push(self.wait(&what, || self.tenure(&service))?);
+        }
+        if self.plan.farm == Farm::None || self.plan.lack == Some(Lack::Failover) {
+            return Ok(tenures);
         }
         self.wait("the pool", || {
             let owner = self.owner()?;
@@ -134,9 +133,27 @@ impl World {
             let pools = status["pools"].as_array()?;
             let mut targets = pools.iter().flat_map(|pool| pool["targets"].as_array());
             let are_up = targets.all(|targets| targets.iter().all(|at| at["state"] == "up"));
-            (are_up || self.plan.lack == Some(Lack::Failover)).then_some(())
+            are_up.then_some(())
         })?;
-        Ok(vec![edge])
+        Ok(tenures)
+    }
+
+    /// Who owns a service, once all its members are in sync.
+    fn tenure(&self, service: &str) -> Option<Tenure> {
+        let members = self.members(service);
+        let number = |name: &str| self.nodes.iter().position(|node| node.name == name);
+        let all: Vec<usize> = members.iter().filter_map(|name| number(name)).collect();
+        let whole = all.iter().all(|member| self.process(*member).is_some());
+        all.iter().find_map(|owner| {
+            let view = view_of(&self.status(*owner)?, service)?;
+            let in_sync = view["in_sync"].as_array()?.len();
+            let is_settled = whole && view["phase"] == "owner" && in_sync == all.len();
+            is_settled.then_some(Tenure {
+                service: service.to_owned(),
+                owner: *owner,
+                epoch: view["epoch"].as_u64()?,
+            })
+        })
     }
 
     pub(super) fn wait<T>(

@@ -18,7 +18,13 @@ pub(super) struct Published {
     /// How often each failure is made
     #[arg(long, value_name = "N", default_value_t = 2)]
     runs: usize,
-    /// Only rows whose names begin so, as `scenario-2` or `stress-invite` [default: all]
+    /// How long each run of the stress is, in minutes; an hour in the published work
+    #[arg(long, value_name = "MINUTES", default_value_t = 0.085)]
+    minutes: f64,
+    /// The stress at all published rates, each at ten times too
+    #[arg(long)]
+    whole: bool,
+    /// Only rows of these names, or whose names begin so, as `scenario-2` or `stress-invite` [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// The folder for report.html and report.json
@@ -61,6 +67,8 @@ impl Published {
             plan,
             runs: self.runs,
             only: self.only.clone(),
+            minutes: self.minutes,
+            is_whole: self.whole,
         };
         let report = published
             .run(&mut |line| eprintln!("{line}"))
