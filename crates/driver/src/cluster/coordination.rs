@@ -47,8 +47,8 @@ pub(super) struct Requests {
 pub(super) struct Fence {
     node: String,
     agent: Agent,
-    /// Held while it runs: a device is not told twice at one time.
-    turn: Mutex<()>,
+    /// Held while it runs: a device is not told twice at one time. When it succeeded the last time.
+    turn: Mutex<Option<Instant>>,
 }
 
 impl Fence {
@@ -56,18 +56,24 @@ impl Fence {
         Fence {
             node,
             agent,
-            turn: Mutex::new(()),
+            turn: Mutex::new(None),
         }
     }
 
+    /// Switches it off; who asks while another service has it switched off waits for that.
+    ///
     /// # Errors
     /// Why the machine may be on.
     async fn switch_off(&self) -> Result<(), String> {
-        let Ok(_turn) = self.turn.try_lock() else {
-            return Err("its fence agent still runs from the last time".to_owned());
-        };
+        let asked = Instant::now();
+        let mut off_at = self.turn.lock().await;
+        if off_at.is_some_and(|off_at| off_at >= asked) {
+            return Ok(());
+        }
         let ran = self.agent.run(Action::Off).await;
-        ran.map(drop).map_err(|error| error.to_string())
+        ran.map_err(|error| error.to_string())?;
+        *off_at = Some(Instant::now());
+        Ok(())
     }
 }
 
