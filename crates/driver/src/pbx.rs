@@ -38,7 +38,7 @@ pub use inspect::PbxSnapshot;
 pub use news::{PbxEvent, PbxKept, PbxListener};
 
 use crate::clock::Clock;
-use crate::cluster::{Roster, ServiceSettings};
+use crate::cluster::{Desk, Roster, ServiceSettings};
 use crate::voice::{VoiceError, VoiceSink, Voices};
 use crate::worker::Port;
 use around::Around;
@@ -117,6 +117,18 @@ pub enum PbxOffice {
         /// Where it enters itself.
         roster: Roster,
     },
+}
+
+impl PbxOffice {
+    /// A desk at the cluster, and whether sockets are the owner's alone.
+    fn seat(&self) -> Option<(Arc<Desk>, bool)> {
+        match self {
+            PbxOffice::Own(_) => None,
+            PbxOffice::Service {
+                service, roster, ..
+            } => Some((roster.desk(), service.opens_late())),
+        }
+    }
 }
 
 /// Why a PBX did not start.
@@ -203,12 +215,7 @@ impl PbxNode {
         runtime: &tokio::runtime::Handle,
         options: PbxOptions,
     ) -> Result<PbxNode, PbxError> {
-        let seat = match &options.office {
-            PbxOffice::Own(_) => None,
-            PbxOffice::Service {
-                service, roster, ..
-            } => Some((roster.desk(), service.opens_late())),
-        };
+        let seat = options.office.seat();
         let opens_late = seat.as_ref().is_some_and(|(_, opens_late)| *opens_late);
         let freebind = seat.is_some();
         let poller = Poller::new().map_err(PbxError::System)?;
