@@ -188,9 +188,7 @@ impl Health {
             self.next_probe
         };
         match self.stage {
-            Stage::Out if self.answers >= self.answers_back() => {
-                probe.min(self.exiled_until)
-            }
+            Stage::Out if self.answers >= self.answers_back() => probe.min(self.exiled_until),
             _ => probe,
         }
     }
