@@ -9,7 +9,7 @@ help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /  make \1|/' | \
 	  while IFS='|' read -r name what; do printf '%-14s %s\n' "$$name" "$$what"; done
 
-demo: ## the whole platform on this machine: two users, ready for two softphones (ARGS="..." is passed on)
+demo: ## the whole platform on this machine: kill a part of it, and see what its calls feel (ARGS="..." is passed on)
 	@scripts/install.sh build
 	@echo "demo: building holdline (release; minutes the first time, nothing when built)"
 	@cargo build --locked --release --package holdline

@@ -72,13 +72,13 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 36, value_parser = clap::value_parser!(u32).range(1..=60))]
     calls: u32,
     /// After how long without a word an owner counts as gone
-    #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = span_ms)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = span_ms)]
     lease: u64,
     /// Play the story in a terminal, too
     #[arg(long)]
     story: bool,
     /// How long each step of the story lasts at least
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span_ms)]
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = span_ms)]
     pace: u64,
     /// One node instead, without calls of its own; each thing that happens is a line
     #[arg(long, conflicts_with_all = ["calls", "lease", "story", "pace"])]
@@ -264,6 +264,7 @@ impl Demo {
             });
             let summary = json!({
                 "event": "summary", "calls": calls.begun, "completed": calls.completed, "lost": calls.lost,
+                "failures": calls.failures,
                 "set_up_ms": { "p50": calls.set_up_us.0 as f64 / 1e3, "p99": calls.set_up_us.1 as f64 / 1e3 },
                 "felt": felt.collect::<Vec<_>>(), "failed": failed,
             });

@@ -65,7 +65,7 @@ impl Calls {
         let callers = phones.split_off(plain as usize * 2);
         let mut lines = vec![Line::start(settings(layout, phones, plain, None))?];
         if voiced > 0 {
-            let to = format!("sip:7{{n}}@{}", layout.join());
+            let to = format!("sip:echo{{n}}@{}", layout.join());
             lines.push(Line::start(settings(layout, callers, voiced, Some(to)))?);
         }
         Ok(Calls {
@@ -170,11 +170,21 @@ fn settings(layout: &Layout, users: Vec<User>, active_max: u32, to: Option<Strin
     }
 }
 
-/// Calls that were lost: that failed, and those whose sound was away for so long that nobody stays.
+/// Calls that were lost: that failed, or whose sound was away for so long that nobody stays. One that has both is one, so that it is the
+/// larger number of both.
 pub(super) fn lost(tally: &Tally) -> u64 {
     // A stream each way.
     let silent = tally.gap.beyond(SILENCE_US).div_ceil(2);
-    tally.call_failures.total() + silent
+    tally.call_failures.total().max(silent)
+}
+
+/// Why calls failed, in words; nothing if none did.
+pub(super) fn failures(tally: &Tally) -> String {
+    let report = tally.to_json();
+    let failures = report["calls"]["failures"].as_object();
+    let reasons = failures.into_iter().flatten();
+    let told = reasons.map(|(reason, count)| format!("{reason} {count} times"));
+    told.collect::<Vec<String>>().join(", ")
 }
 
 #[cfg(test)]

@@ -11,16 +11,22 @@ use super::{Failure, free_port, host};
 pub(super) const NODES: [&str; 4] = ["edge1", "edge2", "pbx1", "pbx2"];
 /// How many of them are edges.
 pub(super) const EDGES: usize = 2;
+/// How many services there are: the edge, and one for each PBX.
+pub(super) const SERVICES: usize = 1 + NODES.len() - EDGES;
 /// The service that the edges are members of.
 pub(super) const EDGE_SERVICE: &str = "edge";
 /// What the platform's PBXs do.
 const DIALPLAN: &str = include_str!("dialplan.toml");
 
-/// Ports for media of one demo: first the edge's, then each PBX's. They are below those that the system gives to clients.
-const MEDIA_PORTS: u16 = 640;
-const EDGE_PORTS: u16 = 400;
-const PBX_PORTS: u16 = (MEDIA_PORTS - EDGE_PORTS) / 2;
-const MEDIA_RANGES: std::ops::Range<u16> = 27_400..32_520;
+/// Ports for the edge's media. They are below those that the system gives to clients.
+const MEDIA_PORTS: u16 = 400;
+const MEDIA_RANGES: std::ops::Range<u16> = 28_400..32_400;
+/// Ports for a PBX's media, at its own address.
+const PBX_MEDIA: (u16, u16) = (20_000, 20_199);
+/// The first port that is tried for a PBX's SIP.
+const PBX_SIP: u16 = 5_070;
+/// After how many seconds in sync a PBX gets its service back from the other one.
+const FAILBACK_S: u64 = 5;
 
 /// Where everything is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +41,17 @@ pub(super) struct Layout {
     pub(super) lease_ms: u64,
     /// The first port for media.
     media: u16,
-    /// The nodes' own ports, as in [`NODES`].
+    /// What each node has to itself, as in [`NODES`].
     places: [Place; NODES.len()],
 }
 
-/// A node's own ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a node has to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     admin: u16,
     peer: u16,
-    /// A PBX's port for SIP.
-    sip: u16,
+    /// Where the node's own service takes SIP: the edge's of both, or the PBX's that it is preferred for.
+    service: SocketAddr,
 }
 
 impl Layout {
@@ -61,19 +67,21 @@ impl Layout {
     ) -> Result<Layout, Failure> {
         let sip = free_port(address, sip, true)?;
         let loopback = IpAddr::from([127, 0, 0, 1]);
-        let mut places = [Place::default(); NODES.len()];
-        let (mut admin, mut peer, mut pbx) = (8_059, 7_399, sip.saturating_add(9));
+        let edge = SocketAddr::new(address, sip);
+        let (mut admin, mut peer) = (8_059, 7_399);
+        let mut places = [Place {
+            admin,
+            peer,
+            service: edge,
+        }; NODES.len()];
         for (at, place) in places.iter_mut().enumerate() {
             admin = free_port(loopback, admin + 1, false)?;
             peer = free_port(loopback, peer + 1, false)?;
+            (place.admin, place.peer) = (admin, peer);
             if at >= EDGES {
-                pbx = free_port(address, pbx.saturating_add(1), true)?;
+                let own = own_address(sip, at);
+                place.service = SocketAddr::new(own, free_port(own, PBX_SIP, true)?);
             }
-            *place = Place {
-                admin,
-                peer,
-                sip: if at < EDGES { sip } else { pbx },
-            };
         }
         Ok(Layout {
             address,
@@ -85,9 +93,11 @@ impl Layout {
         })
     }
 
-    /// Where a node answers for its services: the edge's address, or the PBX's own.
-    pub(super) fn service(&self, node: usize) -> SocketAddr {
-        SocketAddr::new(self.address, self.places[node].sip)
+    /// Where a service takes SIP.
+    pub(super) fn service(&self, name: &str) -> Option<SocketAddr> {
+        let of_node = NODES.iter().zip(&self.places);
+        let mut own = of_node.filter(|(node, _)| **node == name || name == EDGE_SERVICE);
+        own.next().map(|(_, place)| place.service)
     }
 
     /// A node's admin API.
@@ -101,11 +111,6 @@ impl Layout {
             5060 => host(self.address),
             port => format!("{}:{port}", host(self.address)),
         }
-    }
-
-    /// What the edges know a PBX by.
-    pub(super) fn target(&self, node: usize) -> String {
-        format!("sip:{}:{}", host(self.address), self.places[node].sip)
     }
 
     /// A node's folder.
@@ -130,70 +135,97 @@ impl Layout {
             place.admin
         );
         let own = match node {
-            0..EDGES => self.edge(name, place),
-            _ => self.pbx(node, place),
+            0..EDGES => self.edge(),
+            _ => self.pbx(),
         };
-        common + &own
+        common + &self.cluster(name, place) + &own
     }
 
-    fn edge(&self, name: &str, place: &Place) -> String {
-        let host = host(self.address);
-        let bits = if self.address.is_ipv4() { 32 } else { 128 };
-        let targets: Vec<String> = (EDGES..NODES.len())
-            .map(|pbx| format!("{{ uri = \"{}\" }}", self.target(pbx)))
-            .collect();
+    fn cluster(&self, name: &str, place: &Place) -> String {
         let (certificates, coordinator) = (
             json!(self.authority().join(name)),
             json!(self.folder.join("cluster.db")),
         );
+        let failback_s = if name.starts_with("pbx") {
+            FAILBACK_S
+        } else {
+            0
+        };
+        let mut text = format!(
+            "[cluster]\npeer_listen = \"127.0.0.1:{}\"\ncertificates = {certificates}\nlease_ms = {}\nfailback_s = {failback_s}\n\
+             coordinator = {{ kind = \"sqlite\", path = {coordinator} }}\n\
+             [[service]]\nname = \"{EDGE_SERVICE}\"\nrole = \"edge\"\nmembers = [\"edge1\", \"edge2\"]\naddress = \"{}\"\n\
+             mover = {{ kind = \"none\" }}\n",
+            place.peer, self.lease_ms, self.address,
+        );
+        for (pbx, other) in [(2, 3), (3, 2)] {
+            let (own, other) = (NODES[pbx], NODES[other]);
+            let at = self.places[pbx].service;
+            text += &format!(
+                "[[service]]\nname = \"{own}\"\nrole = \"pbx\"\nmembers = [\"{own}\", \"{other}\"]\n\
+                 address = \"{}\"\nport = {}\nmover = {{ kind = \"none\" }}\n",
+                at.ip(),
+                at.port()
+            );
+        }
+        text
+    }
+
+    /// Where the PBXs reach the edge: they are at IPv4's loopback.
+    fn inside(&self) -> SocketAddr {
+        match self.address {
+            IpAddr::V4(_) => SocketAddr::new(self.address, self.sip),
+            IpAddr::V6(_) => SocketAddr::new(own_address(self.sip, 0), self.sip),
+        }
+    }
+
+    fn edge(&self) -> String {
+        let host = host(self.address);
+        let bits = if self.address.is_ipv4() { 32 } else { 128 };
+        let inside = match self.address {
+            IpAddr::V4(_) => String::new(),
+            IpAddr::V6(_) => format!(", \"udp:{}\"", self.inside()),
+        };
         format!(
             "[edge]\ndomains = [\"{host}\", \"localhost\"]\n\
-             listen = [\"udp:{host}:{sip}\", \"tcp:{host}:{sip}\"]\nworkers = 1\n\
+             listen = [\"udp:{host}:{sip}\", \"tcp:{host}:{sip}\"{inside}]\nworkers = 1\n\
              rtp_ports = [{first}, {last}]\n[edge.media]\npolicy = \"always\"\nrelay_threads = 1\n\
              [edge.sources]\nallow = [\"127.0.0.0/8\", \"{address}/{bits}\"]\n\
-             [[edge.pool]]\nname = \"pbx\"\npolicy = \"hash-user\"\nslow_start_s = 0\ntargets = [{targets}]\n\
+             [[edge.pool]]\nname = \"pbx\"\npolicy = \"hash-user\"\nslow_start_s = 0\n\
+             targets = [{{ service = \"pbx1\" }}, {{ service = \"pbx2\" }}]\n\
              [[edge.route]]\nuser = \"1??\"\npool = \"pbx\"\nmethods = [\"INVITE\", \"SUBSCRIBE\"]\n\
              [[edge.route]]\nuser = \"6*\"\npool = \"pbx\"\n\
-             [[edge.route]]\nuser = \"7*\"\npool = \"pbx\"\n\
-             [[edge.route]]\nuser = \"?97\"\npool = \"pbx\"\n\
-             [cluster]\npeer_listen = \"127.0.0.1:{peer}\"\ncertificates = {certificates}\nlease_ms = {lease_ms}\n\
-             coordinator = {{ kind = \"sqlite\", path = {coordinator} }}\n\
-             [[service]]\nname = \"{EDGE_SERVICE}\"\nrole = \"edge\"\nmembers = [\"edge1\", \"edge2\"]\naddress = \"{address}\"\n\
-             mover = {{ kind = \"none\" }}\n",
+             [[edge.route]]\nuser = \"echo*\"\npool = \"pbx\"\n\
+             [[edge.route]]\nuser = \"?97\"\npool = \"pbx\"\n",
             sip = self.sip,
             first = self.media,
-            last = self.media + EDGE_PORTS - 1,
+            last = self.media + MEDIA_PORTS - 1,
             address = self.address,
-            targets = targets.join(", "),
-            peer = place.peer,
-            lease_ms = self.lease_ms,
         )
     }
 
-    fn pbx(&self, node: usize, place: &Place) -> String {
+    fn pbx(&self) -> String {
         let host = host(self.address);
-        let first = self.media + EDGE_PORTS + (node - EDGES) as u16 * PBX_PORTS;
         let media = json!(self.folder.join("media"));
+        let (first, last) = PBX_MEDIA;
         format!(
-            "[pbx]\nlisten = \"{host}:{}\"\nedge = \"{host}:{}\"\ndomains = [\"{host}\", \"localhost\"]\n\
-             rtp_ports = [{first}, {}]\nmedia_threads = 1\nmedia_store = {media}\n{DIALPLAN}",
-            place.sip,
-            self.sip,
-            first + PBX_PORTS - 1,
+            "[pbx]\nedge = \"{}\"\ndomains = [\"{host}\", \"localhost\"]\n\
+             rtp_ports = [{first}, {last}]\nmedia_threads = 1\nmedia_store = {media}\n{DIALPLAN}",
+            self.inside(),
         )
     }
+}
+
+/// An address of loopback for a node's own service, which no other demo has whose edge has another port.
+fn own_address(sip: u16, node: usize) -> IpAddr {
+    let [high, low] = sip.to_be_bytes();
+    IpAddr::from([127, 90 + node as u8, high, low])
 }
 
 /// The first port of a range for media, which another demo has not taken.
 fn media_ports(address: IpAddr) -> u16 {
     let mut firsts = MEDIA_RANGES.step_by(usize::from(MEDIA_PORTS));
-    let is_free = |first: &u16| {
-        // The edge's and each PBX's first: a demo that has begun has them.
-        let places = [0, EDGE_PORTS, EDGE_PORTS + PBX_PORTS];
-        places
-            .iter()
-            .all(|place| std::net::UdpSocket::bind((address, first + place)).is_ok())
-    };
+    let is_free = |first: &u16| std::net::UdpSocket::bind((address, *first)).is_ok();
     // If all are taken, the nodes say what they miss.
     firsts.find(is_free).unwrap_or(MEDIA_RANGES.start)
 }
@@ -227,8 +259,11 @@ mod tests {
             .places
             .iter()
             .flat_map(|place| [place.admin, place.peer])
-            .chain(layout.places.iter().skip(1).map(|place| place.sip))
             .collect();
+        let edge = layout.service(EDGE_SERVICE).expect("it has one");
+        assert_eq!((edge.ip(), edge.port()), (address, layout.sip));
+        assert_ne!(layout.service("pbx1"), layout.service("pbx2"));
+        assert_eq!(layout.service("none"), None);
         let count = ports.len();
         ports.sort_unstable();
         ports.dedup();

@@ -109,14 +109,12 @@ impl ServiceView {
 pub(super) struct TargetView {
     /// The pool.
     pub(super) pool: String,
-    /// Its URI or service.
+    /// Its service, or else its URI.
     pub(super) target: String,
     /// How it stands, in a word.
     pub(super) state: String,
     /// Active calls.
     pub(super) calls: u32,
-    /// Calls that it was given so far.
-    pub(super) picks: u64,
 }
 
 /// The calls as those who make and take them have it.
@@ -132,6 +130,8 @@ pub(super) struct CallsView {
     pub(super) completed: u64,
     /// Of these, lost: refused, cut off, without an end, or without sound for good.
     pub(super) lost: u64,
+    /// Why calls failed, in words.
+    pub(super) failures: String,
     /// How many phones are registered.
     pub(super) phones: u64,
     /// How long a call takes to be answered, half of them and 99 of 100, in microseconds.

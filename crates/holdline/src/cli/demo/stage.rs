@@ -8,8 +8,8 @@ use load::{Histogram, Tally};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::calls::{Calls, lost, users};
-use super::layout::{EDGES, Layout, NODES};
+use super::calls::{Calls, failures, lost, users};
+use super::layout::{Layout, NODES, SERVICES};
 use super::nodes::Nodes;
 use super::probe::Probe;
 use super::snapshot::{
@@ -223,8 +223,11 @@ impl Stage {
         let has_users = |status: &Status| status.users >= users;
         let is_ready = |node: &Option<Status>| node.is_some();
         let owner = owner(&seen);
+        let services = services(&seen);
+        let are_whole = services.len() == SERVICES && services.iter().all(ServiceView::is_whole);
         let targets = owner.map(|status| status.pools.iter().flat_map(|pool| &pool.targets));
-        seen.nodes.iter().all(is_ready)
+        are_whole
+            && seen.nodes.iter().all(is_ready)
             && owner.is_some_and(has_users)
             && targets.is_some_and(|mut targets| targets.all(|target| target.state == "up"))
     }
@@ -293,25 +296,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Has an edge leave its service to the other, or a PBX get no more calls; or the contrary.
+    /// Has a node leave its services to the other one, or take part again.
     fn set_drained(&mut self, node: usize, is_drained: bool) {
-        let ask = |at: usize, path: &str| {
-            let client = Client::impatient(&self.layout.admin(at), VERB_PATIENCE);
-            client.post::<Value>(path, &json!({})).map(drop)
-        };
-        let mut answers = Vec::new();
-        if node < EDGES {
-            let verb = if is_drained { "leave" } else { "join" };
-            answers.push(ask(node, &format!("/api/cluster/{verb}")));
-        } else {
-            let verb = if is_drained { "drain" } else { "undrain" };
-            let target = crate::client::escaped(&self.layout.target(node));
-            // Each edge has a memory of its own for such words.
-            let edges = 0..EDGES;
-            answers.extend(edges.map(|edge| ask(edge, &format!("/api/targets/{target}/{verb}"))));
-        }
+        let verb = if is_drained { "leave" } else { "join" };
+        let client = Client::impatient(&self.layout.admin(node), VERB_PATIENCE);
+        let asked = client.post::<Value>(&format!("/api/cluster/{verb}"), &json!({}));
         self.nodes.set_drained(node, is_drained);
-        for error in answers.into_iter().filter_map(Result::err) {
+        if let Err(error) = asked {
             self.note(format!("not asked: {error}"));
         }
     }
@@ -319,10 +310,12 @@ impl Stage {
     fn begin_feeling(&mut self, verb: Verb, node: usize) {
         self.end_feeling();
         let tally = self.calls.as_ref().map(Calls::tally).unwrap_or_default();
-        // A PBX that has gone is not asked: calls go to the other one.
-        let probe = (node < EDGES)
-            .then(|| Probe::start(self.layout.service(node)).ok())
-            .flatten();
+        // A standby that dies takes nothing away.
+        let owned = services(&self.watch.seen())
+            .into_iter()
+            .find(|service| service.owner.as_deref() == Some(NODES[node]));
+        let service = owned.and_then(|service| self.layout.service(&service.name));
+        let probe = service.and_then(|service| Probe::start(service).ok());
         let felt = Felt {
             at_ms: self.at_ms(),
             what: format!("{} {}", NODES[node], verb.done()),
@@ -412,7 +405,7 @@ impl Stage {
                 })
                 .collect(),
             services: services(&seen),
-            targets: targets(&seen),
+            targets: targets(&seen, &self.layout),
             calls,
             felt: self.feeling.as_ref().map(|feeling| feeling.felt.clone()),
             events: self.events.iter().cloned().collect(),
@@ -452,6 +445,7 @@ impl Stage {
             begun: tally.calls.attempted,
             completed: tally.calls.completed,
             lost: lost(tally),
+            failures: failures(tally),
             phones: owner(seen).map_or(0, |status| status.bindings),
             set_up_us: (tally.set_up.at_us(500), tally.set_up.at_us(990)),
             mos: worst.map(|worst| (mean, worst)),
@@ -529,15 +523,22 @@ fn service_view(service: &ServiceStatus, owner: Option<String>) -> ServiceView {
 }
 
 /// The media servers as the owner of the edge has them.
-fn targets(seen: &Seen) -> Vec<TargetView> {
+fn targets(seen: &Seen, layout: &Layout) -> Vec<TargetView> {
+    let name_of = |target: &str| {
+        let is_it = |name: &&&str| {
+            let service = layout.service(name);
+            service.is_some_and(|service| target.ends_with(&service.to_string()))
+        };
+        let found = NODES.iter().find(is_it);
+        found.map_or(target.to_owned(), |name| (*name).to_owned())
+    };
     let pools = owner(seen).into_iter().flat_map(|status| &status.pools);
     let targets = pools.flat_map(|pool| {
         pool.targets.iter().map(|target| TargetView {
             pool: pool.pool.clone(),
-            target: target.target.clone(),
+            target: name_of(&target.target),
             state: target.state.clone(),
             calls: target.calls,
-            picks: target.picks,
         })
     });
     targets.collect()

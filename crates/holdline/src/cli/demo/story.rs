@@ -52,10 +52,8 @@ enum Until {
     Whole,
     /// As many calls as are wanted.
     CallsUp,
-    /// The service answers, and another node than this one owns it.
+    /// It answers, and other nodes own what was this one's.
     Taken,
-    /// The node is not what it was done to be; without a condition on the services.
-    Felt,
 }
 
 struct Step {
@@ -93,11 +91,25 @@ const STEPS: &[Step] = &[
         Until::Whole,
     ),
     step(
-        "a PBX is frozen",
-        Some((Verb::Freeze, Whom::Node("pbx1"))),
-        Until::Felt,
+        "a PBX is killed in the middle of its calls",
+        Some((Verb::Kill, Whom::Node("pbx1"))),
+        Until::Taken,
     ),
-    step("it thaws", Some((Verb::Heal, Whom::Same)), Until::Whole),
+    step(
+        "it comes back",
+        Some((Verb::Heal, Whom::Same)),
+        Until::Whole,
+    ),
+    step(
+        "the other PBX is frozen",
+        Some((Verb::Freeze, Whom::Node("pbx2"))),
+        Until::Taken,
+    ),
+    step(
+        "it comes back",
+        Some((Verb::Heal, Whom::Same)),
+        Until::Whole,
+    ),
     step(
         "the edge in office is drained",
         Some((Verb::Drain, Whom::Owner)),
@@ -154,7 +166,9 @@ impl Story {
     /// Looks at how the platform stands, and says what is next.
     pub(super) fn turn(&mut self, snapshot: &Snapshot) -> Turn {
         if let Some(step) = self.begun.checked_sub(1).and_then(|at| STEPS.get(at)) {
-            let is_there = self.is_there(step.until, snapshot);
+            // A PBX gets back what was taken after a while.
+            let was_taken = step.until == Until::Taken && self.there_ms.is_some();
+            let is_there = was_taken || self.is_there(step.until, snapshot);
             if !is_there {
                 self.there_ms = None;
                 if snapshot.at_ms > self.at_ms + PATIENCE_MS {
@@ -209,10 +223,13 @@ impl Story {
             }
             Until::CallsUp => snapshot.calls.active >= snapshot.calls.wanted,
             Until::Taken => {
-                owner(snapshot).is_some_and(|owner| owner != self.whom)
-                    && felt.is_some_and(|felt| felt.is_back)
+                let mut services = snapshot.services.iter();
+                let are_taken = services.all(|service| {
+                    let owner = service.owner.as_ref();
+                    owner.is_some_and(|owner| *owner != self.whom)
+                });
+                are_taken && felt.is_some_and(|felt| felt.is_back)
             }
-            Until::Felt => true,
         }
     }
 }
@@ -228,8 +245,12 @@ pub(super) fn result(snapshot: &Snapshot, felt: &[super::snapshot::Felt]) -> Vec
         .iter()
         .map(|felt| format!("{:>6}  {}", clock(felt.at_ms), felt.line()))
         .collect();
+    let why = match calls.failures.as_str() {
+        "" => String::new(),
+        failures => format!(" ({failures})"),
+    };
     lines.push(format!(
-        "{} calls begun, {} ended well, {} lost; answered in {} ms (p99 {} ms)",
+        "{} calls begun, {} ended well, {} lost{why}; answered in {} ms (p99 {} ms)",
         calls.begun,
         calls.completed,
         calls.lost,

@@ -14,17 +14,21 @@ impl Platform {
             state: NodeState::Up,
             ..NodeView::default()
         };
-        let members = vec!["edge1".to_owned(), "edge2".to_owned()];
+        let service = |name: &str, members: [&str; 2]| ServiceView {
+            name: name.to_owned(),
+            owner: Some(members[0].to_owned()),
+            in_sync: members.map(str::to_owned).to_vec(),
+            members: members.map(str::to_owned).to_vec(),
+            ..ServiceView::default()
+        };
         Platform {
             snapshot: Snapshot {
                 nodes: NODES.iter().map(node).collect(),
-                services: vec![ServiceView {
-                    name: EDGE_SERVICE.to_owned(),
-                    owner: Some("edge1".to_owned()),
-                    in_sync: members.clone(),
-                    members,
-                    ..ServiceView::default()
-                }],
+                services: vec![
+                    service(EDGE_SERVICE, ["edge1", "edge2"]),
+                    service("pbx1", ["pbx1", "pbx2"]),
+                    service("pbx2", ["pbx2", "pbx1"]),
+                ],
                 calls: CallsView {
                     wanted: 36,
                     active: 36,
@@ -48,10 +52,11 @@ impl Platform {
             .iter_mut()
             .find(|node| node.name == whom);
         node.expect("a node").state = state;
-        let service = &mut self.snapshot.services[0];
-        if verb != Verb::Heal && service.owner.as_deref() == Some(whom) {
-            let other = if whom == "edge1" { "edge2" } else { "edge1" };
-            service.owner = Some(other.to_owned());
+        for service in &mut self.snapshot.services {
+            if verb != Verb::Heal && service.owner.as_deref() == Some(whom) {
+                let mut others = service.members.iter().filter(|member| *member != whom);
+                service.owner = others.next().cloned();
+            }
         }
         self.snapshot.felt = Some(Felt {
             is_back: true,

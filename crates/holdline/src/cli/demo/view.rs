@@ -197,9 +197,8 @@ fn targets(snapshot: &Snapshot) -> Line {
             "warming" | "busy" | "draining" => Style::Warning,
             _ => Style::Bad,
         };
-        let name = target.target.strip_prefix("sip:").unwrap_or(&target.target);
         line = line
-            .with(Style::Plain, format!("{name} "))
+            .with(Style::Plain, format!("{} ", target.target))
             .with(style, target.state.clone())
             .with(Style::Plain, format!(" {} calls  ", target.calls));
     }

@@ -29,13 +29,12 @@ fn service(name: &str, owner: Option<&str>, members: [&str; 2]) -> ServiceView {
     }
 }
 
-fn target(port: u16, state: &str) -> TargetView {
+fn target(service: &str, state: &str) -> TargetView {
     TargetView {
         pool: "pbx".to_owned(),
-        target: format!("sip:127.0.0.1:{port}"),
+        target: service.to_owned(),
         state: state.to_owned(),
         calls: 12,
-        picks: 120,
     }
 }
 
@@ -65,13 +64,14 @@ fn busy() -> Snapshot {
             service("pbx1", None, ["pbx1", "pbx2"]),
             service("pbx2", Some("pbx2"), ["pbx2", "pbx1"]),
         ],
-        targets: vec![target(5_070, "out"), target(5_071, "up")],
+        targets: vec![target("pbx1", "out"), target("pbx2", "up")],
         calls: CallsView {
             wanted: 36,
             active: 36,
             begun: 1_240,
             completed: 1_204,
             lost: 0,
+            failures: String::new(),
             phones: 50,
             set_up_us: (212_000, 240_000),
             mos: Some((4.41, 4.38)),
@@ -111,7 +111,7 @@ fn a_frame_fits_its_terminal_and_cuts_nothing_off_that_matters() {
             "bob pred69te",
             "owner of edge",
             "nobody",
-            "127.0.0.1:5071 up 12 calls",
+            "pbx1 out 12 calls  pbx2 up 12 calls",
             "not in sync: edge",
             "owner of pbx2; standby of pbx1",
             "36 active, 1240 begun, 1204 done, 0 lost; set-up 212 ms (p99 240)",
