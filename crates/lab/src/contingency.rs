@@ -245,11 +245,18 @@ fn note(experiment: Experiment, run: &Run, rows: &mut [Row; 3]) -> String {
             if test == 3 {
                 story.gaps.iter().for_each(|gap| row.media_gap.add(*gap));
             }
-            if story.answered_in_vain {
-                row.user_actions += usize::from(story.loss.is_none());
-                let note = "a phone rang once more after it was answered";
-                row.notes.push(note.to_owned());
-                line += "\n    answered in vain";
+            for (is_so, note) in [
+                (
+                    story.answered_in_vain,
+                    "a phone rang once more after it was answered",
+                ),
+                (story.is_silent, "the sound of a call did not come back"),
+            ] {
+                if is_so {
+                    row.user_actions += usize::from(story.loss.is_none());
+                    row.notes.push(note.to_owned());
+                    line += &format!("\n    {note}");
+                }
             }
         }
         let waited = stories().filter_map(Story::waited).max();

@@ -35,6 +35,7 @@ fn story(test: u8, phase: Phase, waited_ms: u64, loss: Option<&str>) -> Story {
         talking_at: Some(later),
         invites: 1,
         answered_in_vain: false,
+        is_silent: false,
         gaps: vec![Duration::from_millis(waited_ms)],
         loss: loss.map(str::to_owned),
     }
@@ -86,6 +87,23 @@ fn a_lost_call_is_one_that_the_user_dials_again_and_no_waiting_time() {
         assert_eq!(row.service.at_ms(1_000), Some(300.0));
         assert_eq!(row.owners_at_once_max, Some(1));
     }
+}
+
+#[test]
+fn a_call_whose_sound_does_not_come_back_is_one_that_somebody_ends() {
+    let silent = Story {
+        is_silent: true,
+        ..story(3, Phase::Established, 2_500, None)
+    };
+    let run = Run {
+        noticed: noticed(100, 300, true),
+        stories: vec![silent, story(3, Phase::Established, 100, None)],
+        owners: Some(1),
+        was_ready: true,
+    };
+    let mut rows = experiment().rows();
+    note(experiment(), &run, &mut rows);
+    assert_eq!((rows[2].user_actions, rows[2].lost.len()), (1, 0));
 }
 
 #[test]

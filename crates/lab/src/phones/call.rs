@@ -14,6 +14,9 @@ pub(super) const CALLED: usize = 1;
 /// Challenges that a phone answers in one call: one, and one that says that its nonce was too old (RFC 7616 section 3.3).
 const CHALLENGES_MAX: u32 = 3;
 
+/// After so much silence nobody waits for more.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// How far an end is.
 #[derive(Debug)]
 enum State {
@@ -262,6 +265,8 @@ impl Call {
     }
 
     pub(super) fn end_watch(&mut self, now: Instant) {
+        let is_silent = |end: &End| end.stream.silence(now) >= SILENT;
+        self.story.is_silent = self.phase == Phase::Established && self.heard().any(is_silent);
         self.story.gaps = self.heard().map(|end| end.stream.gap(now)).collect();
     }
 

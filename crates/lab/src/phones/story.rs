@@ -27,6 +27,8 @@ pub struct Story {
     pub invites: u32,
     /// Whether it was answered, and rang once more.
     pub answered_in_vain: bool,
+    /// Whether it was established, and there was no sound at the end of the watch.
+    pub is_silent: bool,
     /// The longest silence of each direction while it was watched.
     pub gaps: Vec<Duration>,
     /// Why it was lost, if it was.
@@ -46,6 +48,7 @@ impl Story {
             talking_at: None,
             invites: 0,
             answered_in_vain: false,
+            is_silent: false,
             gaps: Vec::new(),
             loss: None,
         }

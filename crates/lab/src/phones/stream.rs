@@ -43,8 +43,12 @@ impl Stream {
     }
 
     pub(super) fn gap(&self, now: Instant) -> Duration {
-        let since = self.last.map_or(Duration::ZERO, |last| now - last);
-        self.gap_max.max(since)
+        self.gap_max.max(self.silence(now))
+    }
+
+    /// How long nothing has been heard.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| now - last)
     }
 
     pub(super) fn hear(&mut self, now: Instant) {

@@ -16,7 +16,7 @@ use crate::cli::{Failure, Output};
 #[derive(Debug, Args)]
 pub(super) struct Published {
     /// How often each failure is made
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     runs: usize,
     /// How long each run of the stress is, in minutes; an hour in the published work
     #[arg(long, value_name = "MINUTES", default_value_t = 0.085)]
