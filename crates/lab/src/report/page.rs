@@ -1,5 +1,6 @@
 //! The report for people: one page of HTML that needs nothing else.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use super::plot::{self, Line};
@@ -12,6 +13,9 @@ th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal
 th{background:#f3f3f3;position:sticky;top:0}td.paper{color:#555;background:#fafafa}\
 tr.bad td{background:#fde2e1;color:#8d0000}.verdict{font-size:1.2em;font-weight:bold}\
 .bad{color:#b00000}.good{color:#0a6b2d}.absent{color:#777}svg{max-width:100%;height:auto}ul{padding-left:1.2em}";
+
+/// Rows of one kind of stress whose calls over time are drawn.
+const SERIES_MAX: usize = 3;
 
 /// The page.
 #[must_use]
@@ -228,7 +232,15 @@ fn stress(html: &mut String, report: &Report) {
         }
         put!(html, "<h3>{title}</h3>");
         stress_table(html, &rows);
-        for row in rows.iter().filter(|row| !row.series.is_empty()) {
+        let mut drawn: Vec<_> = rows.iter().filter(|row| !row.series.is_empty()).collect();
+        // The hardest ones, so that the page stays small; the others are in the JSON.
+        drawn.sort_by(|one, other| {
+            let failing = |row: &StressRow| row.id.ends_with("-failures");
+            let both = (failing(other), other.offered_per_s);
+            both.partial_cmp(&(failing(one), one.offered_per_s))
+                .unwrap_or(Ordering::Equal)
+        });
+        for row in drawn.into_iter().take(SERIES_MAX) {
             put!(html, "<h4>{}: calls at one time</h4>", escaped(&row.id));
             put!(html, "{}", series(&row.series, "calls", |at| at.active));
             put!(html, "<h4>{}: calls so far</h4>", escaped(&row.id));
