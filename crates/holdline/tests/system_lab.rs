@@ -44,6 +44,8 @@ fn laboratory(arguments: &[&str]) -> Option<Made> {
     let out = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
     command.args(["lab", "--json", "--runs", "1", "--slack", SLACK]);
+    // What a bad one keeps for who looks for the reason goes with the test.
+    command.env("TMPDIR", out.path());
     command.arg("--out").arg(out.path()).args(arguments);
     let output = command.stdin(Stdio::null()).output().expect("it is built");
     let errors = text(&output.stderr);
