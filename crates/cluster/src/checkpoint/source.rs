@@ -148,10 +148,11 @@ impl Source {
         if waiting > self.limits.backlog_bytes_max {
             return Err(Error::BacklogFull);
         }
-        let mut ops = Ops::new(batch.bytes());
+        // One that comes twice in it counts twice.
+        let (mut ops, mut room) = (Ops::new(batch.bytes()), table.room());
         while let Some(op) = ops.op()? {
-            if table.refuses(op) {
-                return Err(Error::TableFull);
+            if table.is_new(op) {
+                room = room.checked_sub(1).ok_or(Error::TableFull)?;
             }
         }
         let mut ops = Ops::new(batch.bytes());

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use crate::error::Error;
-use records::Op;
+use records::{Batch, Op, Ops};
 
 /// Most records of a table.
 pub const RECORDS_MAX: usize = 4_000_000;
@@ -112,11 +112,29 @@ impl Table {
         }
     }
 
-    /// Whether a change would go beyond the limit.
-    pub fn refuses(&self, op: Op<'_>) -> bool {
-        op.value.is_some()
-            && self.len() >= self.records_max
-            && self.slot_of(op.kind, op.key).is_none()
+    /// For how many more records there is room.
+    pub fn room(&self) -> usize {
+        self.records_max.saturating_sub(self.len())
+    }
+
+    /// Whether a change makes a record that is not there.
+    pub fn is_new(&self, op: Op<'_>) -> bool {
+        op.value.is_some() && self.slot_of(op.kind, op.key).is_none()
+    }
+
+    /// What a full table takes of a batch: changes and ends of records that are there. What has ended makes room.
+    pub fn fitting(&self, batch: &Batch) -> Batch {
+        let mut fitting = Batch::new();
+        let mut ops = Ops::new(batch.bytes());
+        while let Ok(Some(op)) = ops.op() {
+            // A part of a batch is not too large for one.
+            let _ = match op.value {
+                Some(_) if self.is_new(op) => Ok(()),
+                Some(value) => fitting.put(op.kind, op.key, value),
+                None => fitting.remove(op.kind, op.key),
+            };
+        }
+        fitting
     }
 
     fn put(&mut self, kind: u16, key: &[u8], value: &[u8]) -> Result<(), Error> {
@@ -262,9 +280,19 @@ mod tests {
             value,
         };
         table.apply(op(b"a", Some(b"1"))).unwrap();
-        assert!(table.refuses(op(b"b", Some(b"1"))));
+        assert!(table.is_new(op(b"b", Some(b"1"))) && table.room() == 0);
         assert_eq!(table.apply(op(b"b", Some(b"1"))), Err(Error::TableFull));
         table.apply(op(b"a", Some(b"2"))).unwrap();
+        let mut batch = Batch::new();
+        batch.put(1, b"b", b"1").unwrap();
+        batch.put(1, b"a", b"3").unwrap();
+        batch.remove(1, b"a").unwrap();
+        let fitting = table.fitting(&batch);
+        let mut ops = Ops::new(fitting.bytes());
+        let first = ops.op().unwrap().unwrap();
+        assert_eq!((first.key, first.value), (&b"a"[..], Some(&b"3"[..])));
+        assert_eq!(ops.op().unwrap().unwrap().value, None);
+        assert!(ops.op().unwrap().is_none());
         table.apply(op(b"a", None)).unwrap();
         assert!(table.is_empty());
         table.apply(op(b"b", Some(b"1"))).unwrap();

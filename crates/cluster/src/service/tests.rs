@@ -512,6 +512,41 @@ fn a_backlog_that_is_full_holds_back_new_work_and_harms_nothing() {
 }
 
 #[test]
+fn a_batch_for_which_a_table_has_no_room_changes_nothing_and_what_fits_of_it_is_committed() {
+    let mut bench = Bench::settled(2);
+    for hundred in 0..10_u8 {
+        let mut batch = Batch::new();
+        for one in 0..100 - hundred / 9 {
+            batch.put(1, &[hundred, one], b"").unwrap();
+        }
+        let now = bench.now;
+        let owner = bench.nodes[0].as_mut().unwrap();
+        owner.checkpoint(now, &batch).unwrap();
+        bench.run(100_000);
+    }
+    let mut batch = Batch::new();
+    batch.put(1, b"x", b"").unwrap();
+    batch.put(1, b"y", b"").unwrap();
+    batch.remove(1, &[0, 0]).unwrap();
+    let now = bench.now;
+    let owner = bench.nodes[0].as_mut().unwrap();
+    let before = owner.position();
+    assert_eq!(owner.checkpoint(now, &batch), Err(Error::TableFull));
+    assert_eq!((owner.table().len(), owner.position()), (999, before));
+    let fitting = owner.table().fitting(&batch);
+    let seq = owner.checkpoint(now, &fitting).unwrap();
+    // There may be nothing that fits: what waits for it is committed all the same.
+    let empty = owner.checkpoint(now, &Batch::new()).unwrap();
+    assert!(seq < empty);
+    bench.run(100_000);
+    assert_eq!(bench.committed(0), Some(empty));
+    for node in bench.nodes.iter().flatten() {
+        assert_eq!(node.table().len(), 998);
+    }
+    assert_eq!(bench.in_sync(), 2);
+}
+
+#[test]
 fn a_member_out_of_sync_that_holds_up_the_backlog_begins_anew() {
     let mut bench = Bench::settled(2);
     bench.cut.push((0, 1));
