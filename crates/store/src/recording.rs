@@ -4,7 +4,7 @@
 //! written. At its end they are put together as a WAV file under the name, and removed. Whoever finds pieces
 //! that nobody goes on with puts together what is there.
 
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{Listed, ObjectError, Objects};
 
 /// How the sound of a recording is written down.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +105,10 @@ pub async fn finish(objects: &Objects, path: &str, sound: Sound) -> Result<(), O
         // It was finished before, or there never was anything.
         return objects.read(path).await.map(|_| ());
     }
+    // The first goes first. What is left of a recording that was put together would spoil it.
+    if parts[0].name != part(path, 0) && objects.read(path).await.is_ok() {
+        return remove(objects, &parts).await;
+    }
     let size_bytes = parts.iter().map(|one| one.size_bytes).sum::<u64>();
     let sound_bytes = match u32::try_from(size_bytes) {
         Ok(bytes) if size_bytes < crate::OBJECT_BYTES_MAX => bytes,
@@ -116,7 +120,11 @@ pub async fn finish(objects: &Objects, path: &str, sound: Sound) -> Result<(), O
         file.extend_from_slice(&objects.read(&one.name).await?);
     }
     objects.put(path, file).await?;
-    for one in &parts {
+    remove(objects, &parts).await
+}
+
+async fn remove(objects: &Objects, parts: &[Listed]) -> Result<(), ObjectError> {
+    for one in parts {
         objects.remove(&one.name).await?;
     }
     Ok(())
@@ -194,6 +202,28 @@ mod tests {
         // Another node that did not hear of it finishes it again.
         finish(&objects, &path, SOUND).await.unwrap();
         assert_eq!(objects.read(&path).await.unwrap(), b"8000:13:one two three");
+    }
+
+    #[tokio::test]
+    async fn pieces_that_a_crash_left_beside_their_file_do_not_replace_it() {
+        let (_folder, objects) = opened();
+        let path = "r/1.wav";
+        let begun = Recording::begin(objects.clone(), path.into(), SOUND, false);
+        let mut recording = begun.await.unwrap();
+        for piece in ["one ", "two ", "three"] {
+            recording.append(piece.into()).await.unwrap();
+        }
+        recording.finish().await.unwrap();
+        // As if only the first had been removed.
+        for (number, piece) in [(1, "two "), (2, "three")] {
+            objects
+                .put(&part(path, number), piece.into())
+                .await
+                .unwrap();
+        }
+        finish(&objects, path, SOUND).await.unwrap();
+        assert_eq!(objects.read(path).await.unwrap(), b"8000:13:one two three");
+        assert_eq!(objects.list("").await.unwrap().len(), 1);
     }
 
     #[tokio::test]
