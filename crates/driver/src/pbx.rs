@@ -216,6 +216,7 @@ impl PbxNode {
         options: PbxOptions,
     ) -> Result<PbxNode, PbxError> {
         let seat = options.office.seat();
+        let ports_for_sound = [options.voice.first_port, options.voice.last_port];
         let opens_late = seat.as_ref().is_some_and(|(_, opens_late)| *opens_late);
         let freebind = seat.is_some();
         let poller = Poller::new().map_err(PbxError::System)?;
@@ -288,7 +289,8 @@ impl PbxNode {
             Some(desk),
         ) = (options.office, desk.clone())
         {
-            roster.enter(*service, desk, Box::new(PbxCrew::new(inbox.clone())));
+            let crew = PbxCrew::new(inbox.clone(), &service.name, ports_for_sound);
+            roster.enter(*service, desk, Box::new(crew));
         }
         let may_act = move || desk.as_ref().is_none_or(|desk| desk.may_act());
         Ok(PbxNode {

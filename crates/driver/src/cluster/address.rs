@@ -168,6 +168,11 @@ impl Address {
         self.moving == Some(Moving::Removing)
     }
 
+    /// Whether it was to be taken away and was not, and nothing keeps it dumb: the service is left to the lease then.
+    pub(super) fn is_here_still(&self) -> bool {
+        self.lease.is_none() && matches!(self.again, Some((_, false)))
+    }
+
     /// Goes on with what is under way, and begins again what failed.
     pub(super) fn poll(&mut self, now: Time, notes: &mut Vec<Note>) {
         if self.moving.is_some() {
@@ -276,4 +281,39 @@ pub(super) fn neighbour(address: std::net::IpAddr, interface: &str) -> Option<St
         std::thread::sleep(Duration::from_millis(500));
         None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use cluster::Settings;
+    use net::address::ExecMover;
+
+    #[test]
+    fn an_address_that_was_not_taken_away_is_known_to_be_here_still() {
+        let ip = std::net::IpAddr::from([192, 0, 2, 1]);
+        let (program, timeout) = ("/bin/false".into(), Duration::from_secs(5));
+        let service = ServiceSettings {
+            name: "edge".to_owned(),
+            members: Vec::new(),
+            address: Some(ip),
+            mover: MoverSettings::None,
+            spans: Settings::of_lease(300_000),
+            records_max: 1,
+        };
+        let mover = ExecMover::new(program, Vec::new(), ip, "eth0", timeout);
+        let mut address = Address::new(&service, Mover::Exec(mover), None);
+        let mut notes = Vec::new();
+        address.go(Time(0), false, &mut notes);
+        while address.is_leaving() {
+            assert!(!address.is_here_still());
+            std::thread::sleep(Duration::from_micros(LOOK_US));
+            address.poll(Time(0), &mut notes);
+        }
+        assert!(address.is_here_still());
+        assert!(matches!(notes[..], [Note::Failed(_)]));
+        address.go(Time(1), true, &mut notes);
+        assert!(!address.is_here_still());
+    }
 }

@@ -25,6 +25,8 @@ use super::view::{ServiceView, TakeoverView};
 const BATCH_SPACING_US: u64 = 2_000;
 /// For how long the record has to name this node no member before it is said.
 const OUTSIDE_US: u64 = 10_000_000;
+/// How often it is said that the table is full.
+const FULL_INTERVAL_US: u64 = 10_000_000;
 /// Commits whose times are kept.
 const TIMES: usize = 64;
 
@@ -70,6 +72,8 @@ pub(super) struct Seat {
     taken: Option<(Taken, usize)>,
     flights: VecDeque<Flight>,
     collected: Time,
+    /// When it was last said that the table is full.
+    told_full: Option<Time>,
     is_paused: bool,
     /// What there is to tell of the address.
     notes: Vec<Note>,
@@ -95,6 +99,7 @@ impl Seat {
             taken: None,
             flights: VecDeque::new(),
             collected: Time(0),
+            told_full: None,
             is_paused: false,
             notes: Vec::new(),
             outside_since: Some(Time::NEVER),
@@ -237,9 +242,24 @@ impl Seat {
         };
         let mut last = Seq(0);
         while let Some(batch) = taken.batches.get(*from) {
-            match self.parts.service.checkpoint(now, batch) {
+            let mut appended = self.parts.service.checkpoint(now, batch);
+            if appended == Err(Error::TableFull) {
+                // What is there changes and ends all the same; the rest goes on without records.
+                let fitting = self.parts.service.table().fitting(batch);
+                appended = self.parts.service.checkpoint(now, &fitting);
+                let is_news = |told: Time| now.since(told) >= FULL_INTERVAL_US;
+                if self.told_full.is_none_or(is_news) {
+                    self.told_full = Some(now);
+                    tracing::error!(
+                        service = self.parts.settings.name,
+                        records_max = self.parts.settings.records_max,
+                        "no room for more records: new calls and registrations are not replicated; raise [[service]] records_max on all members"
+                    );
+                }
+            }
+            match appended {
                 Ok(seq) => last = seq,
-                // The members catch up, or are dropped; a table that is full stays so until calls have ended.
+                // The members catch up, or are dropped.
                 Err(Error::BacklogFull) => return,
                 Err(error) => {
                     tracing::error!(service = self.parts.settings.name, %error, "a change was not replicated");
@@ -292,6 +312,9 @@ impl Seat {
             } => {
                 if expected.record.is_none() && !self.is_address_free(post) {
                     // It is claimed again before long.
+                    self.answered(request, Outcome::Failed);
+                } else if record.is_released() && self.parts.address.is_here_still() {
+                    // Whoever sees it released takes the address at once.
                     self.answered(request, Outcome::Failed);
                 } else {
                     post.requests.write(seat, &name, request, expected, record);

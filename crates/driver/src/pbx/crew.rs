@@ -14,13 +14,17 @@ const APPLY_BYTES: usize = 64 * 1024;
 pub(super) struct PbxCrew {
     inbox: Arc<Inbox>,
     gathered: Vec<u8>,
+    /// What members have to have the same: a call's sound goes on at its port.
+    agreement: String,
 }
 
 impl PbxCrew {
-    pub(super) fn new(inbox: Arc<Inbox>) -> PbxCrew {
+    /// `ports`: the first and the last one for sound.
+    pub(super) fn new(inbox: Arc<Inbox>, service: &str, [first, last]: [u16; 2]) -> PbxCrew {
         PbxCrew {
             inbox,
             gathered: Vec::new(),
+            agreement: format!("service {service} rtp_ports = [{first}, {last}]"),
         }
     }
 }
@@ -57,5 +61,9 @@ impl Crew for PbxCrew {
 
     fn wake(&self, _waiting: u64) {
         self.inbox.wake();
+    }
+
+    fn agreement(&self) -> Vec<String> {
+        vec![self.agreement.clone()]
     }
 }
