@@ -165,7 +165,10 @@ pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, 
             .iter()
             .map(|service| service.name.clone())
             .collect(),
-        withdraw: Box::new(move || services.iter().try_for_each(withdraw)),
+        withdraw: Box::new(move |name| {
+            let mut named = services.iter().filter(|service| service.name == name);
+            named.try_for_each(withdraw)
+        }),
     };
     let made = Supervision::of_this_program(lease, estate);
     made.map(Some)

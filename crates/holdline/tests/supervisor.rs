@@ -55,7 +55,10 @@ impl Scene {
         let lives = self.file("lives").display().to_string();
         let script = format!("echo $$ >> {lives}; {script}");
         let (withdrawals, refuse) = (self.withdrawals.clone(), self.refuse);
-        let withdraw = move || {
+        let withdraw = move |service: &str| {
+            if service != "edge" {
+                return Ok(());
+            }
             withdrawals.fetch_add(1, Ordering::SeqCst);
             if refuse {
                 return Err("refused".to_owned());
@@ -189,10 +192,13 @@ async fn where_an_address_stays_the_record_is_left_to_the_lease() {
         ..Scene::new().await
     };
     scene.own("edge", 42).await;
+    scene.own("pbx1", 42).await;
     let supervisor = scene.start(&format!("{HELLO} exit 0"));
     assert_eq!(supervisor.await.unwrap().unwrap(), 0);
     assert_eq!(scene.withdrawals.load(Ordering::SeqCst), 1);
     assert!(!scene.is_released("edge").await);
+    // Which is no reason to leave others to it.
+    assert!(scene.is_released("pbx1").await);
 }
 
 #[tokio::test]
@@ -236,7 +242,7 @@ async fn the_program_itself_runs_under_supervision_and_drains_when_it_is_told() 
     let estate = Estate {
         coordinator: scene.coordinator.clone(),
         services: vec!["edge".to_owned()],
-        withdraw: Box::new(|| Ok(())),
+        withdraw: Box::new(|_| Ok(())),
     };
     let supervisor = tokio::spawn(supervise(Supervision {
         program: PathBuf::from(env!("CARGO_BIN_EXE_holdline")),

@@ -16,9 +16,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How often the coordinator is read, so that its connection is there when it is needed.
 const WARM: Duration = Duration::from_secs(2);
 
-/// Takes the addresses of all services from this machine, whether they are there or not. An error says why one may still
-/// be here.
-pub type Withdraw = Box<dyn FnMut() -> Result<(), String> + Send>;
+/// Takes the address of a service from this machine, whether it is there or not. An error says why it may still be here.
+pub type Withdraw = Box<dyn FnMut(&str) -> Result<(), String> + Send>;
 
 /// What a node may leave behind: addresses, and records that name it.
 pub struct Estate {
@@ -26,7 +25,7 @@ pub struct Estate {
     pub coordinator: Arc<Coordinator>,
     /// The services of the node.
     pub services: Vec<String>,
-    /// Takes their addresses away.
+    /// Takes an address of theirs away.
     pub withdraw: Withdraw,
 }
 
@@ -39,21 +38,22 @@ impl fmt::Debug for Estate {
 }
 
 impl Estate {
-    /// Withdraws the addresses, then releases the records of a life that has ended. `lease` is the cluster's.
+    /// Withdraws the addresses, and releases the records of a life that has ended where that was done. `lease` is the cluster's.
     pub(super) async fn settle(&mut self, dead: Option<Identity>, lease: Duration) {
-        if let Err(reason) = (self.withdraw)() {
-            // Somebody else must not have the address while it is here: the lease keeps them apart.
-            tracing::error!(
-                reason,
-                "an address could not be withdrawn; its service is left to the lease"
-            );
-            return;
-        }
-        let Some(dead) = dead else {
-            return;
-        };
         let mut releases = JoinSet::new();
         for service in &self.services {
+            if let Err(reason) = (self.withdraw)(service) {
+                // Somebody else must not have the address while it is here: the lease keeps them apart.
+                tracing::error!(
+                    service,
+                    reason,
+                    "its address could not be withdrawn; it is left to the lease"
+                );
+                continue;
+            }
+            let Some(dead) = dead else {
+                continue;
+            };
             let (coordinator, service) = (self.coordinator.clone(), service.clone());
             releases.spawn(async move {
                 match timeout(
