@@ -42,6 +42,10 @@ const LOAD: LoadFormula = LoadFormula {
 /// elsewhere.
 const MISSES_OF_SERVICES: u64 = 20;
 
+/// How long an INVITE to a service waits for a word: its new owner answers what is sent again after half a second, and another one
+/// asked at that moment would ring the same phone.
+const REPLY_TIMEOUT_OF_SERVICES_MS: u64 = 2_000;
+
 const TARGETS_WANTED: &str = "a list of { uri = \"sip:10.0.0.30:5060\" }, { service = \"pbx1\" } or { srv = \"sip:pbx.example.org\" }";
 
 const URI_WANTED: &str =
@@ -72,6 +76,8 @@ struct Read {
     settings: PoolSettings,
     /// The policy of its calls' media, and where that stands.
     media: Option<(MediaPolicy, Range<usize>)>,
+    /// A target is a service of the cluster.
+    moves: bool,
     span: Range<usize>,
     fallback: Range<usize>,
 }
@@ -89,7 +95,8 @@ pub(super) fn farm(edge: &mut Section<'_>, has_relay: bool, services: &[Service]
         .into_iter()
         .filter_map(|section| route(section, &names))
         .collect();
-    let failover = failover(edge.section("failover"));
+    let moves = pools.iter().any(|pool| pool.moves);
+    let failover = failover(edge.section("failover"), moves);
     agree(edge, &pools);
     let relayed = |media: &&(MediaPolicy, Range<usize>)| media.0 != MediaPolicy::Never;
     let mut media = pools.iter().filter_map(|pool| pool.media.as_ref());
@@ -193,6 +200,7 @@ fn pool(mut section: Section<'_>, services: &[Service]) -> Option<Read> {
         media: media
             .filter(|placed| placed.written)
             .map(|placed| (placed.value, placed.span)),
+        moves,
         fallback: fallback.map_or_else(|| span.clone(), |placed| placed.span),
         span,
     })
@@ -428,8 +436,12 @@ fn user(text: &str) -> Result<String, String> {
     }
 }
 
-fn failover(mut section: Section<'_>) -> proxy::pool::Settings {
-    let reply_timeout_ms = section.integer("reply_timeout_ms", 500, 50..=30_000).value;
+/// `moves`: a target is a service.
+fn failover(mut section: Section<'_>, moves: bool) -> proxy::pool::Settings {
+    let reply_timeout_ms = match section.integer("reply_timeout_ms", 500, 50..=30_000) {
+        timeout if moves && !timeout.written => REPLY_TIMEOUT_OF_SERVICES_MS,
+        timeout => timeout.value,
+    };
     let ring_timeout_s = section.integer("ring_timeout_s", 60, 0..=180).value;
     let move_on = move_on(&mut section);
     let moves_ringing = section.flag("move_ringing", true);

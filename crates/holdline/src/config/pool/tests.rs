@@ -93,6 +93,10 @@ fn a_service_is_where_its_address_is_and_may_be_away_for_a_while() {
     assert_eq!(farm.pools[0].health.misses_out, 20);
     let written = format!("{services}{pool}probe = {{ misses = 5 }}\n");
     assert_eq!(parse(&written).pools[0].health.misses_out, 5);
+    assert_eq!(farm.failover.reply_timeout_ms, 2_000);
+    let written = format!("{services}{pool}[edge.failover]\nreply_timeout_ms = 700\n");
+    assert_eq!(parse(&written).failover.reply_timeout_ms, 700);
+    assert_eq!(parse("").failover.reply_timeout_ms, 500);
 }
 
 #[test]
