@@ -271,8 +271,8 @@ impl Switchboard {
         let number = incoming.called.user.as_str();
         let status = if self.calls.len() >= CALLS_MAX {
             Some(503)
-        } else if !is_number(number) {
-            // A hostile number does not come near a path or a target.
+        } else if !(is_number(number) || number.is_empty() && incoming.replaces.is_some()) {
+            // A hostile number does not come near a path or a target. Who names a dialog need not name one (RFC 5589 section 7).
             Some(404)
         } else {
             None
@@ -289,7 +289,7 @@ impl Switchboard {
         }
         self.counts.calls += 1;
         let mut call = Box::new(self.new_call(incoming, round));
-        match incoming.replaces.filter(|leg| self.legs.contains_key(leg)) {
+        match incoming.replaces {
             Some(replaced) => self.take_place(&mut call, replaced, round),
             None => self.dialled(&mut call, number, round),
         }

@@ -399,6 +399,11 @@ pub enum Question {
         /// Which.
         message: String,
     },
+    /// Delete a recording that nobody wants; the answer is of no interest.
+    DeleteRecording {
+        /// Where it lies.
+        path: String,
+    },
     /// Keep a recording as the greeting of a mailbox.
     KeepGreeting {
         /// The mailbox.

@@ -107,6 +107,11 @@ impl Settings {
                 .any(|domain| domain.eq_ignore_ascii_case(host))
     }
 
+    /// Whether a host is named, and a domain of ours.
+    pub(crate) fn is_domain(&self, host: &str) -> bool {
+        !host.is_empty() && self.is_ours(host)
+    }
+
     /// The domain that is meant where none is named.
     pub fn domain(&self) -> &str {
         self.domains.first().map_or("localhost", String::as_str)

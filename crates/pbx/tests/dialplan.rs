@@ -293,6 +293,39 @@ fn a_refer_to_a_dialog_of_another_pbx_calls_there_with_its_replaces() {
     world.is_empty_at_the_end();
 }
 
+#[test]
+fn where_a_transfer_points_to_gets_no_credentials() {
+    let mut world = world();
+    world.settings.accounts.push(pbx::Account {
+        host: "trunk.example".into(),
+        user: "us".into(),
+        password: "secret".into(),
+    });
+    let (ok, to_phone) = talk(&mut world);
+    let elsewhere = "Refer-To: <sip:trunk.example;maddr=192.0.2.66?Replaces=xyz%3Bto-tag%3Dfeed%3Bfrom-tag%3Dbeef>\r\n";
+    world.receive(&from_callee("REFER", &to_phone, "bob", 2, elsewhere, ""));
+    let called = world
+        .those("INVITE ")
+        .into_iter()
+        .find(|text| !header(text, "To").contains(";tag="))
+        .unwrap()
+        .to_owned();
+    assert!(called.contains("maddr=192.0.2.66"), "{called}");
+    settle(&mut world);
+    let challenge = "Proxy-Authenticate: Digest realm=\"trunk\", nonce=\"n1\"\r\n";
+    let status = "407 Proxy Authentication Required";
+    world.receive(&reply(&called, status, "t", challenge, ""));
+    let is_answered = world
+        .sent
+        .iter()
+        .any(|text| text.contains("-Authorization"));
+    assert!(!is_answered, "{:#?}", world.sent);
+    settle(&mut world);
+    world.receive(&within("BYE", "a", &ok, 2, "", ""));
+    settle(&mut world);
+    world.is_empty_at_the_end();
+}
+
 fn talk_again(world: &mut World) -> (String, String) {
     world.receive(&invite("b", "200", "", &sdp("192.0.2.9", 4000, "8 101")));
     let to_phone = world.the("INVITE ");

@@ -3,7 +3,7 @@
 
 mod rig;
 
-use pbx::control::{Action, Cause, Happening};
+use pbx::control::{Action, Cause, Happening, LegId, PlayId, Sound};
 use rig::*;
 
 fn answers(happening: &Happening) -> Vec<Action> {
@@ -380,5 +380,37 @@ fn keys_come_by_info_and_packages_that_are_not_known_are_refused() {
     world.receive(&within("INFO", "a", &ok, 3, "Info-Package: foo\r\n", ""));
     world.the("SIP/2.0 469 ");
     world.receive(&within("BYE", "a", &ok, 4, "", ""));
+    world.is_empty_at_the_end();
+}
+
+/// Plays music, and plays it again when it has come to an end, as queues do.
+fn plays_music(leg: LegId) -> Action {
+    Action::Play {
+        leg,
+        play: PlayId(7),
+        sounds: vec![Sound::Music("unreadable".into())],
+        from_ms: 0,
+        repeat: true,
+        barge_in: false,
+    }
+}
+
+#[test]
+fn music_that_cannot_be_read_is_silence_and_keeps_nobody_busy() {
+    let mut world = World::new(|happening, _| match happening {
+        Happening::Incoming(incoming) => vec![
+            Action::Answer { leg: incoming.leg },
+            plays_music(incoming.leg),
+        ],
+        Happening::Played { leg, .. } => vec![plays_music(*leg)],
+        _ => Vec::new(),
+    });
+    world.receive(&invite("a", "200", "", &sdp("192.0.2.9", 4000, "8")));
+    let ok = world.the("SIP/2.0 200 ");
+    let plays = |command: &&voice::Command| matches!(command, voice::Command::Play { .. });
+    assert_eq!(world.commands.iter().filter(plays).count(), 1);
+    assert_eq!(world.happenings().len(), 1);
+    world.receive(&within("ACK", "a", &ok, 1, "", ""));
+    world.receive(&within("BYE", "a", &ok, 2, "", ""));
     world.is_empty_at_the_end();
 }

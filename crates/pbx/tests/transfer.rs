@@ -152,6 +152,12 @@ fn an_invite_may_take_the_place_of_a_leg() {
     let ok = answered(&mut world, "a");
     let tag = header(&ok, "To").split(";tag=").nth(1).unwrap().to_owned();
     let replaces = format!("Require: replaces\r\nReplaces: a;to-tag={tag};from-tag=ann\r\n");
+    // Not for whom the edge does not vouch, whatever they know.
+    let trusted = std::mem::take(&mut world.settings.trusted);
+    let body = sdp("192.0.2.10", 4000, "8");
+    world.receive(&invite("stranger", "200", &replaces, &body));
+    world.the("SIP/2.0 403 ");
+    world.settings.trusted = trusted;
     world.receive(&invite(
         "b",
         "200",
@@ -211,11 +217,9 @@ fn who_calls_and_who_was_called_before_is_told() {
         header(&to_phone, "From")
             .starts_with("\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=")
     );
+    // The edge brings it to the phone as it is.
+    assert_eq!(find_header(&to_phone, "P-Asserted-Identity"), None);
     for (name, value) in [
-        (
-            "P-Asserted-Identity",
-            "\"A \\\"B\\\"\" <sip:+49123@example.org>",
-        ),
         ("Privacy", "id"),
         ("Diversion", "<sip:200@example.org>;reason=no-answer"),
         (
@@ -228,6 +232,25 @@ fn who_calls_and_who_was_called_before_is_told() {
     }
     assert!(to_phone.contains("History-Info: <sip:300@example.org>;index=1.1\r\n"));
     world.receive(&reply(&to_phone, "404 Not Found", "x", "", ""));
+    world.receive(
+        &invite("a", "300", "", "")
+            .replace("INVITE sip", "CANCEL sip")
+            .replace("1 INVITE", "1 CANCEL"),
+    );
+    world.is_empty_at_the_end();
+}
+
+#[test]
+fn a_number_without_a_domain_is_no_user_of_ours() {
+    let mut world = answering(|_| Vec::new());
+    let extra = "P-Asserted-Identity: <tel:100>\r\n";
+    world.receive(&invite("a", "300", extra, &sdp("192.0.2.9", 4000, "8")));
+    let happenings = world.happenings();
+    let [Happening::Incoming(incoming)] = &happenings[..] else {
+        panic!("{happenings:?}")
+    };
+    assert_eq!(incoming.caller.user, "100");
+    assert!(!incoming.is_trusted);
     world.receive(
         &invite("a", "300", "", "")
             .replace("INVITE sip", "CANCEL sip")

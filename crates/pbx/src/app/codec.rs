@@ -338,6 +338,7 @@ impl Field for Question {
             Question::CheckPin { subject, pin } => {
                 (asking.kind, asking.subject, asking.path) = (5, subject, pin);
             }
+            Question::DeleteRecording { path } => (asking.kind, asking.path) = (6, path),
         }
         asking.write(out);
     }
@@ -365,6 +366,7 @@ impl Field for Question {
                 subject: mailbox,
                 pin: path,
             },
+            6 => Question::DeleteRecording { path },
             kind => {
                 return Err(records::Error::Field {
                     tag: u64::from(kind),

@@ -323,6 +323,16 @@ impl Switchboard {
         });
     }
 
+    /// Has a recording deleted that was spoken again, or is too short. No call waits for it.
+    pub(crate) fn delete_recording(&self, path: &str, round: &mut Round<'_>) {
+        if !path.is_empty() {
+            let question = QuestionId(round.ids.issue());
+            let path = path.to_owned();
+            let what = Question::DeleteRecording { path };
+            round.act(Action::Ask { question, what });
+        }
+    }
+
     /// Sounds of a step in a call.
     pub(crate) fn sounds(&self, call: &Call, pieces: &[Piece]) -> Vec<Sound> {
         let values = call.values();

@@ -341,6 +341,7 @@ impl Switchboard {
 
     fn speak_greeting(&mut self, call: &mut Call, round: &mut Round<'_>) {
         let at = self.set_mailbox(call, Stage::Greeting, round);
+        self.delete_recording(&at.path, round);
         let path = format!(
             "greetings/{}/{}-{:x}.wav",
             at.mailbox, round.unix_ms, call.id
@@ -373,6 +374,9 @@ impl Switchboard {
             return self.bye(call, "mailbox/failed", round);
         }
         if length_ms < 500 {
+            if let State::Mailbox(at) = &mut call.state {
+                self.delete_recording(&std::mem::take(&mut at.path), round);
+            }
             return self.say_keys(call, round);
         }
         self.set_mailbox(call, Stage::Review, round);

@@ -332,6 +332,12 @@ impl Desk {
                     Question::DeleteMessage { mailbox, message } => {
                         format!("ask delete {mailbox} {message}")
                     }
+                    Question::DeleteRecording { path } => {
+                        // Nobody waits for the answer.
+                        self.questions.pop();
+                        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                        format!("ask drop {folder}")
+                    }
                     Question::KeepGreeting { mailbox, .. } => format!("ask greeting {mailbox}"),
                     Question::CheckPin { subject, pin } => format!("ask pin {subject} {pin}"),
                 }

@@ -82,6 +82,7 @@ impl Switchboard {
             return self.finish(call, 404, round);
         };
         at.takes += 1;
+        self.delete_recording(&at.path, round);
         at.path = format!(
             "voicemail/{}/{}-{:x}-{}.wav",
             at.mailbox, round.unix_ms, call.id, at.takes
@@ -124,6 +125,7 @@ impl Switchboard {
             return;
         };
         at.length_ms = length_ms;
+        let path = at.path.clone();
         let mailbox = self
             .plan
             .mailboxes
@@ -136,6 +138,7 @@ impl Switchboard {
             return self.last_words(call, "voicemail/failed", round);
         }
         if length_ms < mailbox.message_min_ms {
+            self.delete_recording(&path, round);
             call.note("message too short".to_owned());
             return self.last_words(call, "voicemail/too-short", round);
         }

@@ -7,13 +7,15 @@ use crate::call::Calls;
 use crate::call::leg::Leg;
 use crate::settings::Settings;
 
-/// Who we are to a host.
+/// Who we are to a host. A call without a number goes where a transfer pointed to (RFC 5589 section 7): its URI is a phone's word, and may lead
+/// elsewhere than its host says (`maddr`).
 fn account<'s>(settings: &'s Settings, leg: &Leg) -> Option<&'s crate::settings::Account> {
-    let host = &leg.party.host;
+    let party = &leg.party;
+    let is_dialled = !leg.is_incoming && !party.user.is_empty();
     settings
         .accounts
         .iter()
-        .find(|account| !leg.is_incoming && account.host.eq_ignore_ascii_case(host))
+        .find(|account| is_dialled && account.host.eq_ignore_ascii_case(&party.host))
 }
 
 impl Calls {

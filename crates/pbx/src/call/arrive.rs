@@ -193,7 +193,12 @@ impl Calls {
             self.note_refusal(turn, ask, caller_key, 503);
             return self.refuse_full(turn, ask);
         }
+        let is_vouched_for = turn.settings.trusted.contains(&ask.flow.remote.ip());
         let replaces = match self.replaced(request) {
+            // Only of peers that were authenticated (RFC 3891 section 8): by the edge.
+            Ok(Some(_)) if !is_vouched_for => {
+                return self.refuse_call(turn, ask, caller_key, 403);
+            }
             Ok(replaces) => replaces,
             Err(code) => return self.refuse_call(turn, ask, caller_key, code),
         };
@@ -266,7 +271,8 @@ impl Calls {
         let is_trusted = turn.settings.trusted.contains(&ask.flow.remote.ip());
         let (caller, is_private) = identity::caller(request, is_trusted);
         // A user of another domain who is let in by a trusted source is still no user of ours, whatever the number.
-        let is_ours = turn.settings.is_ours(&caller.host);
+        // Neither is a number without a domain (RFC 3966), which any trunk may bring.
+        let is_ours = turn.settings.is_domain(&caller.host);
         let call_id = String::from_utf8_lossy(ask.envelope.call_id).into_owned();
         leg.party = caller.clone();
         leg.is_private = is_private;

@@ -16,6 +16,9 @@ use crate::session::{self, Own, Peer, Through, write_own, write_through};
 /// How long a key that we send lasts, and the pause after it.
 const DIGIT_MS: u32 = 100;
 
+/// Silence in the place of sounds that nobody knows, in milliseconds; it is repeated.
+const NOTHING_KNOWN_MS: u32 = 1_000;
+
 fn voiced(turn: &mut Turn<'_>, thread: u16, command: Command) {
     turn.output.voice.push(Voiced { thread, command });
 }
@@ -166,6 +169,12 @@ impl Calls {
             }
         }
         let id = play.play;
+        if sounds.is_empty() && play.repeat {
+            // What goes on for ever does not end at once, only to be begun anew: music that cannot be read is silence.
+            sounds.push(voice::Sound::Silence {
+                ms: NOTHING_KNOWN_MS,
+            });
+        }
         if sounds.is_empty() {
             leg.ears.play = None;
             return self.tell(Happening::Played {

@@ -96,7 +96,9 @@ impl Calls {
     pub(crate) fn push_connected(&mut self, settings: &Settings, leg: &Leg) {
         let other = leg.peer.and_then(|other| self.legs.get(&other));
         if let Some(other) = other.filter(|other| !other.state.is_early() || !leg.is_incoming) {
-            let is_trusted = settings.trusted.contains(&leg.flow.remote.ip());
+            // Who calls from elsewhere is not told names of ours.
+            let is_trusted = settings.trusted.contains(&leg.flow.remote.ip())
+                && settings.is_domain(&leg.party.host);
             let who = (&other.party, other.is_private);
             identity::write_connected(who.0, who.1, settings, is_trusted, &mut self.extra);
         }

@@ -192,7 +192,7 @@ impl Calls {
         let user = identity::party_of_uri(ask.request.request_uri()).user;
         let is_trusted = turn.settings.trusted.contains(&ask.flow.remote.ip());
         let (subscriber, _) = identity::caller(ask.request, is_trusted);
-        let is_known = is_trusted && turn.settings.is_ours(&subscriber.host);
+        let is_known = is_trusted && turn.settings.is_domain(&subscriber.host);
         self.by_tag.insert(tag, Owner::Subscription);
         let mailbox = user.clone();
         self.watch.insert(

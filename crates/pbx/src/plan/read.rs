@@ -47,6 +47,9 @@ const TABLES: &[(&str, Read)] = &[
 /// The other keys of `[pbx]` that are the dialplan's.
 const KEYS: &[&str] = &["features", "parking", "recording_max_s", "zone"];
 
+/// The longest recording, in seconds: a longer one is larger than what the media store keeps as one object, and would be refused at its end.
+const RECORDING_S_MAX: u32 = 16_200;
+
 /// Keys of `[pbx]` that are read here; other readers pass them over.
 pub(super) fn is_ours(key: &str) -> bool {
     KEYS.contains(&key) || TABLES.iter().any(|(name, _)| *name == key)
@@ -97,7 +100,8 @@ impl Draft {
             self.plan.zone = zone;
         }
         let max_s = self.plan.recording_max_ms / 1_000;
-        self.plan.recording_max_ms = own.number("recording_max_s", max_s, 10, 86_400) * 1_000;
+        self.plan.recording_max_ms =
+            own.number("recording_max_s", max_s, 10, RECORDING_S_MAX) * 1_000;
         self.mistakes.append(&mut own.mistakes);
         for (key, value) in table.iter() {
             let name: &str = key.get_ref();

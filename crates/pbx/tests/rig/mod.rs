@@ -89,7 +89,10 @@ impl Surroundings for Around {
         self.given_back += 1;
     }
 
-    fn sound(&mut self, _: &Sound, out: &mut Vec<voice::Sound>) -> bool {
+    fn sound(&mut self, sound: &Sound, out: &mut Vec<voice::Sound>) -> bool {
+        if *sound == Sound::Music("unreadable".into()) {
+            return false;
+        }
         out.push(voice::Sound::Silence { ms: 1_000 });
         true
     }

@@ -71,7 +71,7 @@ fn a_message_is_left_listened_to_and_kept() {
         t.presses(a, "2");
         t.expect(&["play <x>: file:voicemail/101"]);
         t.presses(a, "3");
-        t.expect(&["record <x> beep"]);
+        t.expect(&["ask drop voicemail/101", "record <x> beep"]);
         t.recorded(a, 6_000, true);
         t.presses(a, "1");
         t.expect(&["play <x>: voicemail/review", "ask keep 101 6000"]);
@@ -155,7 +155,10 @@ fn what_is_too_short_is_no_message() {
         t.presses(a, "#");
         t.said();
         t.recorded(a, 300, true);
-        t.expect(&["play <x>: voicemail/too-short goodbye"]);
+        t.expect(&[
+            "ask drop voicemail/101",
+            "play <x>: voicemail/too-short goodbye",
+        ]);
         t.heard(a);
     });
 }
@@ -241,7 +244,9 @@ fn a_greeting_is_spoken() {
         t.recorded(a, 3_000, true);
         t.expect(&["play <ann>: mailbox/greeting-review"]);
         t.presses(a, "2");
+        t.said();
         t.presses(a, "3");
+        t.expect(&["ask drop greetings/101", "record <ann> beep"]);
         t.recorded(a, 3_000, true);
         t.presses(a, "1");
         assert_eq!(t.said().last().unwrap(), "ask greeting 101");

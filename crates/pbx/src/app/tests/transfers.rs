@@ -426,8 +426,21 @@ fn replaces_takes_a_place_in_a_call() {
         incoming.replaces = Some(b);
         t.happen(Happening::Incoming(Box::new(incoming)));
         t.expect(&["answer <103>", "hangup 102 200", "bridge <101> <103>"]);
+        // Another PBX names the dialog and no number (RFC 5589 section 7); of one that is not here nobody is called.
+        for (name, old) in [("103d", c), ("103e", b)] {
+            let d = t.next_leg(name);
+            let mut incoming = t.incoming_of(d, "103", "", true);
+            incoming.replaces = Some(old);
+            t.happen(Happening::Incoming(Box::new(incoming)));
+        }
+        t.expect(&[
+            "answer <103d>",
+            "hangup <103> 200",
+            "bridge <101> <103d>",
+            "reject <103e> 481",
+        ]);
         t.hangs_up(a);
-        t.expect(&["hangup <103> 200"]);
+        t.expect(&["hangup <103d> 200"]);
         // A phone that rings is picked up in the same way.
         let a = t.call("101", "102");
         let b = t.leg("102/2");
