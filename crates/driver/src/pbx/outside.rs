@@ -45,8 +45,13 @@ pub(crate) fn sound(rate_hz: u32) -> Sound {
 pub(crate) enum Piece {
     /// What was said since the last piece.
     Sound(Vec<u8>),
-    /// It is over and so long, in milliseconds.
-    End(u32),
+    /// It is over.
+    End {
+        /// How long it is.
+        length_ms: u32,
+        /// Whether all of it was passed on.
+        is_whole: bool,
+    },
 }
 
 /// A recording in progress, as the pbx thread knows it.
@@ -54,6 +59,7 @@ pub(crate) struct Saver {
     pieces: mpsc::Sender<Piece>,
     gathered: Vec<u8>,
     gather_bytes: usize,
+    is_whole: bool,
 }
 
 impl Saver {
@@ -68,7 +74,9 @@ impl Saver {
     fn flush(&mut self) {
         if !self.gathered.is_empty() {
             let piece = Piece::Sound(std::mem::take(&mut self.gathered));
-            if self.pieces.try_send(piece).is_err() {
+            // The last place is for its end.
+            if self.pieces.capacity() <= 1 || self.pieces.try_send(piece).is_err() {
+                self.is_whole = false;
                 tracing::error!(
                     "a piece of a recording is lost: the media store is too slow or away"
                 );
@@ -79,7 +87,12 @@ impl Saver {
     /// Says that it is over.
     pub(crate) fn end(mut self, length_ms: u32) {
         self.flush();
-        if self.pieces.try_send(Piece::End(length_ms)).is_err() {
+        let is_whole = self.is_whole;
+        let end = Piece::End {
+            length_ms,
+            is_whole,
+        };
+        if self.pieces.try_send(end).is_err() {
             tracing::error!("the end of a recording could not be told to the media store");
         }
     }
@@ -145,6 +158,7 @@ impl Outside {
             Question::DeleteMessage { mailbox, message } => {
                 mailboxes.delete(&mailbox, &message).await?;
             }
+            Question::DeleteRecording { path } => objects.remove(&path).await?,
             Question::KeepGreeting { mailbox, path } => {
                 mailboxes.keep_greeting(&mailbox, &path).await?;
             }
@@ -163,7 +177,7 @@ impl Outside {
 
     /// Begins to save a recording; [`Item::Recorded`] tells when it is safe.
     pub(crate) fn record(&self, begun: &pbx::Recording) -> Saver {
-        let (pieces, waiting) = mpsc::channel(PIECES_MAX);
+        let (pieces, waiting) = mpsc::channel(PIECES_MAX + 1);
         let rate_hz = begun.rate_hz;
         let saved = Saved {
             inbox: self.inbox.clone(),
@@ -179,6 +193,7 @@ impl Outside {
             pieces,
             gathered: Vec::new(),
             gather_bytes: (rate_hz * PIECE_S * 2) as usize,
+            is_whole: true,
         }
     }
 
@@ -235,7 +250,7 @@ impl Saved {
         if saved.is_err() {
             // Its end is still to be waited for.
             while let Some(piece) = pieces.recv().await {
-                if let Piece::End(length_ms) = piece {
+                if let Piece::End { length_ms, .. } = piece {
                     length = Some(length_ms);
                     break;
                 }
@@ -261,11 +276,16 @@ impl Saved {
     ) -> Result<bool, ObjectError> {
         let begun = Recording::begin(objects, self.path.clone(), self.sound, self.goes_on);
         let mut recording = begun.await?;
+        let mut is_all_there = true;
         while let Some(piece) = pieces.recv().await {
             match piece {
                 Piece::Sound(piece) => append(&mut recording, piece).await?,
-                Piece::End(length_ms) => {
+                Piece::End {
+                    length_ms,
+                    is_whole,
+                } => {
                     *length = Some(length_ms);
+                    is_all_there = is_whole;
                     break;
                 }
             }
@@ -278,7 +298,10 @@ impl Saved {
             return Ok(false);
         }
         recording.finish().await?;
-        Ok(true)
+        match is_all_there {
+            true => Ok(true),
+            false => Err(ObjectError::TimedOut),
+        }
     }
 }
 
