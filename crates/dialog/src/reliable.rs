@@ -42,6 +42,20 @@ impl Sender {
         }
     }
 
+    /// A sender that goes on after `last`, which waits for its PRACK if it is given.
+    pub fn after(last: u32, waiting: Option<Vec<u8>>) -> Sender {
+        Sender {
+            last,
+            waiting,
+            attempt: 0,
+        }
+    }
+
+    /// The one that waits for its PRACK.
+    pub fn waiting(&self) -> Option<&[u8]> {
+        self.waiting.as_deref()
+    }
+
     /// The number of the next one; it has to be sent with [`Sender::sent`].
     pub fn next(&self) -> u32 {
         self.last + 1
@@ -102,6 +116,12 @@ impl Receiver {
         }
         self.last = rseq;
         Some(rseq)
+    }
+
+    /// The RSeq of a response that came before as the last one.
+    pub fn is_again(self, response: &Message<'_>) -> Option<u32> {
+        let rseq = response.number(HeaderName::RSeq, u32::MAX).ok()??;
+        (rseq == self.last && rseq != 0).then_some(rseq)
     }
 
     /// The number that came last; 0 before one came.

@@ -4,6 +4,7 @@ mod account;
 mod act;
 mod arrive;
 mod calls;
+mod change;
 mod dialog_info;
 mod end;
 mod identity;

@@ -254,7 +254,9 @@ impl Calls {
         if let session::Asked::Agreed(session) = asked {
             leg.timer = Some(session);
         }
-        leg.serving = Some(self.serve(ask, key, id));
+        let serving = self.serve(ask, key, id);
+        leg.served = Some(serving.server);
+        leg.serving = Some(serving);
         self.by_caller.insert(caller_key, id);
         self.take_in(turn, ask, leg, replaces);
     }

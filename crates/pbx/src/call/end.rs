@@ -92,6 +92,13 @@ impl Calls {
     /// A re-INVITE that is on its way when its dialog ends.
     fn cancel_offer(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) {
         if let Some(calling) = leg.calling.take() {
+            let user = self.layer.client_user(calling.client);
+            let user = user.map(transaction::ClientId::from_bits);
+            if let Some(Purpose::Invite { orphan, .. }) =
+                user.and_then(|user| self.purposes.get_mut(user))
+            {
+                *orphan = Some(Box::new(leg.dialog.clone()));
+            }
             self.layer
                 .cancel_client(turn.now.time, calling.client, b"", &mut turn.output.outbox);
         }

@@ -97,6 +97,8 @@ pub(crate) struct Repeating {
 pub(crate) struct Fork {
     pub(crate) dialog: Dialog,
     pub(crate) received: Receiver,
+    /// Whether a PRACK of this node is on its way, or was.
+    pub(crate) is_acknowledged: bool,
 }
 
 /// Whom a leg's description names.
@@ -134,6 +136,10 @@ pub(crate) struct Session {
     pub(crate) refusals: u8,
     /// How often in a row the other leg was told where this leg's peer has gone.
     pub(crate) rounds: u8,
+    /// Whether the peer's description answered an offer of ours.
+    pub(crate) by_peer: bool,
+    /// What the peer takes for agreed, or where its sound goes, is not known: it is offered the media thread anew.
+    pub(crate) is_unsure: bool,
     /// It refused to hear from the other leg's peer: not asked again while they are together.
     pub(crate) no_direct: bool,
 }
@@ -225,6 +231,8 @@ pub(crate) struct Leg {
     pub(crate) abilities: Abilities,
     pub(crate) serving: Option<Serving>,
     pub(crate) calling: Option<Calling>,
+    /// The transaction of the peer's last request: who sends it again gets the same answer, also from another node.
+    pub(crate) served: Option<ServerId>,
     pub(crate) repeating: Option<Repeating>,
     pub(crate) reliable: Option<Sender>,
     /// The number of the INVITE that began an incoming leg.
@@ -292,6 +300,7 @@ impl Leg {
             abilities: Abilities::default(),
             serving: None,
             calling: None,
+            served: None,
             repeating: None,
             reliable: None,
             invite_cseq: 0,

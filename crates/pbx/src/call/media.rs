@@ -13,6 +13,9 @@ use crate::output::{Feed, Recording, Voiced};
 use crate::pbx::Turn;
 use crate::session::{self, Own, Peer, Through, write_own, write_through};
 
+/// How long after there was no port for a leg one is asked for again, in milliseconds.
+const PORT_AGAIN_MS: u64 = 1_000;
+
 /// How long a key that we send lasts, and the pause after it.
 const DIGIT_MS: u32 = 100;
 
@@ -100,6 +103,7 @@ impl Calls {
 
     /// Tells the media thread of a leg's peer, and then what the leg is to hear and say. `by_peer`: the peer answered our offer.
     pub(crate) fn describe(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, by_peer: bool) {
+        leg.session.by_peer = by_peer;
         let agreed = session::agree(&leg.session.peer, &turn.settings.codecs, by_peer);
         leg.session.agreed = agreed.or(leg.session.agreed);
         let Some(agreed) = leg.session.agreed else {
@@ -259,6 +263,7 @@ impl Calls {
         self.write_own(turn, leg, Some(agreed), direction);
         leg.offer_step(offer::Event::SendAnswer);
         leg.session.path = Path::Own;
+        leg.session.is_unsure = false;
         self.describe(turn, leg, false);
         true
     }
@@ -316,7 +321,11 @@ impl Calls {
 
     /// Offers the media thread to a leg's peer by re-INVITE.
     pub(crate) fn offer_own(&mut self, turn: &mut Turn<'_>, leg: &mut Leg) -> bool {
-        if !self.open_end(turn, leg) || !leg.offer_step(offer::Event::SendOffer) {
+        if !self.open_end(turn, leg) {
+            self.set_timer(turn.now.time, leg, Timer::Retry, PORT_AGAIN_MS);
+            return false;
+        }
+        if !leg.offer_step(offer::Event::SendOffer) {
             return false;
         }
         let direction = if leg.is_holding {

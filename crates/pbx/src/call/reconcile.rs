@@ -32,6 +32,9 @@ impl Calls {
         }
         match leg.session.path {
             Path::None => {}
+            _ if leg.session.is_unsure => {
+                self.with(id, |calls, leg| calls.offer_own(turn, leg));
+            }
             Path::Direct => {
                 if !self.stays_direct(leg) {
                     self.with(id, |calls, leg| {
@@ -49,7 +52,7 @@ impl Calls {
             return false;
         };
         let is_changing = peer.calling.is_some_and(|calling| matches!(calling.why, Why::Direct { other, .. } | Why::PassOn { other } if other == leg.id));
-        let is_there = peer.session.path == Path::Direct
+        let is_there = peer.session.path == Path::Direct && !peer.session.is_unsure
             || is_changing
             || peer.serving.is_some() && peer.state == State::Confirmed;
         !leg.needs_voice() && !peer.needs_voice() && peer.peer == Some(leg.id) && is_there

@@ -18,6 +18,17 @@ pub(super) const LEG: u16 = 1;
 /// A subscription, by its tag.
 pub(super) const SUBSCRIPTION: u16 = 2;
 
+/// How a transaction of the peer's was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Served {
+    /// INVITE, by 2xx: its copies are absorbed (RFC 6026 section 7.1).
+    Accepted = 1,
+    /// INVITE, by 3xx to 6xx, whose ACK is awaited.
+    Refused = 2,
+    /// Another method.
+    Answered = 3,
+}
+
 pub(super) fn number(value: &[u8]) -> Result<u64, Error> {
     tlv::number(value)
 }

@@ -1,19 +1,17 @@
 //! Responses to what we sent.
 
 use dialog::reliable::has_option;
-use dialog::session::SessionExpires;
 use dialog::{Dialog, Hop, offer, reliable, session};
 use sip::{HeaderName, Message, NameAddr, check};
 use transaction::{ClientId, Flow};
 
 use crate::call::Calls;
 use crate::call::arrive::abilities;
-use crate::call::calls::{cause_of, q850_of};
+use crate::call::calls::{Owner, cause_of, q850_of};
 use crate::call::identity;
 use crate::call::leg::{FORKS_MAX, Fork, Leg, Path, Timer, Why};
 use crate::call::send::push_header;
 use crate::call::state::{Event, State};
-use crate::call::within::Described;
 use crate::control::{Cause, Happening, LegId};
 use crate::output;
 use crate::pbx::Turn;
@@ -56,7 +54,9 @@ impl Calls {
                 self.layer.find_client(branch, cseq.method)
             });
         let Some((client, user)) = found else {
-            self.counts.stray += 1;
+            if !self.acknowledged_again(turn, response) {
+                self.counts.stray += 1;
+            }
             return;
         };
         if self
@@ -65,6 +65,35 @@ impl Calls {
         {
             self.outcome(turn, user, Some(response), response.status());
         }
+    }
+
+    /// A 2xx whose transaction was another node's: every copy is acknowledged (RFC 3261 section 13.2.2.4). Whether it belongs to a leg.
+    fn acknowledged_again(&mut self, turn: &mut Turn<'_>, response: &Message<'_>) -> bool {
+        let (Ok(cseq), Ok(from), Ok(to)) = (response.cseq(), response.from(), response.to()) else {
+            return false;
+        };
+        let is_success =
+            matches!(response.status(), 200..300) && cseq.method == sip::Method::Invite;
+        let owner = from.tag().and_then(sip::lex::hex);
+        let Some(Owner::Leg(id)) = owner.and_then(|tag| self.by_tag.get(&tag)).copied() else {
+            return false;
+        };
+        let Some(leg) = self.legs.get(&id).filter(|_| is_success) else {
+            return false;
+        };
+        let tag = to.tag().unwrap_or_default();
+        let is_its = response.header(HeaderName::CallId) == Some(&leg.dialog.call_id[..])
+            && *leg.dialog.remote_tag == *tag
+            && cseq.number <= leg.dialog.local_cseq
+            && leg
+                .calling
+                .is_none_or(|calling| calling.cseq != cseq.number);
+        if is_its {
+            let (dialog, flow) = (leg.dialog.clone(), leg.flow);
+            self.extra.clear();
+            self.ack(turn, (&dialog, flow), cseq.number, None);
+        }
+        is_its
     }
 
     /// What became of a request of ours: a response, or `None` with the status that stands for its absence (section 8.1.3.1).
@@ -176,7 +205,7 @@ impl Calls {
         }
     }
 
-    /// A 2xx that nobody wants any more is acknowledged and ended.
+    /// A 2xx that nobody wants any more is acknowledged, and its dialog ended if it began one.
     fn end_late(
         &mut self,
         turn: &mut Turn<'_>,
@@ -185,12 +214,18 @@ impl Calls {
         cseq: u32,
         response: &Message<'_>,
     ) {
-        let Ok(mut dialog) = base.establish(response) else {
-            return;
+        let tag = response.to().ok().and_then(|to| to.tag());
+        let is_known = !base.remote_tag.is_empty() && tag == Some(&base.remote_tag[..]);
+        let dialog = match is_known {
+            true => Ok(base.clone()),
+            false => base.establish(response),
         };
+        let Ok(mut dialog) = dialog else { return };
         dialog.local_cseq = dialog.local_cseq.max(cseq);
         let ack = self.ack(turn, (&dialog, flow), cseq, None);
-        self.bye(turn, (&mut dialog, flow), b"");
+        if !is_known {
+            self.bye(turn, (&mut dialog, flow), b"");
+        }
         if let Some(Purpose::Invite { acks, .. }) = self.purposes.get_mut(id)
             && acks.len() < FORKS_MAX
         {
@@ -214,10 +249,18 @@ impl Calls {
         if let Some(fork) = self.fork_of(leg, response)
             && has_option(response, HeaderName::Require, b"100rel")
         {
-            let Some(rseq) = leg.forks[fork].received.take(response) else {
-                return;
-            };
-            self.send_prack(turn, leg, fork, rseq);
+            let fork_of = &mut leg.forks[fork];
+            match fork_of.received.take(response) {
+                Some(rseq) => self.send_prack(turn, leg, fork, rseq, true),
+                None => {
+                    // The PRACK was another node's, and may have been lost with it.
+                    let again = fork_of.received.is_again(response);
+                    if let Some(rseq) = again.filter(|_| !fork_of.is_acknowledged) {
+                        self.send_prack(turn, leg, fork, rseq, false);
+                    }
+                    return;
+                }
+            }
         }
         if leg.session.offers == offer::State::FirstSent
             && let Ok(Some((description, peer))) = self.read_description(turn, response)
@@ -260,15 +303,25 @@ impl Calls {
         leg.forks.push(Fork {
             dialog,
             received: reliable::Receiver::default(),
+            is_acknowledged: false,
         });
         Some(leg.forks.len() - 1)
     }
 
     /// PRACK (RFC 3262 section 4). It never has to answer an offer: our INVITE always makes one.
-    fn send_prack(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, fork: usize, rseq: u32) {
+    /// Its failure ends the call if it `is_first`: of one that is sent once more the peer may know nothing any more.
+    fn send_prack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        fork: usize,
+        rseq: u32,
+        is_first: bool,
+    ) {
         let invite_cseq = leg
             .calling
             .map_or(leg.dialog.local_cseq, |calling| calling.cseq);
+        leg.forks[fork].is_acknowledged = true;
         let dialog = &mut leg.forks[fork].dialog;
         let cseq = dialog.next_cseq();
         self.extra.clear();
@@ -277,7 +330,10 @@ impl Calls {
             "RAck",
             format!("{rseq} {invite_cseq} INVITE").as_bytes(),
         );
-        let purpose = Purpose::Prack { leg: leg.id };
+        let purpose = match is_first {
+            true => Purpose::Prack { leg: leg.id },
+            false => Purpose::Nothing,
+        };
         self.request(
             turn,
             (&leg.forks[fork].dialog, leg.flow),
@@ -373,6 +429,8 @@ impl Calls {
         leg.session.has_remote = true;
         leg.session.refusals = 0;
         leg.session.path = leg.session.offered;
+        // Its port may not have come along.
+        leg.session.is_unsure = leg.session.path == Path::Own && leg.ears.end.is_none();
         match leg.session.path {
             Path::Own => self.describe(turn, leg, true),
             _ => {
@@ -432,137 +490,5 @@ impl Calls {
         }
         leg.calling = None;
         self.ended(turn, leg, cause);
-    }
-
-    /// What became of a re-INVITE or UPDATE. What acknowledged its 2xx is returned.
-    fn change_outcome(
-        &mut self,
-        turn: &mut Turn<'_>,
-        leg: &mut Leg,
-        response: Option<&Message<'_>>,
-        code: u16,
-    ) -> Option<Vec<u8>> {
-        let calling = leg.calling.take()?;
-        let is_ours = leg.session.offers == offer::State::Sent;
-        if let Some(response) = response.filter(|_| (200..300).contains(&code)) {
-            leg.dialog.refresh_target(response);
-            leg.challenges = 0;
-            let is_invite = response
-                .cseq()
-                .is_ok_and(|cseq| cseq.method == sip::Method::Invite);
-            let ack =
-                is_invite.then(|| self.ack(turn, (&leg.dialog, leg.flow), calling.cseq, None));
-            if SessionExpires::of(response).is_some() || leg.timer.is_some() {
-                leg.timer =
-                    session::answered(turn.now.time, response, turn.settings.session_expires_s);
-                self.arm_session(turn.now.time, leg);
-            }
-            let described = self.read_description(turn, response);
-            if is_ours {
-                self.change_answered(turn, leg, calling.why, described);
-            }
-            return ack;
-        }
-        if is_ours {
-            leg.offer_step(offer::Event::Refuse);
-        }
-        if calling.why == Why::Refresh && !matches!(code, 408 | 481) {
-            self.refresh_refused(turn, leg, response, code);
-            return None;
-        }
-        match code {
-            // RFC 3261 section 12.2.1.2: the dialog is gone.
-            408 | 481 => self.vanished(turn, leg, code),
-            491 => {
-                // Section 14.1: who began the call waits longer.
-                let random = self.hidden(b'g', leg.dialog.local_cseq as u64 ^ leg.id.0);
-                let wait_ms = match leg.is_incoming {
-                    true => random % 200 * 10,
-                    false => 2_100 + random % 190 * 10,
-                };
-                self.set_timer(turn.now.time, leg, Timer::Retry, wait_ms.max(10));
-            }
-            401 | 407 if self.challenged(turn.settings, leg, response) => {
-                self.set_timer(turn.now.time, leg, Timer::Retry, 10);
-                // Whoever waits for this is asked to come again, as after glare.
-                self.change_refused(turn, leg, calling.why, 491);
-                return None;
-            }
-            _ => leg.session.refusals = leg.session.refusals.saturating_add(1),
-        }
-        self.change_refused(turn, leg, calling.why, code);
-        None
-    }
-
-    fn change_answered(
-        &mut self,
-        turn: &mut Turn<'_>,
-        leg: &mut Leg,
-        why: Why,
-        described: Described,
-    ) {
-        let is_taken = match described {
-            Ok(Some((description, peer))) => self.take_answer(turn, leg, description, peer),
-            _ => {
-                leg.offer_step(offer::Event::Refuse);
-                false
-            }
-        };
-        if !is_taken {
-            leg.session.refusals = leg.session.refusals.saturating_add(1);
-            return self.change_refused(turn, leg, why, 488);
-        }
-        self.note_hold(turn, leg);
-        let (id, remote, peer) = (leg.id, &leg.session.remote, leg.session.peer);
-        match why {
-            Why::PassOn { other } => {
-                let remote = remote.clone();
-                self.with(other, |calls, other| {
-                    calls.pass_answer(turn, other, (&remote, &peer))
-                });
-            }
-            Why::Direct { other, back: false } => {
-                let remote = remote.clone();
-                self.with(other, |calls, other| {
-                    if other.is_quiet() && other.peer == Some(id) {
-                        calls.offer_direct(
-                            turn,
-                            other,
-                            (&remote, &peer),
-                            Why::Direct {
-                                other: id,
-                                back: true,
-                            },
-                        );
-                    }
-                });
-            }
-            Why::Direct { other, back: true } => self.check_direct(turn, leg, other),
-            Why::Call | Why::Own | Why::Refresh => {}
-        }
-    }
-
-    fn change_refused(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, why: Why, code: u16) {
-        match why {
-            Why::PassOn { other } => {
-                let code = if (400..700).contains(&code) && code != 408 && code != 481 {
-                    code
-                } else {
-                    488
-                };
-                self.with(other, |calls, other| {
-                    other.offer_step(offer::Event::Refuse);
-                    calls.fail_serving(turn, other, code);
-                });
-            }
-            Why::Direct { other, .. } if code != 491 => {
-                leg.session.no_direct = true;
-                if let Some(other) = self.legs.get_mut(&other) {
-                    other.session.no_direct = true;
-                    self.touched.push(other.id);
-                }
-            }
-            _ => {}
-        }
     }
 }

@@ -62,6 +62,10 @@ impl Calls {
                 self.answer(turn, ask, key, 405, None, None);
             }
         }
+        let served = self.layer.server_of(key);
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.served = served;
+        }
     }
 
     fn bye_came(&mut self, turn: &mut Turn<'_>, ask: &Ask<'_, '_>, key: ServerKey, id: LegId) {

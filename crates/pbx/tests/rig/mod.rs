@@ -77,6 +77,9 @@ impl Surroundings for Around {
     }
 
     fn take_port_at(&mut self, address: SocketAddr) -> Option<MediaPort> {
+        if self.has_none {
+            return None;
+        }
         self.taken += 1;
         Some(MediaPort {
             thread: 0,

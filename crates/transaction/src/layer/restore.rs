@@ -84,6 +84,40 @@ impl Layer {
         })
     }
 
+    /// The transaction that has a key.
+    pub fn server_of(&self, key: super::ServerKey) -> Option<ServerId> {
+        self.find_server(key)
+    }
+
+    /// What of a server transaction of another method outlives its process.
+    pub fn request_record(&self, id: ServerId) -> Option<ServerRecord<'_>> {
+        let server = self.servers.get(id)?;
+        (server.kind == Kind::NonInviteServer).then_some(ServerRecord {
+            key: server.key,
+            flow: server.flow,
+            head: &server.head,
+            tag: server.tag,
+            state: server.state,
+            stored: &server.stored,
+        })
+    }
+
+    /// Goes on with a server transaction of another method: its request, sent again, gets the answer that it got. `None` if there is
+    /// no room, or the key is taken.
+    pub fn restore_request(
+        &mut self,
+        now: Time,
+        record: &ServerRecord<'_>,
+        user: u64,
+    ) -> Option<ServerId> {
+        matches!(
+            record.state,
+            State::Trying | State::Proceeding | State::Completed
+        )
+        .then(|| self.insert_server(now, Kind::NonInviteServer, record, user, None))
+        .flatten()
+    }
+
     /// Goes on with a server INVITE transaction of another process. With `resends`, what it was answered with last is
     /// sent again, since nobody knows whether it has left. `None` if there is no room, or the key is taken.
     pub fn restore_server(
@@ -93,19 +127,31 @@ impl Layer {
         user: u64,
         resends: Option<&mut Outbox>,
     ) -> Option<ServerId> {
-        let is_known = self.find_server(super::ServerKey(record.key)).is_some();
-        let tag_fits = record.tag.at as usize <= record.head.len();
-        let is_live = matches!(
+        matches!(
             record.state,
             State::Proceeding | State::Completed | State::Confirmed | State::Accepted
-        );
-        if is_known || !tag_fits || !is_live || self.is_full() {
+        )
+        .then(|| self.insert_server(now, Kind::InviteServer, record, user, resends))
+        .flatten()
+    }
+
+    fn insert_server(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        record: &ServerRecord<'_>,
+        user: u64,
+        resends: Option<&mut Outbox>,
+    ) -> Option<ServerId> {
+        let is_known = self.find_server(super::ServerKey(record.key)).is_some();
+        let tag_fits = record.tag.at as usize <= record.head.len();
+        if is_known || !tag_fits || self.is_full() {
             return None;
         }
         let reliable = record.flow.transport.is_reliable();
         let mut deadlines = Deadlines::NONE;
         for role in Role::ALL {
-            let machine = (Kind::InviteServer, record.state, reliable);
+            let machine = (kind, record.state, reliable);
             start_timer(&self.timers, now, machine, role, &mut deadlines);
         }
         let waits = matches!(record.state, State::Proceeding | State::Completed);
@@ -113,7 +159,7 @@ impl Layer {
             outbox.send(record.flow, |out| out.extend_from_slice(record.stored));
         }
         let id = self.servers.insert(ServerTransaction {
-            kind: Kind::InviteServer,
+            kind,
             state: record.state,
             flow: record.flow,
             key: record.key,

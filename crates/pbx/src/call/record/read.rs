@@ -14,7 +14,7 @@ use crate::call::leg::{
 };
 use crate::call::state::State;
 use crate::call::watch::{Package, Watcher};
-use crate::control::{LegId, Now, Party, PlayId, RecordingId, RoomId, Sound};
+use crate::control::{Cause, LegId, Now, Party, PlayId, RecordingId, RoomId, Sound};
 
 /// What of a leg's end is written down.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,8 @@ pub(super) struct Later {
     pub(super) serving: Option<Vec<u8>>,
     pub(super) calling: Option<Vec<u8>>,
     pub(super) end: Option<EndRecord>,
+    pub(super) served: Option<Vec<u8>>,
+    pub(super) waiting: Option<Vec<u8>>,
 }
 
 fn read_sound(tag: u64, value: &[u8]) -> Result<Option<Sound>, Error> {
@@ -101,6 +103,8 @@ pub(super) fn read_leg(
                 &mut leg.ears.is_echo,
                 &mut leg.ears.in_band,
                 &mut leg.is_private,
+                &mut session.by_peer,
+                &mut session.is_unsure,
             ];
             for (at, flag) in flags.into_iter().enumerate() {
                 *flag = bits >> at & 1 == 1;
@@ -153,7 +157,15 @@ pub(super) fn read_leg(
             });
         }
         37 => leg.invite_extra = value.to_vec(),
-        38 => leg.reliable = Some(Sender::new(number(value)?)),
+        34 => {
+            let sign = char::from_u32(small(value)?);
+            let digit = sign.and_then(voice::Digit::of_sign);
+            leg.ears.digits.extend(digit);
+        }
+        38 => leg.reliable = Some(Sender::after(small(value)?, None)),
+        42 => later.served = Some(value.to_vec()),
+        43 => later.waiting = Some(value.to_vec()),
+        44 => leg.cause = Some(read_cause(value)?),
         39 => leg.caller_key = number(value)?,
         41 => leg.until_unix_ms = number(value)?,
         40 => {
@@ -171,6 +183,7 @@ pub(super) fn read_leg(
                 leg.forks.push(Fork {
                     dialog,
                     received: Receiver::after(last),
+                    is_acknowledged: false,
                 });
             }
         }
@@ -185,6 +198,20 @@ fn party_field(party: &mut Party, tag: u64) -> &mut String {
         7 => &mut party.host,
         _ => &mut party.display,
     }
+}
+
+fn read_cause(value: &[u8]) -> Result<Cause, Error> {
+    let mut cause = Cause::default();
+    each(value, |tag, value| {
+        match tag {
+            1 => cause.status = number(value)? as u16,
+            2 => cause.q850 = number(value)? as u8,
+            3 => cause.text = text(value),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(cause)
 }
 
 fn read_timer(now: Now, value: &[u8]) -> Result<session::Session, Error> {

@@ -1,19 +1,21 @@
 //! What rested is made live.
 
-use dialog::Dialog;
+use dialog::reliable::Sender;
+use dialog::{Dialog, offer};
 use records::{Error, Op};
 use sip::build::ToTag;
+use transaction::Time;
 use transaction::layer::{ClientRecord, ServerRecord};
 use voice::Command;
 
 use super::read::{EndRecord, Later, read_leg, read_watcher};
-use super::{LEG, SUBSCRIPTION, each, number, read_flow, small};
+use super::{LEG, SUBSCRIPTION, Served, each, number, read_flow, small};
 use crate::call::Calls;
-use crate::call::calls::Owner;
+use crate::call::calls::{Owner, cause_of};
 use crate::call::leg::{Calling, End, Leg, Path, Serving, Timer, Why};
 use crate::call::reply::Purpose;
 use crate::call::state::State;
-use crate::control::{Ids, LegId, Now};
+use crate::control::{Happening, Ids, LegId, Now};
 use crate::output::Voiced;
 use crate::pbx::Turn;
 use crate::session::Peer;
@@ -67,6 +69,12 @@ impl Calls {
             };
             if is_read.is_err() {
                 self.counts.unreadable += 1;
+                if kind == LEG {
+                    // Whoever talks with it is not to wait for ever.
+                    let (leg, cause) = (LegId(key), cause_of(500, "unreadable"));
+                    self.tell(Happening::Ended { leg, cause });
+                    self.forgotten.push(leg);
+                }
             }
         }
         // Legs whose other leg did not come along are on their own.
@@ -102,15 +110,27 @@ impl Calls {
                 .map_err(|_| Error::Field { tag: 21 })?;
         }
         if leg.state == State::Over {
+            // The figures of its media never come.
+            self.tell_quality(&leg, "", 0, 0);
+            self.tell_end(turn, &mut leg);
+            self.forgotten.push(id);
             return Ok(());
+        }
+        if leg.cause.is_some() {
+            self.tell_quality(&leg, "", 0, 0);
+            self.tell_end(turn, &mut leg);
         }
         if let Some(serving) = &later.serving {
             self.take_serving(turn, &mut leg, serving)?;
+        }
+        if let Some(served) = &later.served {
+            self.take_served(turn, &mut leg, served)?;
         }
         if let Some(calling) = &later.calling {
             self.take_calling(turn, &mut leg, calling)?;
         }
         let now = turn.now.time;
+        self.take_open(now, &mut leg, later.waiting);
         if let Some(repeating) = leg.repeating.take() {
             turn.output
                 .outbox
@@ -137,7 +157,71 @@ impl Calls {
         Ok(())
     }
 
-    /// The server transaction of an INVITE that is not answered: what was said last is said again.
+    /// What is open in a leg: an offer whose request did not come along has come to nothing; a provisional waits for its PRACK.
+    fn take_open(&mut self, now: Time, leg: &mut Leg, waiting: Option<Vec<u8>>) {
+        match leg.session.offers {
+            offer::State::Sent if leg.calling.is_none() && leg.repeating.is_none() => {
+                leg.offer_step(offer::Event::Refuse);
+                leg.session.is_unsure = true;
+            }
+            offer::State::Received if leg.serving.is_none() => {
+                leg.offer_step(offer::Event::Refuse);
+                leg.session.is_unsure = true;
+            }
+            _ => {}
+        }
+        if let (Some(sender), Some(waiting)) = (&leg.reliable, waiting) {
+            // It was sent again with its transaction.
+            let t1_ms = transaction::timer::T1_MS;
+            leg.reliable = Some(Sender::after(sender.last(), Some(waiting)));
+            self.set_timer(now, leg, Timer::Again, t1_ms);
+            self.set_timer(now, leg, Timer::GiveUp, 64 * t1_ms);
+        }
+    }
+
+    /// The transaction of the peer's last request, which was answered.
+    fn take_served(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leg: &mut Leg,
+        value: &[u8],
+    ) -> Result<(), Error> {
+        let (mut how, mut key, mut flow, mut stored) = (0, None, leg.flow, Vec::new());
+        each(value, |tag, value| {
+            match tag {
+                1 => how = number(value)?,
+                4 => key = value.try_into().ok().map(u128::from_be_bytes),
+                5 => flow = read_flow(tag, value)?,
+                6 => stored = value.to_vec(),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let is = |served: Served| how == served as u64;
+        let record = ServerRecord {
+            key: key.ok_or(Error::Missing { tag: 4 })?,
+            flow,
+            head: b"",
+            tag: ToTag::default(),
+            state: match is(Served::Accepted) {
+                true => transaction::State::Accepted,
+                false => transaction::State::Completed,
+            },
+            stored: &stored,
+        };
+        let (now, user) = (turn.now.time, leg.id.0);
+        leg.served = match is(Served::Answered) {
+            true => self.layer.restore_request(now, &record, user),
+            false => {
+                let outbox = &mut turn.output.outbox;
+                self.layer.restore_server(now, &record, user, Some(outbox))
+            }
+        };
+        Ok(())
+    }
+
+    /// The server transaction of an INVITE that is not answered: what was said last is said again. Of an UPDATE that waits for another
+    /// leg's answer, too.
     fn take_serving(
         &mut self,
         turn: &mut Turn<'_>,
@@ -146,6 +230,7 @@ impl Calls {
     ) -> Result<(), Error> {
         let (mut head, mut to_tag, mut cseq, mut key, mut flow, mut stored) =
             (Vec::new(), ToTag::default(), 0, None, leg.flow, Vec::new());
+        let mut is_invite = true;
         each(value, |tag, value| {
             match tag {
                 1 => head = value.to_vec(),
@@ -160,6 +245,7 @@ impl Calls {
                 4 => key = value.try_into().ok().map(u128::from_be_bytes),
                 5 => flow = read_flow(tag, value)?,
                 6 => stored = value.to_vec(),
+                7 => is_invite = number(value)? == 0,
                 _ => {}
             }
             Ok(())
@@ -170,26 +256,32 @@ impl Calls {
             flow,
             head: &head,
             tag: to_tag,
-            state: transaction::State::Proceeding,
+            state: match is_invite {
+                true => transaction::State::Proceeding,
+                false => transaction::State::Trying,
+            },
             stored: &stored,
         };
-        let server = self.layer.restore_server(
-            turn.now.time,
-            &record,
-            leg.id.0,
-            Some(&mut turn.output.outbox),
-        );
+        let (now, user) = (turn.now.time, leg.id.0);
+        let server = match is_invite {
+            true => {
+                let outbox = &mut turn.output.outbox;
+                self.layer.restore_server(now, &record, user, Some(outbox))
+            }
+            false => self.layer.restore_request(now, &record, user),
+        };
+        leg.served = server;
         leg.serving = server.map(|server| Serving {
             server,
             head,
             to_tag,
             cseq,
-            is_invite: true,
+            is_invite,
         });
         Ok(())
     }
 
-    /// The client transaction of our first INVITE.
+    /// The client transaction of our INVITE.
     fn take_calling(
         &mut self,
         turn: &mut Turn<'_>,
@@ -198,6 +290,7 @@ impl Calls {
     ) -> Result<(), Error> {
         let (mut cseq, mut branch, mut flow, mut request, mut is_heard) =
             (0, 0, leg.flow, Vec::new(), false);
+        let (mut why, mut other) = (0, LegId(0));
         each(value, |tag, value| {
             match tag {
                 1 => cseq = small(value)?,
@@ -205,10 +298,22 @@ impl Calls {
                 3 => flow = read_flow(tag, value)?,
                 4 => request = value.to_vec(),
                 5 => is_heard = number(value)? == 1,
+                6 => why = number(value)?,
+                7 => other = LegId(number(value)?),
                 _ => {}
             }
             Ok(())
         })?;
+        let why = match why {
+            0 => Why::Call,
+            1 => Why::Own,
+            2 => Why::Refresh,
+            3 => Why::PassOn { other },
+            why => Why::Direct {
+                other,
+                back: why == 5,
+            },
+        };
         let state = if is_heard {
             transaction::State::Proceeding
         } else {
@@ -236,11 +341,7 @@ impl Calls {
             Some(&mut turn.output.outbox),
         ) {
             Some(client) => {
-                leg.calling = Some(Calling {
-                    client,
-                    cseq,
-                    why: Why::Call,
-                })
+                leg.calling = Some(Calling { client, cseq, why });
             }
             None => {
                 self.purposes.remove(user);
@@ -254,11 +355,7 @@ impl Calls {
         let port = turn.around.take_port_at(end.address);
         let Some(port) = port else {
             // The next step offers another port.
-            leg.session.path = if leg.session.path == Path::Own {
-                Path::Direct
-            } else {
-                leg.session.path
-            };
+            leg.session.is_unsure |= leg.session.path == Path::Own;
             return;
         };
         let id = end.id;
@@ -296,7 +393,7 @@ impl Calls {
                 .saturating_add(u32::try_from(taken_ms).unwrap_or(u32::MAX));
         }
         if end.was_described {
-            let by_peer = !leg.is_incoming;
+            let by_peer = leg.session.by_peer;
             self.describe(turn, leg, by_peer);
         }
     }

@@ -2,14 +2,13 @@
 
 use std::hash::Hasher;
 
-use dialog::offer;
 use records::tlv;
 
-use super::{LEG, SUBSCRIPTION, unix_ms, write_flow};
+use super::{LEG, SUBSCRIPTION, Served, unix_ms, write_flow};
 use crate::call::Calls;
 use crate::call::leg::{Calling, Leg, Serving, Why};
 use crate::call::watch::Watcher;
-use crate::control::{Now, Sound};
+use crate::control::{Cause, Now, Sound};
 use crate::nest::nested;
 use crate::pbx::Turn;
 
@@ -68,6 +67,8 @@ impl Calls {
             leg.ears.is_echo,
             leg.ears.in_band,
             leg.is_private,
+            session.by_peer,
+            session.is_unsure,
         ];
         tlv::write_number(
             3,
@@ -98,8 +99,11 @@ impl Calls {
         if let Some(serving) = &leg.serving {
             nested(11, out, |out| self.write_serving(serving, out));
         }
-        if let Some(calling) = leg.calling.filter(|calling| calling.why == Why::Call) {
-            nested(12, out, |out| self.write_calling(calling, out));
+        if let Some(calling) = leg.calling {
+            // A refresh by UPDATE is sent anew.
+            if self.layer.client_record(calling.client).is_some() {
+                nested(12, out, |out| self.write_calling(calling, out));
+            }
         }
         if let Some(repeating) = &leg.repeating {
             tlv::write_bytes(13, &repeating.bytes, out);
@@ -112,14 +116,8 @@ impl Calls {
         let session = &leg.session;
         tlv::write_number(15, u64::from(leg.invite_cseq), out);
         tlv::write_number(16, u64::from(leg.max_forwards), out);
-        // An offer of ours that changes the session is made again, if it is still wanted.
-        let offers = if session.offers == offer::State::Sent {
-            offer::State::Stable
-        } else {
-            session.offers
-        };
         for (tag, value) in [
-            (17, offers.number()),
+            (17, session.offers.number()),
             (18, session.origin.0),
             (19, session.origin.1),
             (22, session.path as u64),
@@ -154,7 +152,14 @@ impl Calls {
         tlv::write_bytes(37, &leg.invite_extra, out);
         if let Some(sender) = &leg.reliable {
             tlv::write_number(38, u64::from(sender.last()), out);
+            if let Some(waiting) = sender.waiting() {
+                tlv::write_bytes(43, waiting, out);
+            }
         }
+        if let Some(cause) = &leg.cause {
+            nested(44, out, |out| write_cause(cause, out));
+        }
+        self.write_served(leg, out);
         tlv::write_number(39, leg.caller_key, out);
         tlv::write_number(41, leg.until_unix_ms, out);
         for fork in &leg.forks {
@@ -173,12 +178,43 @@ impl Calls {
             out,
         );
         tlv::write_number(3, u64::from(serving.cseq), out);
-        let Some(record) = self.layer.server_record(serving.server) else {
-            return;
+        let record = match serving.is_invite {
+            true => self.layer.server_record(serving.server),
+            false => self.layer.request_record(serving.server),
         };
+        tlv::write_number(7, u64::from(!serving.is_invite), out);
+        let Some(record) = record else { return };
         tlv::write_bytes(4, &record.key.to_be_bytes(), out);
         write_flow(5, record.flow, out);
         tlv::write_bytes(6, record.stored, out);
+    }
+
+    /// The transaction of the peer's last request, if it is answered.
+    fn write_served(&self, leg: &Leg, out: &mut Vec<u8>) {
+        let is_open = |server| {
+            leg.serving
+                .as_ref()
+                .is_some_and(|serving| serving.server == server)
+        };
+        let Some(server) = leg.served.filter(|server| !is_open(*server)) else {
+            return;
+        };
+        let invite = self.layer.server_record(server);
+        let Some(record) = invite.or_else(|| self.layer.request_record(server)) else {
+            return;
+        };
+        let served = match (record.state, invite.is_some()) {
+            (transaction::State::Accepted, true) => Served::Accepted,
+            (transaction::State::Completed, true) => Served::Refused,
+            (transaction::State::Completed, false) => Served::Answered,
+            _ => return,
+        };
+        nested(42, out, |out| {
+            tlv::write_number(1, served as u64, out);
+            tlv::write_bytes(4, &record.key.to_be_bytes(), out);
+            write_flow(5, record.flow, out);
+            tlv::write_bytes(6, record.stored, out);
+        });
     }
 
     fn write_calling(&self, calling: Calling, out: &mut Vec<u8>) {
@@ -194,7 +230,25 @@ impl Calls {
             u64::from(record.state == transaction::State::Proceeding),
             out,
         );
+        let (why, other) = match calling.why {
+            Why::Call => (0, None),
+            Why::Own => (1, None),
+            Why::Refresh => (2, None),
+            Why::PassOn { other } => (3, Some(other)),
+            Why::Direct { other, back: false } => (4, Some(other)),
+            Why::Direct { other, back: true } => (5, Some(other)),
+        };
+        tlv::write_number(6, why, out);
+        if let Some(other) = other {
+            tlv::write_number(7, other.0, out);
+        }
     }
+}
+
+fn write_cause(cause: &Cause, out: &mut Vec<u8>) {
+    tlv::write_number(1, u64::from(cause.status), out);
+    tlv::write_number(2, u64::from(cause.q850), out);
+    tlv::write_bytes(3, cause.text.as_bytes(), out);
 }
 
 fn write_ears(leg: &Leg, out: &mut Vec<u8>) {
@@ -246,6 +300,9 @@ fn write_ears(leg: &Leg, out: &mut Vec<u8>) {
                 tlv::write_number(7, began, out);
             }
         });
+    }
+    for digit in &ears.digits {
+        tlv::write_number(34, u64::from(u32::from(digit.sign())), out);
     }
     if let Some((room, muted)) = ears.room {
         nested(33, out, |out| {
