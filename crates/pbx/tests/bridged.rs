@@ -453,6 +453,29 @@ fn glare_is_tried_again_after_its_time() {
 }
 
 #[test]
+fn a_change_that_comes_too_early_is_tried_again_after_its_time() {
+    let mut world = driven(false);
+    let (_, ok) = set_up(&mut world);
+    let (a, _) = legs(&world);
+    with_actions(&mut world, vec![Action::DetectInBand { leg: a, on: true }]);
+    let (one, two) = (world.the("INVITE sip:100@"), world.the("INVITE sip:200@"));
+    world.receive(&reply(&two, "200 OK", "", "", &sdp(CALLEE, 5000, "8")));
+    world.receive(&reply(
+        &one,
+        "500 Server Internal Error",
+        "",
+        "Retry-After: 3 (busy)\r\n",
+        "",
+    ));
+    assert!(world.those("INVITE ").is_empty(), "{:?}", world.sent);
+    world.pass(2_900);
+    assert!(world.those("INVITE ").is_empty(), "{:?}", world.sent);
+    world.pass(200);
+    agree_to(&mut world, "INVITE sip:100@", CALLER, 4000);
+    hang_up(&mut world, &ok, 2);
+}
+
+#[test]
 fn a_change_of_a_phone_is_passed_on_and_so_is_its_answer() {
     let mut world = plain(false);
     let (to_phone, ok) = set_up(&mut world);
