@@ -45,7 +45,8 @@ impl Sender {
     /// A sender that goes on after `last`, which waits for its PRACK if it is given.
     pub fn after(last: u32, waiting: Option<Vec<u8>>) -> Sender {
         Sender {
-            last,
+            // Numbers stay below 2^31 (section 7.1), whatever a record says.
+            last: last.min(0x7fff_0000),
             waiting,
             attempt: 0,
         }

@@ -157,17 +157,6 @@ pub(super) fn read_leg(
             });
         }
         37 => leg.invite_extra = value.to_vec(),
-        34 => {
-            let sign = char::from_u32(small(value)?);
-            let digit = sign.and_then(voice::Digit::of_sign);
-            leg.ears.digits.extend(digit);
-        }
-        38 => leg.reliable = Some(Sender::after(small(value)?, None)),
-        42 => later.served = Some(value.to_vec()),
-        43 => later.waiting = Some(value.to_vec()),
-        44 => leg.cause = Some(read_cause(value)?),
-        39 => leg.caller_key = number(value)?,
-        41 => leg.until_unix_ms = number(value)?,
         40 => {
             let (mut last, mut dialog) = (0, None);
             each(value, |tag, value| {
@@ -187,6 +176,25 @@ pub(super) fn read_leg(
                 });
             }
         }
+        _ => return read_open(leg, later, tag, value),
+    }
+    Ok(())
+}
+
+/// What is under way in a leg.
+fn read_open(leg: &mut Leg, later: &mut Later, tag: u64, value: &[u8]) -> Result<(), Error> {
+    match tag {
+        34 => {
+            let sign = char::from_u32(small(value)?);
+            let digit = sign.and_then(voice::Digit::of_sign);
+            leg.ears.digits.extend(digit);
+        }
+        38 => leg.reliable = Some(Sender::after(small(value)?, None)),
+        42 => later.served = Some(value.to_vec()),
+        43 => later.waiting = Some(value.to_vec()),
+        44 => leg.cause = Some(read_cause(value)?),
+        39 => leg.caller_key = number(value)?,
+        41 => leg.until_unix_ms = number(value)?,
         _ => {}
     }
     Ok(())
