@@ -69,8 +69,6 @@ pub(crate) enum Item {
     LeaveOffice,
     /// Settings or domains changed.
     Reload,
-    /// Refuse new work.
-    Drain,
     /// Tell what there is; with calls, at most so many.
     Inspect(std::sync::mpsc::SyncSender<WorkerSnapshot>, usize),
     /// End.

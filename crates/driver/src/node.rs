@@ -471,7 +471,10 @@ impl Node {
 
     /// Refuses new calls and registrations from now on; what is in progress goes on.
     pub fn drain(&self) {
-        self.tell(|| Item::Drain);
+        self.shared.is_draining.store(true, Ordering::Release);
+        for inbox in &self.shared.inboxes {
+            inbox.wake();
+        }
     }
 
     /// Whether every worker and every relay thread still works. One that has ended by itself (a panic, an error of epoll) does

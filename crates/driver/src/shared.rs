@@ -1,7 +1,7 @@
 //! What the workers of a node share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use edge::overload::Gate;
@@ -75,6 +75,9 @@ pub(crate) struct Shared {
     pub(crate) writer: BindingWriter,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inbox_overflows: AtomicU64,
+    /// Whether new work is refused. Workers look at it before they read their sockets, so that nobody who was told of the drain
+    /// gets a request in behind it.
+    pub(crate) is_draining: AtomicBool,
     /// The node's place in a cluster, if its edge is a service of one.
     pub(crate) place: Option<ClusterPlace>,
     /// The node's part in a cluster.
@@ -132,6 +135,7 @@ impl Shared {
             writer,
             events: broadcast::channel(1_024).0,
             inbox_overflows: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
             place: None,
             membership: None,
             moving,

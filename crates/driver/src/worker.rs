@@ -8,6 +8,7 @@ mod tell;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use edge::{Edge, Output};
@@ -170,6 +171,8 @@ impl Worker {
             let now = Instant::now();
             turn.output.is_watched = self.shared.events.receiver_count() > 0;
             turn.look_for_standby();
+            turn.edge
+                .drain(self.shared.is_draining.load(Ordering::Acquire));
             for event in &ready {
                 self.ready(event, &mut batch, now, &mut turn);
             }
@@ -412,7 +415,6 @@ impl Worker {
                 turn.settings = self.shared.settings();
                 turn.edge.reload(&turn.settings);
             }
-            Item::Drain => turn.edge.drain(true),
             Item::Inspect(answer, calls_max) => {
                 let drops = self
                     .ports
@@ -470,9 +472,7 @@ impl Worker {
             if !turn.parcels[parcel].is_empty() {
                 let full = std::mem::take(&mut turn.parcels[parcel]);
                 if !self.shared.inboxes[parcel].push(Item::Parcel(full)) {
-                    self.shared
-                        .inbox_overflows
-                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.shared.inbox_overflows.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }

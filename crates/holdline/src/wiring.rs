@@ -290,13 +290,14 @@ impl Wired {
 
     /// Takes nothing new from now on.
     pub(crate) fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
         if let Ok(node) = self.node() {
             node.drain();
         }
         for pbx in self.pbxs() {
             pbx.drain();
         }
+        // Who hears of it finds it so.
+        self.draining.store(true, Ordering::Release);
     }
 
     /// Hands the services of the cluster over, if it can.
@@ -398,7 +399,7 @@ impl Wired {
     }
 
     fn condition(&self) -> (State, Option<String>) {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining.load(Ordering::Acquire) {
             return (State::Draining, Some("draining".to_owned()));
         }
         if self.node.get().is_none() {
