@@ -70,8 +70,8 @@ fn measure(scene: &Scene<'_>, at: pbx::At<'_>, program: &Path) -> Result<Sample,
     };
     let ramp_s = CALLS / CALLS_PER_S;
     let duration_s = ramp_s + SETTLE_S + seconds + SETTLE_S;
-    let report = at.folder.join("load.json");
-    let out = fs::File::create(&report).map_err(Error::io("making a file"))?;
+    // With --quiet nothing but the report is printed.
+    let report = at.folder.join("load-log");
     let mut load = Command::new(program);
     load.args([
         "load",
@@ -94,11 +94,8 @@ fn measure(scene: &Scene<'_>, at: pbx::At<'_>, program: &Path) -> Result<Sample,
         &CALLS.to_string(),
     ])
     .args(["--active-max", &CALLS.to_string()])
-    .args(["--call-duration", &format!("{duration_s}s")])
-    .stdout(out);
-    let mut load = at
-        .keeper
-        .spawn("load", &mut load, &at.folder.join("load-log"))?;
+    .args(["--call-duration", &format!("{duration_s}s")]);
+    let mut load = at.keeper.spawn("load", &mut load, &report)?;
     thread::sleep(Duration::from_secs(ramp_s + SETTLE_S));
     let (before, before_us) = (figures(program, at.admin)?, at.node.cpu_us());
     thread::sleep(Duration::from_secs(seconds));
@@ -106,7 +103,7 @@ fn measure(scene: &Scene<'_>, at: pbx::At<'_>, program: &Path) -> Result<Sample,
     let deadline = std::time::Instant::now() + Duration::from_secs(duration_s + 40);
     load.wait_until(deadline);
     let text = fs::read_to_string(&report).map_err(Error::io("reading the load's report"))?;
-    let load: Value = serde_json::from_str(&text).unwrap_or_default();
+    let load: Value = serde_json::from_str(&text).map_err(|_| load.failure())?;
     let mut sample = Sample::new(after.late_p99_us / FRAME_US);
     let completed = load["calls"]["completed"].as_u64().unwrap_or(0);
     sample.failed = CALLS.saturating_sub(completed);
