@@ -247,6 +247,8 @@ impl Station {
                 }
             }
             Method::Invite if status < 300 => match call.phase {
+                // No call of ours has the CSeq 0, which stands for no ACK yet.
+                _ if cseq.number == 0 => self.tally.messages.late += 1,
                 _ if cseq.number == call.ack_cseq => self.acknowledge_again(name.index),
                 _ if !is_current => self.tally.messages.late += 1,
                 Phase::Reinviting => self.reinvite_accepted(now, name.index, message),

@@ -220,6 +220,27 @@ fn a_refusal_is_acknowledged_and_counted_by_its_status() {
 }
 
 #[test]
+fn an_answer_to_a_request_that_was_never_sent_is_late_and_brings_nothing() {
+    let mut caller = settings();
+    caller.calling = Some(Calling {
+        total: Some(1),
+        ..calling()
+    });
+    let mut scene = Scene::new(caller, settings());
+    let station = &mut scene.stations[0];
+    station.poll(Now { us: 1_000_000 });
+    let text = response(station, "200 OK", "").replace("CSeq: 1 INVITE", "CSeq: 0 INVITE");
+    let flow = Flow {
+        transport: Transport::Udp,
+        remote: at(CALLEE),
+        local: at(CALLER),
+    };
+    station.receive(Now { us: 1_010_000 }, flow, text.as_bytes());
+    assert!(station.outbox.is_empty());
+    assert_eq!(station.tally.messages.late, 1);
+}
+
+#[test]
 fn a_share_of_the_calls_is_cancelled_while_it_rings() {
     let mut caller = settings();
     caller.calling = Some(Calling {
