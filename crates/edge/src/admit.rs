@@ -160,7 +160,7 @@ impl Edge {
         directory: &mut D,
         output: &mut Output,
     ) -> bool {
-        if input.settings.is_trusted(input.flow.remote.ip()) || directory.is_target(&input.flow) {
+        if is_vouched_for(input, directory) {
             return true;
         }
         let mut claimed = std::mem::take(&mut self.claimed);
@@ -280,8 +280,9 @@ impl Edge {
             return self.refuse(input, if is_known { 480 } else { 404 }, &mut output.outbox);
         }
         auth::strip_credentials(input.settings, request, &mut self.splices);
-        if !input.settings.is_trusted(input.flow.remote.ip()) {
-            auth::strip_assertions(request, &mut self.splices);
+        if !is_vouched_for(input, directory) {
+            // RFC 3325 section 5: a phone could name anybody there.
+            proxy::remove_identities(request, &mut self.splices);
         }
         let server = self
             .layer
@@ -398,6 +399,9 @@ impl Edge {
                 break 'forwarded "stray-ack";
             }
             auth::strip_credentials(input.settings, request, &mut self.splices);
+            if !is_vouched_for(input, directory) {
+                proxy::remove_identities(request, &mut self.splices);
+            }
             let forward = ForwardAck {
                 request,
                 envelope: input.envelope,
@@ -469,6 +473,12 @@ impl Edge {
         );
         self.proxy.cancel(&mut surroundings, user, reason);
     }
+}
+
+/// Whether a request comes from who needs no credentials and is believed whom it asserts: the operator says so, or it is a media server of
+/// ours.
+fn is_vouched_for<D: Directory>(input: &Input<'_, '_>, directory: &mut D) -> bool {
+    input.settings.is_trusted(input.flow.remote.ip()) || directory.is_target(&input.flow)
 }
 
 /// Adds the contacts of a user. A phone with several flows is tried on one that is open (RFC 5626

@@ -147,13 +147,6 @@ pub(crate) fn push_challenge<D: Directory>(
     challenge.write_lines(place.challenge, &settings.auth.algorithms, out);
 }
 
-/// Takes out what only a trusted peer may assert (RFC 3325 section 5): a phone could name anybody there.
-pub(crate) fn strip_assertions(request: &Message<'_>, splices: &mut Splices) {
-    for field in request.fields(HeaderName::PAssertedIdentity) {
-        splices.remove(field.line);
-    }
-}
-
 /// Takes credentials for our own realms out of what is forwarded: they were meant for us
 /// (section 22.3).
 pub(crate) fn strip_credentials(settings: &Settings, request: &Message<'_>, splices: &mut Splices) {

@@ -446,6 +446,7 @@ pub(crate) fn surroundings<'a, D: Directory>(
     Surroundings {
         now: now.time,
         settings: &settings.proxy,
+        trusted: &settings.auth.trusted,
         layer,
         outbox: &mut output.outbox,
         events: &mut output.calls,

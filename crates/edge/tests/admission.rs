@@ -473,12 +473,59 @@ fn an_identity_asserted_by_a_phone_is_taken_out() {
             "MESSAGE",
             TO_BOB,
             via,
-            &[asserted, &line, "CSeq: 2 MESSAGE"],
+            &[
+                asserted,
+                "P-Preferred-Identity: <sip:alice@example.org>",
+                &line,
+                "CSeq: 2 MESSAGE",
+            ],
         ),
     );
     let sent = rig.to(BOB);
     assert_eq!(sent.header("P-Asserted-Identity"), None);
+    assert_eq!(sent.header("P-Preferred-Identity"), None);
     rig.feed(BOB, &rig::answer(&sent, 200, "b", &[]));
     rig.take();
+    rig.forgets();
+}
+
+/// What a phone that is not trusted gets of a request of a trusted source.
+fn told_to_a_phone(lines: &[&str]) -> Sip {
+    let mut rig = Rig::new();
+    rig.bind("bob", "sip:bob@198.51.100.7:5060", 1_000, None, "");
+    let via = "192.0.2.10;branch=z9hG4bK-a";
+    rig.feed(ALICE, &request("MESSAGE", TO_BOB, via, lines));
+    let sent = rig.to(STRANGER);
+    // Its own word of who it is does not count.
+    let claims = ["P-Asserted-Identity: <sip:boss@example.org>"];
+    rig.feed(STRANGER, &rig::answer(&sent, 200, "b", &claims));
+    assert_eq!(rig.to(ALICE).header("P-Asserted-Identity"), None);
+    rig.forgets();
+    sent
+}
+
+#[test]
+fn an_identity_that_is_private_goes_to_trusted_parties_only() {
+    let asserted = "P-Asserted-Identity: <sip:alice@example.org>, <tel:+49301>";
+    for (privacy, is_told) in [
+        ("Privacy: none", true),
+        ("Subject: no word of it", true),
+        ("Privacy: id", false),
+        ("Privacy: header; ID;critical", false),
+        ("Privacy: user", false),
+    ] {
+        let sent = told_to_a_phone(&[asserted, privacy]);
+        let told = sent.header("P-Asserted-Identity").is_some();
+        assert_eq!(told, is_told, "{privacy}");
+    }
+    let mut rig = Rig::with_bob();
+    let via = "192.0.2.10;branch=z9hG4bK-a";
+    let lines = [asserted, "Privacy: id"];
+    rig.feed(ALICE, &request("MESSAGE", TO_BOB, via, &lines));
+    let sent = rig.to(BOB);
+    assert!(asserted.ends_with(sent.the("P-Asserted-Identity")));
+    // Nor does a phone hear who answers, if that is private.
+    rig.feed(BOB, &rig::answer(&sent, 200, "b", &lines));
+    assert!(rig.to(ALICE).header("P-Asserted-Identity").is_some());
     rig.forgets();
 }

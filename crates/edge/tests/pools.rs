@@ -124,6 +124,43 @@ fn what_comes_from_a_target_goes_to_users_without_credentials() {
 }
 
 #[test]
+fn what_a_target_asserts_is_believed_and_told_to_phones_unless_it_is_private() {
+    let mut rig = rig();
+    rig.settings.auth.trusted.clear();
+    let asserted = "P-Asserted-Identity: <sip:carol@example.org>";
+    for (number, privacy, is_told) in [(1, "Privacy: none", true), (2, "Privacy: id", false)] {
+        let via = format!("192.0.2.30:5060;branch=z9hG4bK-c{number}");
+        let call_id = format!("Call-ID: leg-{number}");
+        let lines = [&call_id, asserted, privacy];
+        rig.feed(
+            CAROL,
+            &request("MESSAGE", "sip:bob@example.org", &via, &lines),
+        );
+        let sent = rig.to(BOB);
+        assert_eq!(sent.header("P-Asserted-Identity").is_some(), is_told);
+        // A target is told who answers, a phone whose word it would be is not believed.
+        rig.feed(BOB, &answer(&sent, 200, "b", &[asserted]));
+        assert_eq!(rig.to(CAROL).header("P-Asserted-Identity"), None);
+    }
+    rig.forgets();
+}
+
+#[test]
+fn who_answers_at_a_target_is_told_to_callers_unless_it_is_private() {
+    let asserted = "P-Asserted-Identity: <sip:ivr@example.org>";
+    for (privacy, is_told) in [("Privacy: none", true), ("Privacy: id", false)] {
+        let mut rig = rig();
+        let (peer, sent) = first(&mut rig);
+        rig.settings.auth.trusted.clear();
+        rig.feed(peer, &answer(&sent, 183, "p", &[asserted, privacy]));
+        let ringing = rig.to(ALICE);
+        assert_eq!(ringing.header("P-Asserted-Identity").is_some(), is_told);
+        rig.settings = self::rig().settings;
+        is_served(rig, peer, &sent);
+    }
+}
+
+#[test]
 fn a_target_that_does_not_reply_is_left_after_the_reply_timeout() {
     let mut rig = rig();
     let (dead, _) = first(&mut rig);

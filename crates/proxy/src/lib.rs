@@ -19,6 +19,7 @@ pub mod cookie;
 pub mod event;
 mod failover;
 pub mod forward;
+mod identity;
 pub mod loops;
 pub mod media;
 mod negotiate;
@@ -33,6 +34,7 @@ pub mod target;
 
 pub use calls::{Call, Calls, Stage};
 pub use event::{CallNote, Counters, Event};
+pub use identity::remove_identities;
 pub use media::{Anchored, MediaPort, MediaPorts, NoPorts};
 pub use pool::{Chosen, Farm};
 pub use proxy::{Forward, ForwardAck, Network, Proxy, Resolve, Surroundings};

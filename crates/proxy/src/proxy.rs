@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use sip::{Envelope, HeaderName, Index, Limits, Message, Method, NameAddr, Splices, Uri};
 use transaction::layer::Id;
 use transaction::{Flow, Layer, Outbox, ServerId, Slab, Time, Transport, Wheel};
@@ -54,6 +55,8 @@ pub struct Surroundings<'a, N> {
     pub now: Time,
     /// The operator's settings.
     pub settings: &'a Settings,
+    /// Whom the operator trusts, beside the targets of pools.
+    pub trusted: &'a [IpNet],
     /// This thread's transactions.
     pub layer: &'a mut Layer,
     /// What is to be sent.
@@ -422,6 +425,7 @@ impl Proxy {
                 .then_some(context.share),
         };
         branch_edits(s.settings, request, &branch, &mut self.splices);
+        s.keep_identity(request, &flow, &mut self.splices);
         let splices = &self.splices;
         let write =
             |out: &mut Vec<u8>| splices.write_range(request.buffer(), request.extent(), out);

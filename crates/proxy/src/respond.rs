@@ -58,6 +58,12 @@ impl Proxy {
         self.splices.clear();
         self.splices
             .remove_first_values(response, HeaderName::Via, 1);
+        let server = self.contexts.get(id).and_then(|context| context.server);
+        let ends = (
+            s.layer.client_flow(client),
+            server.and_then(|server| s.layer.server_flow(server)),
+        );
+        s.judge_identity(response, ends, &mut self.splices);
         match status {
             101..=199 => self.provisional(s, id, client, response),
             200..=299 => self.success(s, id, client, response),

@@ -441,7 +441,8 @@ impl Calls {
         leg.began_unix_ms = turn.now.unix_ms;
         leg.party = called;
         leg.session.origin = (self.hidden(b'o', id.0) >> 16, 0);
-        // The edge brings it to phones as it is, and to whom a transfer points: neither is trusted with what is private (RFC 3325 section 7).
+        // Our edge keeps it from phones and from whom a transfer points to; another proxy may not: neither is trusted with what is private (RFC 3325
+        // section 7).
         let is_told =
             !dial.is_private || !settings.is_ours(&leg.party.host) && dial.referral.uri.is_empty();
         let is_trusted = settings.trusted.contains(&settings.outbound.remote.ip()) && is_told;
