@@ -196,6 +196,53 @@ fn a_subscription_too_brief_too_many_or_for_another_thing_is_refused() {
 }
 
 #[test]
+fn who_did_not_come_through_the_edge_watches_nothing() {
+    let mut world = world();
+    let trusted = std::mem::take(&mut world.settings.trusted);
+    for event in ["dialog", "message-summary"] {
+        world.receive(&subscribe(event, event, 600));
+        world.the("SIP/2.0 403 ");
+        assert!(world.those("NOTIFY ").is_empty());
+    }
+    world.settings.trusted = trusted;
+    world.is_empty_at_the_end();
+}
+
+#[test]
+fn a_watcher_that_requires_lists_is_told_that_there_are_none() {
+    let mut world = world();
+    let requires = |text: String| text.replace("Event: ", "Require: eventlist\r\nEvent: ");
+    world.receive(&requires(subscribe("a", "dialog", 600)));
+    assert_eq!(
+        header(&world.the("SIP/2.0 420 "), "Unsupported"),
+        "eventlist"
+    );
+    world.receive(&subscribe("b", "dialog", 600));
+    let ok = world.the("SIP/2.0 200 ");
+    answer_notify(&mut world);
+    let again = within("SUBSCRIBE", "b", &ok, 2, "Event: dialog\r\n", "");
+    world.receive(&requires(again));
+    assert_eq!(
+        header(&world.the("SIP/2.0 420 "), "Unsupported"),
+        "eventlist"
+    );
+    assert!(world.those("NOTIFY ").is_empty());
+    // That it could take lists asks for nothing (RFC 4662 section 4.1).
+    let able = within(
+        "SUBSCRIBE",
+        "b",
+        &ok,
+        3,
+        "Supported: eventlist\r\nEvent: dialog\r\n",
+        "",
+    );
+    world.receive(&able);
+    world.the("SIP/2.0 200 ");
+    answer_notify(&mut world);
+    world.is_empty_in_time();
+}
+
+#[test]
 fn another_node_goes_on_with_the_counts_that_were_told() {
     let mut world = world();
     world.receive(&subscribe("a", "message-summary", 600));

@@ -18,14 +18,13 @@ pub(crate) const ALLOW: &[u8] =
 /// Extensions that are understood.
 pub(crate) const SUPPORTED: &[u8] = b"Supported: 100rel, timer, replaces, norefersub, histinfo\r\n";
 /// Those in the words of Require.
-pub(crate) const OPTIONS: [&[u8]; 7] = [
+pub(crate) const OPTIONS: [&[u8]; 6] = [
     b"100rel",
     b"timer",
     b"replaces",
     b"norefersub",
     b"histinfo",
     b"answermode",
-    b"eventlist",
 ];
 
 /// The Contact of everything that we send over `flow`.

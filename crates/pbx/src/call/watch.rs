@@ -157,6 +157,10 @@ fn event_of(ask: &Ask<'_, '_>) -> Option<(Package, Box<[u8]>)> {
 impl Calls {
     /// SUBSCRIBE that begins a subscription.
     pub(crate) fn subscribed(&mut self, turn: &mut Turn<'_>, ask: &Ask<'_, '_>, key: ServerKey) {
+        // Who watches was asked for credentials by the edge (RFC 6665 section 8.1): nobody else is told what phones and mailboxes do.
+        if !turn.settings.trusted.contains(&ask.flow.remote.ip()) {
+            return self.refuse(turn, ask.request, ask.back, 403);
+        }
         let Some((package, event_id)) = event_of(ask) else {
             self.extra
                 .extend_from_slice(b"Allow-Events: dialog, message-summary\r\n");
@@ -190,9 +194,8 @@ impl Calls {
             subscription.end(Reason::Timeout);
         }
         let user = identity::party_of_uri(ask.request.request_uri()).user;
-        let is_trusted = turn.settings.trusted.contains(&ask.flow.remote.ip());
-        let (subscriber, _) = identity::caller(ask.request, is_trusted);
-        let is_known = is_trusted && turn.settings.is_domain(&subscriber.host);
+        let (subscriber, _) = identity::caller(ask.request, true);
+        let is_known = turn.settings.is_domain(&subscriber.host);
         self.by_tag.insert(tag, Owner::Subscription);
         let mailbox = user.clone();
         self.watch.insert(
@@ -233,6 +236,9 @@ impl Calls {
         let Some(tag) = known else {
             return self.refuse(turn, ask.request, ask.back, 481);
         };
+        if !self.understands(ask.request) {
+            return self.refuse(turn, ask.request, ask.back, 420);
+        }
         if ask.request.method() != Some(sip::Method::Subscribe) {
             self.extra.extend_from_slice(b"Allow: SUBSCRIBE\r\n");
             return self.refuse(turn, ask.request, ask.back, 405);
