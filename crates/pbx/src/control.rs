@@ -152,6 +152,8 @@ pub struct Referral {
     pub replaces: String,
     /// The URI to be called for that; empty: the target's.
     pub uri: String,
+    /// Whether the host of `uri` is one that the operator trusts: a PBX of the farm. It is asked for at once, and not written down.
+    pub is_near: bool,
 }
 
 /// Why a leg ended or is to end: a SIP status and a Q.850 cause (RFC 3326).

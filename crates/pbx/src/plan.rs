@@ -152,6 +152,15 @@ impl Plan {
         }
     }
 
+    /// Whether callers with `rights` may dial something now that rings at `host`.
+    pub fn leads_to(&self, host: &str, rights: &[String], unix_ms: u64) -> bool {
+        self.routes.iter().any(|route| {
+            route.is_for(Some(rights))
+                && self.holds(&route.hours, unix_ms)
+                && route.steps.iter().any(|step| step.rings_at(host))
+        })
+    }
+
     fn holds(&self, hours: &Option<String>, unix_ms: u64) -> bool {
         hours
             .as_ref()

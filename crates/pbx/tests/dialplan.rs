@@ -258,6 +258,7 @@ fn a_transferor_that_hung_up_is_called_again() {
 #[test]
 fn a_refer_to_a_dialog_of_another_pbx_calls_there_with_its_replaces() {
     let mut world = world();
+    world.settings.trusted.push("198.51.100.8".parse().unwrap());
     let (ok, to_phone) = talk(&mut world);
     let elsewhere = "Refer-To: <sip:198.51.100.8:5070?Replaces=xyz%3Bto-tag%3Dfeed%3Bfrom-tag%3Dbeef>\r\nReferred-By: <sip:200@example.org>\r\n";
     world.receive(&from_callee("REFER", &to_phone, "bob", 2, elsewhere, ""));
@@ -296,21 +297,33 @@ fn a_refer_to_a_dialog_of_another_pbx_calls_there_with_its_replaces() {
 #[test]
 fn where_a_transfer_points_to_gets_no_credentials() {
     let mut world = world();
+    let trunk = "198.51.100.8";
+    world.settings.trusted.push(trunk.parse().unwrap());
     world.settings.accounts.push(pbx::Account {
-        host: "trunk.example".into(),
+        host: trunk.into(),
         user: "us".into(),
         password: "secret".into(),
     });
     let (ok, to_phone) = talk(&mut world);
-    let elsewhere = "Refer-To: <sip:trunk.example;maddr=192.0.2.66?Replaces=xyz%3Bto-tag%3Dfeed%3Bfrom-tag%3Dbeef>\r\n";
-    world.receive(&from_callee("REFER", &to_phone, "bob", 2, elsewhere, ""));
+    let replaces = "?Replaces=xyz%3Bto-tag%3Dfeed%3Bfrom-tag%3Dbeef>\r\n";
+    // Neither hosts that the operator does not trust, nor another address behind one that is trusted.
+    for (cseq, host) in [
+        (2, "elsewhere.example"),
+        (3, "198.51.100.8;maddr=192.0.2.66"),
+    ] {
+        let refer = format!("Refer-To: <sip:{host}{replaces}");
+        world.receive(&from_callee("REFER", &to_phone, "bob", cseq, &refer, ""));
+        assert!(world.those("INVITE ").is_empty(), "{host}");
+        settle(&mut world);
+    }
+    let elsewhere = format!("Refer-To: <sip:{trunk}{replaces}");
+    world.receive(&from_callee("REFER", &to_phone, "bob", 4, &elsewhere, ""));
     let called = world
         .those("INVITE ")
         .into_iter()
         .find(|text| !header(text, "To").contains(";tag="))
         .unwrap()
         .to_owned();
-    assert!(called.contains("maddr=192.0.2.66"), "{called}");
     settle(&mut world);
     let challenge = "Proxy-Authenticate: Digest realm=\"trunk\", nonce=\"n1\"\r\n";
     let status = "407 Proxy Authentication Required";

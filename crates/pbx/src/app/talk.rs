@@ -365,8 +365,13 @@ impl Switchboard {
         // Where it leads is decided by the dialplan, with the rights of who sends.
         let rights = self.rights_of(call, by);
         let is_attended = !referral.replaces.is_empty();
-        // A PBX of the farm is named without a user; what a number leads to is never asked of another host.
-        let is_dialog_elsewhere = is_attended && may_transfer(call, by) && target.starts_with('@');
+        // A PBX of the farm is named without a user; what a number leads to is never asked of another host. Other hosts are for those who may
+        // dial what leads there.
+        let is_dialog_elsewhere = is_attended
+            && may_transfer(call, by)
+            && target.strip_prefix('@').is_some_and(|host| {
+                referral.is_near || self.plan.leads_to(host, &rights, round.unix_ms)
+            });
         if !is_dialog_elsewhere && (target.contains('@') || !self.may_dial(&rights, target, round))
         {
             return 403;

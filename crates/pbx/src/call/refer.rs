@@ -76,7 +76,14 @@ impl Calls {
                 // No dialog of ours has these tags (RFC 3891 section 3).
                 return self.answer(turn, ask, key, 481, None, None);
             }
+            // The host is what is judged: another address behind it (RFC 3261 section 19.1.1) would be another host.
+            if uri.params.has(b"maddr") {
+                return self.answer(turn, ask, key, 403, None, None);
+            }
             referral.uri = bare(uri.bytes);
+            let address = uri.host.address;
+            referral.is_near =
+                address.is_some_and(|address| turn.settings.trusted.contains(&address));
         }
         let target = if is_ours && (referral.replaces.is_empty() || !party.user.is_empty()) {
             party.user

@@ -600,19 +600,13 @@ fn services(plan: &Plan) -> Vec<Route> {
 
 /// The first target of steps that is somewhere else.
 fn leads_outside(steps: Option<&Placed>) -> Option<(String, Range<usize>)> {
-    fn outside(step: &Step) -> Option<&str> {
-        match step {
-            Step::Ring(ring) => {
-                let target = ring.targets.iter().find(|target| target.0.contains('@'))?;
-                Some(&target.0)
-            }
-            Step::When { step, .. } | Step::On { step, .. } => outside(step),
-            _ => None,
-        }
-    }
+    let outside = |step: &Step| {
+        let mut targets = step.ring()?.targets.iter();
+        Some(targets.find(|target| target.0.contains('@'))?.0.clone())
+    };
     steps?
         .iter()
-        .find_map(|(step, span)| Some((outside(step)?.to_owned(), span.clone())))
+        .find_map(|(step, span)| Some((outside(step)?, span.clone())))
 }
 
 fn default_name() -> String {

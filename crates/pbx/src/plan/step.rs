@@ -194,6 +194,29 @@ pub enum Step {
     Diverted(String, DiversionReason),
 }
 
+impl Step {
+    /// Whom it rings, itself or in some hours or after some outcome.
+    pub(super) fn ring(&self) -> Option<&Ring> {
+        match self {
+            Step::Ring(ring) => Some(ring),
+            Step::When { step, .. } | Step::On { step, .. } => step.ring(),
+            _ => None,
+        }
+    }
+
+    /// Whether it rings somebody at `host`, at whatever port.
+    pub(super) fn rings_at(&self, host: &str) -> bool {
+        let is_there = |target: &Template| {
+            let (_, place) = target.0.rsplit_once('@')?;
+            let (name, port) = place.split_at_checked(host.len())?;
+            let is_port = port.is_empty() || port.starts_with(':');
+            (is_port && name.eq_ignore_ascii_case(host)).then_some(())
+        };
+        let mut targets = self.ring().into_iter().flat_map(|ring| &ring.targets);
+        targets.any(|target| is_there(target).is_some())
+    }
+}
+
 /// What is wrong with a step, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong(pub String);

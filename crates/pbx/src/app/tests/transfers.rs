@@ -360,18 +360,7 @@ fn strangers_and_those_who_want_no_recall_are_not_rung_back() {
 fn a_dialog_of_another_pbx_is_replaced_by_a_call_there() {
     script(PLAN, |t| {
         let (a, b) = talk(t);
-        let elsewhere = |t: &mut Desk, leg, target: &str| {
-            t.happen(Happening::TransferTo {
-                leg,
-                target: target.to_owned(),
-                replaces: None,
-                referral: Referral {
-                    replaces: "x;to-tag=1;from-tag=2".to_owned(),
-                    uri: "sip:pbx2:5070".to_owned(),
-                    ..Referral::default()
-                },
-            });
-        };
+        let elsewhere = |t: &mut Desk, leg, target: &str| join_elsewhere(t, leg, target, true);
         // Other hosts are not asked for numbers, whatever is replaced there.
         elsewhere(t, b, "00900@trunk");
         t.expect(&["transfer 102 403"]);
@@ -387,6 +376,44 @@ fn a_dialog_of_another_pbx_is_replaced_by_a_call_there() {
         t.said();
         t.answers("103");
         t.expect(&["transfer 102 200", "hangup 102 200", "bridge <101> 103"]);
+        t.hangs_up(a);
+    });
+}
+
+/// A leg asks to have its other party replace a dialog at another host; `is_near`: the operator trusts that one.
+fn join_elsewhere(t: &mut Desk, leg: LegId, target: &str, is_near: bool) {
+    t.happen(Happening::TransferTo {
+        leg,
+        target: target.to_owned(),
+        replaces: None,
+        referral: Referral {
+            replaces: "x;to-tag=1;from-tag=2".to_owned(),
+            uri: "sip:pbx2:5070".to_owned(),
+            is_near,
+            ..Referral::default()
+        },
+    });
+}
+
+#[test]
+fn dialogs_of_other_hosts_are_replaced_by_those_who_may_call_there() {
+    script(PLAN, |t| {
+        let (a, b) = talk(t);
+        join_elsewhere(t, b, "@elsewhere", false);
+        t.expect(&["transfer 102 403"]);
+        // 102 may dial outside by the trunk, 101 may not.
+        join_elsewhere(t, a, "@trunk", false);
+        t.expect(&["transfer <101> 403"]);
+        join_elsewhere(t, b, "@tru", false);
+        t.expect(&["transfer 102 403"]);
+        join_elsewhere(t, b, "@Trunk", false);
+        t.expect(&[
+            "unbridge 102",
+            "loop <101>: tone:ringback",
+            "dial @Trunk from 101 replaces x;to-tag=1;from-tag=2 at sip:pbx2:5070",
+        ]);
+        t.fails("@Trunk", 481);
+        t.expect(&["transfer 102 481", "bridge <101> 102"]);
         t.hangs_up(a);
     });
 }
