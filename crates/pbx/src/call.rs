@@ -6,6 +6,7 @@ mod arrive;
 mod calls;
 mod change;
 mod dialog_info;
+mod early;
 mod end;
 mod identity;
 mod leg;

@@ -509,6 +509,8 @@ impl Calls {
 
     /// Calls once more what was refused for a reason that can be met; `own`: the media thread speaks.
     pub(crate) fn call_again(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, own: bool) {
+        // An UPDATE has put our answer in the place of our offer.
+        let own = own || leg.forks.iter().any(|fork| fork.is_updated);
         leg.forks.clear();
         leg.calling = None;
         if own {

@@ -99,6 +99,10 @@ pub(crate) struct Fork {
     pub(crate) received: Receiver,
     /// Whether a PRACK of this node is on its way, or was.
     pub(crate) is_acknowledged: bool,
+    /// Whether a reliable provisional brought the answer to our offer; not written down.
+    pub(crate) is_answered: bool,
+    /// Whether an UPDATE has changed what was agreed since; not written down.
+    pub(crate) is_updated: bool,
 }
 
 /// Whom a leg's description names.

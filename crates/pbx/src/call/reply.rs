@@ -246,12 +246,17 @@ impl Calls {
         };
         let had_media = leg.session.has_remote;
         let was = leg.state;
-        if let Some(fork) = self.fork_of(leg, response)
+        let fork = self.fork_of(leg, response);
+        let mut is_reliable = false;
+        if let Some(fork) = fork
             && has_option(response, HeaderName::Require, b"100rel")
         {
             let fork_of = &mut leg.forks[fork];
             match fork_of.received.take(response) {
-                Some(rseq) => self.send_prack(turn, leg, fork, rseq, true),
+                Some(rseq) => {
+                    is_reliable = true;
+                    self.send_prack(turn, leg, fork, rseq, true);
+                }
                 None => {
                     // The PRACK was another node's, and may have been lost with it.
                     let again = fork_of.received.is_again(response);
@@ -262,9 +267,15 @@ impl Calls {
                 }
             }
         }
+        let fork = fork.and_then(|at| leg.forks.get_mut(at));
+        let is_updated = fork.as_ref().is_some_and(|fork| fork.is_updated);
         if leg.session.offers == offer::State::FirstSent
+            && !is_updated
             && let Ok(Some((description, peer))) = self.read_description(turn, response)
         {
+            if let Some(fork) = fork {
+                fork.is_answered |= is_reliable;
+            }
             leg.session.remote = description;
             leg.session.peer = peer;
             leg.session.has_remote = true;
@@ -288,11 +299,7 @@ impl Calls {
     /// The early dialog of a provisional response, if it has a tag.
     fn fork_of(&mut self, leg: &mut Leg, response: &Message<'_>) -> Option<usize> {
         let tag = response.to().ok()?.tag()?;
-        if let Some(at) = leg
-            .forks
-            .iter()
-            .position(|fork| *fork.dialog.remote_tag == *tag)
-        {
+        if let Some(at) = leg.fork_at(tag) {
             leg.forks[at].dialog.refresh_target(response);
             return Some(at);
         }
@@ -304,6 +311,8 @@ impl Calls {
             dialog,
             received: reliable::Receiver::default(),
             is_acknowledged: false,
+            is_answered: false,
+            is_updated: false,
         });
         Some(leg.forks.len() - 1)
     }
@@ -357,11 +366,11 @@ impl Calls {
             .ok()
             .and_then(|to| to.tag())
             .unwrap_or_default();
-        let fork_cseq = leg
-            .forks
-            .iter()
-            .find(|fork| *fork.dialog.remote_tag == *tag)
-            .map_or(0, |fork| fork.dialog.local_cseq);
+        let fork = leg.fork_at(tag).map(|at| &leg.forks[at]);
+        let fork_cseq = fork.map_or(0, |fork| fork.dialog.local_cseq);
+        let is_updated = fork.is_some_and(|fork| fork.is_updated);
+        // Another branch was told of the media thread: this one goes by our first offer.
+        let is_unsure = !is_updated && leg.forks.iter().any(|fork| fork.is_updated);
         let Ok(mut dialog) = leg.dialog.establish(response) else {
             self.give_up_calling(turn, leg, b"");
             self.ended(turn, leg, cause_of(502, "no dialog"));
@@ -381,6 +390,8 @@ impl Calls {
         let ack = self.ack(turn, (&leg.dialog, leg.flow), cseq, None);
         let described = self.read_description(turn, response);
         let is_answered = match described {
+            // An UPDATE came after the answer: what the 2xx may repeat is older (RFC 6337 section 3.1).
+            _ if is_updated => leg.offer_step(offer::Event::ReceiveAnswer),
             Ok(Some((description, peer))) => self.take_answer(turn, leg, description, peer),
             // The answer came by a reliable provisional (RFC 3262 section 5).
             Ok(None) if leg.session.has_remote => {
@@ -401,6 +412,7 @@ impl Calls {
             self.ended(turn, leg, cause_of(488, ""));
             return Some(ack);
         }
+        leg.session.is_unsure |= is_unsure;
         self.tell(Happening::Answered { leg: leg.id });
         if turn.output.is_watched {
             turn.output

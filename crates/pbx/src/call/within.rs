@@ -48,6 +48,7 @@ impl Calls {
         }
         match ask.request.method() {
             Some(Method::Bye) => self.bye_came(turn, ask, key, id),
+            Some(Method::Update) if self.is_early(id) => self.early_update_came(turn, ask, key, id),
             Some(Method::Invite | Method::Update) => self.change_came(turn, ask, key, id),
             Some(Method::Prack) => self.prack_came(turn, ask, key, id),
             Some(Method::Refer) => self.refer_came(turn, ask, key, id),
@@ -66,6 +67,12 @@ impl Calls {
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.served = served;
         }
+    }
+
+    fn is_early(&self, id: LegId) -> bool {
+        self.legs.get(&id).is_some_and(|leg| {
+            matches!(leg.state, State::Invited | State::Calling | State::Ringing)
+        })
     }
 
     fn bye_came(&mut self, turn: &mut Turn<'_>, ask: &Ask<'_, '_>, key: ServerKey, id: LegId) {
@@ -141,10 +148,9 @@ impl Calls {
         let refusal = match leg.state {
             State::Leaving | State::Over => Some(481),
             // The answer to the first INVITE is not known yet; an offer could not be answered.
-            State::Invited | State::Calling | State::Ringing if is_invite => {
+            State::Invited | State::Calling | State::Ringing => {
                 Some(if leg.is_incoming { 500 } else { 491 })
             }
-            State::Invited | State::Calling | State::Ringing if has_offer => Some(491),
             _ if leg.serving.is_some() || leg.repeating.is_some() && is_invite => Some(500),
             _ if (is_invite || has_offer)
                 && (leg.calling.is_some() || leg.session.offers.is_open()) =>

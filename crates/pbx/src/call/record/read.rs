@@ -173,6 +173,8 @@ pub(super) fn read_leg(
                     dialog,
                     received: Receiver::after(last),
                     is_acknowledged: false,
+                    is_answered: false,
+                    is_updated: false,
                 });
             }
         }
