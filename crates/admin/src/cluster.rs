@@ -9,6 +9,9 @@ pub struct ClusterStatus {
     pub name: String,
     /// Whether the coordinator answered last time it was asked.
     pub coordinator_answers: bool,
+    /// Whether this node has left its services to others, until `join`.
+    #[serde(default)]
+    pub has_left: bool,
     /// Links to other nodes.
     pub links: Vec<LinkStatus>,
     /// The services that this node is a member of.
@@ -49,6 +52,9 @@ pub struct ServiceStatus {
     /// Who owns it, as far as is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Member: for how many milliseconds the owner was not heard.
+    #[serde(default)]
+    pub owner_silent_ms: u64,
     /// The term of office.
     pub epoch: u64,
     /// Who may claim it.
@@ -70,10 +76,10 @@ pub struct ServiceStatus {
     /// Owner: for how many milliseconds it may act unless it is confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority_left_ms: Option<u64>,
-    /// How this node became the owner the last time.
+    /// How it got its owner, if this node is it or saw the change; that of an earlier epoch is history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_takeover: Option<Takeover>,
-    /// How often it did since it started.
+    /// How often this node became the owner since it started.
     pub takeovers: u64,
 }
 

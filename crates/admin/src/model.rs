@@ -66,9 +66,12 @@ pub struct Status {
     /// The relay of media, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayStatus>,
-    /// The PBX, where there is one.
+    /// The PBX, where there is one; of several, their sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pbx: Option<PbxStatus>,
+    /// Each PBX by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pbxs: Vec<PbxStatus>,
     /// The pools of media servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolStatus>,
@@ -80,6 +83,9 @@ pub struct Status {
 /// How a PBX is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PbxStatus {
+    /// The cluster's service that it is, or the node.
+    #[serde(default)]
+    pub name: String,
     /// Where it listens.
     pub listener: String,
     /// Legs in progress: most calls have two.

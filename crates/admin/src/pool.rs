@@ -21,8 +21,11 @@ pub struct PoolStatus {
 /// A media server of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetStatus {
-    /// What the verbs know it by: its URI or service name.
+    /// What the verbs know it by: its URI.
     pub target: String,
+    /// The service of the cluster that is there: the verbs know it by that, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Where it is; absent while its name leads nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -126,7 +129,7 @@ impl fmt::Display for TargetVerb {
 pub struct TargetOrder {
     /// What is wanted.
     pub verb: TargetVerb,
-    /// Its URI, with or without `sip:`, or its service name.
+    /// Its URI, with or without `sip:`, or the service that is there.
     pub target: String,
     /// Only where it is a target of this pool.
     pub pool: Option<String>,

@@ -7,7 +7,7 @@ use transaction::Time;
 
 /// What the start stands for: calls that another node began earlier are taken over with their age, and there is no time before
 /// zero. Longer than a call may last.
-const START_MS: u64 = 24 * 3_600 * 1_000;
+pub(crate) const START_MS: u64 = 24 * 3_600 * 1_000;
 
 /// Monotonic time from one origin; the time of day is that of the start plus what has passed since, so
 /// that a clock that is set disturbs nothing.

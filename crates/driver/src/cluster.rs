@@ -17,6 +17,7 @@ mod post;
 mod roster;
 mod seat;
 mod settings;
+mod tenure;
 mod thread;
 mod view;
 

@@ -26,6 +26,7 @@ use proxy::Chosen;
 use tokio::sync::Notify;
 use transaction::{Flow, Transport};
 
+use crate::clock::START_MS;
 use crate::event::Event;
 use crate::inbox::Item;
 use crate::shared::Shared;
@@ -72,7 +73,7 @@ impl Farm {
         (seed, mark): (u64, u64),
     ) -> Result<Farm, balancer::Error> {
         let hash_key = settings::hash_key(cookie_secret);
-        let now = Time::from_ms(1);
+        let now = Time::from_ms(START_MS);
         let mut pools = Pools::new(settings.of_balancer(hash_key), now, seed)?;
         for (name, wanted) in &settings.words {
             pools.set_wanted_of(now, name, *wanted)?;

@@ -13,6 +13,7 @@ mod lab;
 mod load;
 mod run;
 mod show;
+mod status;
 mod target;
 mod user;
 
@@ -61,7 +62,7 @@ enum Verb {
     /// The whole platform on this machine, calls that go through it, and what they feel when a part of it dies
     Demo(demo::Demo),
     /// A running node in short
-    Status(show::Status),
+    Status(status::Status),
     /// The phones that are registered
     Registrations(show::Registrations),
     /// The calls in progress
@@ -414,6 +415,26 @@ pub(crate) fn table(
     Ok(())
 }
 
+/// The columns of a terminal that everything for people is made for.
+pub(crate) const COLUMNS: usize = 80;
+
+/// Words in lines of at most [`COLUMNS`], those after the first begun with `indent` blanks. A word that is longer stays whole.
+pub(crate) fn wrapped(text: &str, indent: usize) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for (at, word) in text.split(' ').enumerate() {
+        let length = line.chars().count() + 1 + word.chars().count();
+        if length > COLUMNS && !line.trim().is_empty() {
+            lines.push_str(line.trim_end());
+            lines.push('\n');
+            line = " ".repeat(indent);
+        } else if at > 0 {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines + &line
+}
+
 /// Reads the command line, does what it says, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -483,6 +504,23 @@ mod tests {
             String::from_utf8(out).expect("text"),
             "USER   Y\nalice  x\nbö\n"
         );
+    }
+
+    #[test]
+    fn long_lines_go_on_in_the_next_one_below_their_text() {
+        let words = ["word"; 40].join(" ");
+        let text = wrapped(&format!("  key  {words}"), 7);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("  key  word word"));
+        assert!(
+            lines[1..]
+                .iter()
+                .all(|line| line.starts_with("       word"))
+        );
+        assert!(lines.iter().all(|line| line.len() <= COLUMNS), "{text}");
+        let count = text.split_whitespace().filter(|word| *word == "word");
+        assert_eq!(count.count(), 40);
+        assert_eq!(wrapped(&"x".repeat(100), 2), "x".repeat(100));
     }
 
     #[test]

@@ -288,6 +288,7 @@ pub(crate) fn status(view: ClusterView) -> ClusterStatus {
     ClusterStatus {
         name: view.name,
         coordinator_answers: view.coordinator_answers,
+        has_left: view.has_left,
         links: view.links.into_iter().map(link).collect(),
         services: view.services.into_iter().map(service_status).collect(),
         late_us_max: view.late_us_max,
@@ -302,6 +303,7 @@ fn service_status(view: driver::ServiceView) -> ServiceStatus {
         name: view.name,
         phase: view.phase.to_owned(),
         owner: view.owner,
+        owner_silent_ms: view.owner_silent_ms,
         epoch: view.epoch,
         members: view.members,
         in_sync: view.in_sync,

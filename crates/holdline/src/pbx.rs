@@ -298,10 +298,17 @@ fn option(config: &Config, pbx: &config::Pbx, seat: Seat, shared: &Shared) -> Pb
     }
 }
 
-/// How the PBXs of a node are doing, all together; `None` if one does not answer in time. It waits for threads.
-pub(crate) fn status(pbxs: &[Arc<PbxNode>]) -> Option<PbxStatus> {
-    let statuses: Option<Vec<PbxStatus>> = pbxs.iter().map(|pbx| status_of(pbx)).collect();
-    statuses?.into_iter().reduce(|mut sum, other| {
+/// How the PBXs of a node are doing; without those that do not answer in time. It waits for threads.
+pub(crate) fn statuses(pbxs: &[Arc<PbxNode>], config: &Config) -> Vec<PbxStatus> {
+    let statuses = pbxs.iter().filter_map(|pbx| status_of(pbx, config));
+    statuses.collect()
+}
+
+/// All `count` of them together; `None` if one is missing, so that no counter goes back.
+pub(crate) fn sum(pbxs: &[PbxStatus], count: usize) -> Option<PbxStatus> {
+    let all = pbxs.iter().filter(|_| pbxs.len() == count);
+    all.cloned().reduce(|mut sum, other| {
+        sum.name = format!("{}, {}", sum.name, other.name);
         sum.listener = format!("{}, {}", sum.listener, other.listener);
         sum.legs += other.legs;
         sum.incoming += other.incoming;
@@ -324,7 +331,9 @@ pub(crate) fn status(pbxs: &[Arc<PbxNode>]) -> Option<PbxStatus> {
     })
 }
 
-fn status_of(pbx: &PbxNode) -> Option<PbxStatus> {
+fn status_of(pbx: &PbxNode, config: &Config) -> Option<PbxStatus> {
+    let cluster = config.cluster.as_ref();
+    let service = cluster.and_then(|cluster| cluster.pbx_at(pbx.address()));
     let snapshot = pbx.snapshot()?;
     let kept = pbx.kept();
     // A member has no ports where all members are on one machine.
@@ -334,6 +343,9 @@ fn status_of(pbx: &PbxNode) -> Option<PbxStatus> {
         voices.threads.iter().map(|thread| of(&thread.totals)).sum()
     };
     Some(PbxStatus {
+        name: service
+            .map_or(&config.node.name, |service| &service.name)
+            .clone(),
         listener: format!("udp:{}", pbx.address()),
         legs: snapshot.tables.legs as u64,
         incoming: snapshot.counts.incoming,

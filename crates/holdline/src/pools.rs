@@ -7,27 +7,32 @@ use admin::{
 use balancer::{AgentLoad, State, Wanted};
 use driver::{FarmView, Node, NotSaid, PoolView, Snapshot, TargetView};
 
+use crate::config::{Cluster, Role, Service};
 use crate::metrics::Row;
 
-/// The pools as the API tells them.
-pub(crate) fn status(view: FarmView) -> Vec<PoolStatus> {
-    view.pools.into_iter().map(pool).collect()
-}
-
-fn pool(pool: PoolView) -> PoolStatus {
-    PoolStatus {
+/// The pools as the API tells them; `cluster` is where the names of services are found.
+pub(crate) fn status(view: FarmView, cluster: Option<&Cluster>) -> Vec<PoolStatus> {
+    let pool = |pool: PoolView| PoolStatus {
         pool: pool.name,
         policy: pool.policy.to_owned(),
         fallback: pool.fallback,
-        targets: pool.targets.into_iter().map(target).collect(),
-    }
+        targets: pool
+            .targets
+            .into_iter()
+            .map(|view| target(view, cluster))
+            .collect(),
+    };
+    view.pools.into_iter().map(pool).collect()
 }
 
-fn target(view: TargetView) -> TargetStatus {
+fn target(view: TargetView, cluster: Option<&Cluster>) -> TargetStatus {
+    let service = cluster.zip(view.address);
+    let service = service.and_then(|(cluster, address)| cluster.pbx_at(address));
     let status = view.status;
     let trust_permille = status.trust_permille;
     TargetStatus {
         target: status.name,
+        service: service.map(|service| service.name.clone()),
         address: view.address.map(|address| address.to_string()),
         state: status.state.as_str().to_owned(),
         reason: status.reason.to_string(),
@@ -55,13 +60,21 @@ fn target(view: TargetView) -> TargetStatus {
 }
 
 /// Has an operator's word carried out.
-pub(crate) fn order(node: &Node, order: &TargetOrder) -> Result<TargetsChanged, Refusal> {
+pub(crate) fn order(
+    node: &Node,
+    order: &TargetOrder,
+    cluster: Option<&Cluster>,
+) -> Result<TargetsChanged, Refusal> {
     let wanted = match order.verb {
         TargetVerb::Drain => Wanted::Drained,
         TargetVerb::Disable => Wanted::Disabled,
         TargetVerb::Undrain | TargetVerb::Enable => Wanted::Open,
     };
-    match node.set_wanted(&order.target, order.pool.as_deref(), wanted) {
+    let services = cluster.iter().flat_map(|cluster| &cluster.services);
+    let mut named = services.filter(|one| one.role == Role::Pbx && one.name == order.target);
+    let uri = named.next().map(Service::uri);
+    let target = uri.as_ref().unwrap_or(&order.target);
+    match node.set_wanted(target, order.pool.as_deref(), wanted) {
         Ok(targets) => {
             let (verb, names) = (order.verb, targets.join(", "));
             tracing::info!(targets = names, %verb, "the operator's word about media servers");

@@ -205,11 +205,11 @@ impl Wired {
         self.pbxs.get().map_or(&[], Vec::as_slice)
     }
 
-    /// How the PBXs are doing, where there are some and they answer.
-    async fn pbx_status(&self) -> Option<PbxStatus> {
-        let pbxs = self.pbxs().to_vec();
-        let looked = tokio::task::spawn_blocking(move || crate::pbx::status(&pbxs));
-        looked.await.ok().flatten()
+    /// How the PBXs are doing that answer.
+    async fn pbx_statuses(&self) -> Vec<PbxStatus> {
+        let (pbxs, config) = (self.pbxs().to_vec(), self.at_start.clone());
+        let looked = tokio::task::spawn_blocking(move || crate::pbx::statuses(&pbxs, &config));
+        looked.await.unwrap_or_default()
     }
 
     /// The dialplan of a configuration and of the store, checked.
@@ -448,7 +448,8 @@ impl Platform for Wired {
                 let counted = tokio::task::spawn_blocking(move || metrics::of_node(&node)).await;
                 families.extend(counted.unwrap_or_default());
             }
-            if let Some(pbx) = self.pbx_status().await {
+            let pbxs = self.pbx_statuses().await;
+            if let Some(pbx) = crate::pbx::sum(&pbxs, self.pbxs().len()) {
                 families.extend(crate::pbx::metrics(&pbx));
             }
             Ok(families)
@@ -468,6 +469,7 @@ impl Platform for Wired {
                     domains.push(domain);
                 }
             }
+            let pbxs = self.pbx_statuses().await;
             Ok(Status {
                 node: self.at_start.node.name.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -482,10 +484,9 @@ impl Platform for Wired {
                 calls: snapshot.calls,
                 transactions: snapshot.server_transactions + snapshot.client_transactions,
                 relay: media::status(&snapshot.relay),
-                pbx: self.pbx_status().await,
-                pools: self
-                    .node()
-                    .map_or_else(|_| Vec::new(), |node| pools::status(node.farm())),
+                pbx: crate::pbx::sum(&pbxs, self.pbxs().len()),
+                pbxs,
+                pools: self.pools().await.unwrap_or_default(),
                 cluster: self.cluster().await,
             })
         })
@@ -528,14 +529,18 @@ impl Platform for Wired {
     }
 
     fn pools(&self) -> Answer<'_, Vec<PoolStatus>> {
-        Box::pin(async { Ok(pools::status(self.node()?.farm())) })
+        let status = move || {
+            let farm = self.node()?.farm();
+            Ok(pools::status(farm, self.config().cluster.as_ref()))
+        };
+        Box::pin(async move { status() })
     }
 
     fn order_target(&self, order: TargetOrder) -> Answer<'_, TargetsChanged> {
         Box::pin(async move {
             let node = self.node()?;
             let file = self.words.lock().await;
-            let changed = pools::order(&node, &order)?;
+            let changed = pools::order(&node, &order, self.config().cluster.as_ref())?;
             let (words, to) = (node.words(), file.clone());
             let written = tokio::task::spawn_blocking(move || to.write(&words)).await;
             let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));

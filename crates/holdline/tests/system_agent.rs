@@ -92,6 +92,12 @@ fn talks(phone: &mut Phone) {
     phone.hangs_up(&mut call);
 }
 
+/// What `holdline status` says, its lines joined.
+fn status_in_words(node: &Node) -> String {
+    let shown = text(&ask(node.path(), &["status"]).stdout);
+    shown.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn calls_go_where_agents_report_little_load_and_go_on_when_one_falls_silent() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -108,7 +114,7 @@ fn calls_go_where_agents_report_little_load_and_go_on_when_one_falls_silent() {
             target["state"] == "up" && agent["calls"] == calls && agent["cpu_permille"].is_u64()
         });
     }
-    let shown = text(&ask(node.path(), &["status"]).stdout);
+    let shown = status_in_words(&node);
     assert!(
         shown.contains(" 80 calls, ") && shown.contains("s ago"),
         "{shown}"
@@ -142,7 +148,7 @@ fn calls_go_where_agents_report_little_load_and_go_on_when_one_falls_silent() {
     }
     assert_eq!(picks(&node, busy), before + 5);
     assert_eq!(picks(&node, busy) + picks(&node, idle), calls + 5);
-    let shown = text(&ask(node.path(), &["status"]).stdout);
+    let shown = status_in_words(&node);
     assert!(shown.contains("s ago, trust 0 %"), "{shown}");
     // An agent that is back is believed at once.
     let _agent_again = Agent::counting(&node, busy, 80);

@@ -18,6 +18,7 @@ use super::crew::{Crew, ToCrew};
 use super::desk::{Desk, Taken, Ticket};
 use super::post::{Post, name_of, names_of};
 use super::settings::ServiceSettings;
+use super::tenure::Tenure;
 use super::view::{ServiceView, TakeoverView};
 
 /// Least time between batches: what comes meanwhile shares the next. A batch costs the owner some 30 µs, whatever is in it, so
@@ -79,8 +80,8 @@ pub(super) struct Seat {
     notes: Vec<Note>,
     /// Since when the record names this node no member; told: none.
     outside_since: Option<Time>,
-    /// When the owner that this node follows was last heard.
-    heard: Option<Time>,
+    /// Who the owner is that this node follows or is.
+    tenure: Tenure,
     times_us: VecDeque<u64>,
     last_takeover: Option<TakeoverView>,
     takeovers: u64,
@@ -103,7 +104,7 @@ impl Seat {
             is_paused: false,
             notes: Vec::new(),
             outside_since: Some(Time::NEVER),
-            heard: None,
+            tenure: Tenure::new(time()),
             times_us: VecDeque::new(),
             last_takeover: None,
             takeovers: 0,
@@ -142,8 +143,16 @@ impl Seat {
             .receive(now, from, bytes, &mut apply, &mut self.out)
         {
             Ok(()) => {
-                if self.parts.service.status().owner == Some(from) {
-                    self.heard = Some(now);
+                let status = self.parts.service.status();
+                if status.owner == Some(from)
+                    && let Some(away_ms) = self.tenure.heard(now, from, status.epoch)
+                {
+                    self.last_takeover = Some(TakeoverView {
+                        at_unix_ms: unix_ms(),
+                        epoch: status.epoch.0,
+                        cause: "another node took it",
+                        away_ms: Some(away_ms),
+                    });
                 }
             }
             Err(error) => {
@@ -361,7 +370,7 @@ impl Seat {
         self.parts
             .crew
             .take_office(epoch.0, matches!(basis, Basis::First | Basis::Unsynced));
-        let since = self.heard.map(|heard| now.since(heard) / 1_000);
+        let since = self.tenure.begin(now, self.parts.own, epoch);
         let away_ms = since.filter(|_| !matches!(basis, Basis::First | Basis::Own));
         let cause = cause(basis);
         self.takeovers += 1;
@@ -411,7 +420,7 @@ impl Seat {
             let value = Some(value);
             self.parts.crew.apply(Op { kind, key, value });
         }
-        self.heard = Some(time());
+        self.tenure.heard(time(), self.parts.own, epoch);
         let why = match reason {
             LossReason::Lapsed => {
                 "neither the coordinator nor the other members confirmed it in time"
@@ -564,6 +573,7 @@ impl Seat {
             .map(|node| name_of(places, node))
             .or_else(|| self.owns().then(|| self.own_name(places))),
             epoch: status.epoch.0,
+            owner_silent_ms: self.tenure.silent_ms(now, status.owner),
             members: status
                 .record
                 .map_or_else(Vec::new, |record| names_of(places, record.members)),
@@ -585,6 +595,14 @@ impl Seat {
             authority_left_ms: status.until.map(|until| until.since(now) / 1_000),
             last_takeover: self.last_takeover.clone(),
             takeovers: self.takeovers,
+        }
+    }
+
+    /// Who is to be asked what only the owner does, in words.
+    pub(super) fn whom_to_ask(&self, places: &[net::peer::Place]) -> String {
+        match self.parts.service.status().owner {
+            Some(owner) => format!("its owner is {}: ask there", name_of(places, owner)),
+            None => "nobody does now".to_owned(),
         }
     }
 

@@ -103,6 +103,8 @@ struct State {
     beat_every: Duration,
     beaten: Boottime,
     memory: Memory,
+    /// It leaves its services to others until it joins again.
+    has_left: bool,
     is_over: bool,
 }
 
@@ -286,6 +288,7 @@ impl ClusterThread {
             beat_every: Duration::from_micros(lease_us / BEATS_PER_LEASE),
             beaten: Boottime::START,
             memory,
+            has_left: false,
             is_over: false,
         }
     }
@@ -576,6 +579,7 @@ impl State {
                 let _ = answer.try_send(done);
             }
             Order::Leave(leaving) => {
+                self.has_left = leaving;
                 for seat in &mut self.seats {
                     seat.set_leaving(leaving);
                 }
@@ -646,9 +650,13 @@ impl State {
         };
         let seat = self.seats.iter_mut().find(|seat| seat.name() == service);
         let seat = seat.ok_or_else(|| format!("this node is no member of a service {service}"))?;
-        seat.switchover(to).map_err(|error| match error {
+        let done = seat.switchover(to);
+        done.map_err(|error| match error {
             cluster::Error::NotOwner => {
-                format!("this node does not own {service}; ask its owner")
+                format!(
+                    "this node does not own {service}; {}",
+                    seat.whom_to_ask(&self.places)
+                )
             }
             cluster::Error::NoSuccessor => match to {
                 Some(_) => format!("that node is not in sync for {service}, or is this one"),
@@ -680,6 +688,7 @@ impl State {
                 .iter()
                 .map(|seat| seat.view(&self.places))
                 .collect(),
+            has_left: self.has_left,
             coordinator_answers: self.requests.answers.load(Ordering::Relaxed),
             late_us_max: self.late_us_max,
             late_us_p99: self.late_us_p99(),

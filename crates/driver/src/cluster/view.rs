@@ -11,6 +11,8 @@ pub struct ClusterView {
     pub links: Vec<LinkView>,
     /// The services that this node is a member of.
     pub services: Vec<ServiceView>,
+    /// Whether this node has left its services to others, until it joins.
+    pub has_left: bool,
     /// Whether the coordinator answered last time it was asked.
     pub coordinator_answers: bool,
     /// How late the thread that keeps the heartbeats woke at most, in microseconds, since the start.
@@ -45,6 +47,8 @@ pub struct ServiceView {
     pub phase: &'static str,
     /// Who owns it, as far as is known.
     pub owner: Option<String>,
+    /// Member: for how many milliseconds the owner was not heard.
+    pub owner_silent_ms: u64,
     /// The term of office.
     pub epoch: u64,
     /// Who may claim it.
@@ -65,20 +69,20 @@ pub struct ServiceView {
     pub lease_kept_by: &'static str,
     /// Milliseconds that this node may act for, if it may.
     pub authority_left_ms: Option<u64>,
-    /// When this node last became the owner.
+    /// How the service got its owner, if this node is it or saw the change.
     pub last_takeover: Option<TakeoverView>,
     /// How often it did since it started.
     pub takeovers: u64,
 }
 
-/// How this node became the owner.
+/// How a node became the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakeoverView {
     /// When, in milliseconds since 1970.
     pub at_unix_ms: u64,
     /// The term of office.
     pub epoch: u64,
-    /// By what right, in words.
+    /// By what right, in words, which the new owner knows alone.
     pub cause: &'static str,
     /// Milliseconds since the owner before was last heard; none if there was none.
     pub away_ms: Option<u64>,

@@ -1,155 +1,23 @@
-//! `holdline status`, `registrations`, `calls`: what a running node knows.
+//! `holdline registrations`, `calls`, `drain`, `reload`: what a running node knows, and what it is told.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use admin::{
-    Binding, Call, MediaLeg, Page, Party, PbxStatus, RelayStatus, Reloaded, Status as NodeStatus,
-};
+use admin::{Binding, Call, MediaLeg, Page, Party, Reloaded};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{EXIT_FAILED, Failure, Output, Target, table};
+use super::{Failure, Output, Target, table};
 use crate::client::{Client, escaped};
 
 /// How many items are asked for at once.
 const PAGE_ITEMS: usize = 500;
 
-/// Arguments of `holdline status`.
-#[derive(Debug, Args)]
-pub(crate) struct Status {
-    #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    output: Output,
-}
-
-impl Status {
-    /// Prints the node in short. Fails when the node is not ready, so that a
-    /// script can wait for it.
-    pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
-        let status: NodeStatus = self.target.client()?.get("/api/status")?;
-        let ready = status.state == admin::State::Ready;
-        if self.output.json {
-            writeln!(out, "{}", json!(status))?;
-        } else {
-            let state = json!(status.state).as_str().unwrap_or_default().to_owned();
-            let reason = status
-                .reason
-                .map_or(String::new(), |reason| format!(" ({reason})"));
-            let relay = status.relay.as_ref().map_or(Vec::new(), relay_rows);
-            let rows = [
-                (
-                    "node",
-                    format!("{} (holdline {})", status.node, status.version),
-                ),
-                ("state", format!("{state}{reason}")),
-                ("up for", span(status.uptime_s)),
-                ("listening on", status.listeners.join(", ")),
-                ("domains", status.domains.join(", ")),
-                ("store", status.store),
-                ("users", status.users.to_string()),
-                ("bindings", status.bindings.to_string()),
-                ("calls", status.calls.to_string()),
-                ("transactions", status.transactions.to_string()),
-            ];
-            let rows = rows.into_iter().chain(relay);
-            table(
-                out,
-                &[],
-                rows.map(|(key, value)| vec![key.to_owned(), value])
-                    .collect(),
-            )?;
-            if let Some(pbx) = &status.pbx {
-                writeln!(out)?;
-                table(out, &[], pbx_rows(pbx))?;
-            }
-            if let Some(cluster) = &status.cluster {
-                writeln!(out)?;
-                super::cluster::print(cluster, out)?;
-            }
-            if !status.pools.is_empty() {
-                writeln!(out)?;
-                super::target::print(&status.pools, out)?;
-            }
-        }
-        Ok(if ready {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(EXIT_FAILED)
-        })
-    }
-}
-
-/// The PBX in words.
-fn pbx_rows(pbx: &PbxStatus) -> Vec<Vec<String>> {
-    let rows = [
-        ("pbx", pbx.listener.clone()),
-        (
-            "pbx calls",
-            format!(
-                "{} legs; {} came in, {} went out, {} refused since the start",
-                pbx.legs, pbx.incoming, pbx.outgoing, pbx.refused
-            ),
-        ),
-        ("pbx subscriptions", pbx.subscriptions.to_string()),
-        (
-            "pbx ports",
-            format!("{} pairs in use, {} free", pbx.ports_in_use, pbx.ports_free),
-        ),
-        (
-            "pbx packets",
-            format!(
-                "{} in, {} out, {} of them late by more than a frame",
-                pbx.packets_received, pbx.packets_sent, pbx.packets_late
-            ),
-        ),
-    ];
-    rows.map(|(key, value)| vec![key.to_owned(), value]).into()
-}
-
-/// The relay in words.
-fn relay_rows(relay: &RelayStatus) -> Vec<(&'static str, String)> {
-    let RelayStatus {
-        threads,
-        silent_threads,
-        sessions,
-        ports_in_use,
-        ports_free,
-        packets_per_s,
-        packets,
-        bytes,
-        dropped,
-    } = relay;
-    let missing = match silent_threads {
-        0 => String::new(),
-        count => format!(" ({count} of the threads do not answer)"),
-    };
-    let mut rows = vec![
-        (
-            "media",
-            format!("{sessions} calls, {threads} relay threads{missing}"),
-        ),
-        (
-            "media ports",
-            format!("{ports_in_use} pairs in use, {ports_free} free"),
-        ),
-        (
-            "media packets",
-            format!("{packets_per_s}/s, {packets} in all ({bytes} bytes)"),
-        ),
-    ];
-    if !dropped.is_empty() {
-        rows.push(("media dropped", counts(dropped)));
-    }
-    rows
-}
-
 /// `3 foreign, 1 short`
-fn counts(counts: &BTreeMap<String, u64>) -> String {
+pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
     let each = counts.iter();
     let each = each.map(|(reason, count)| format!("{count} {reason}"));
     each.collect::<Vec<_>>().join(", ")

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::show::span;
-use super::{Failure, Output, Target as Node, table};
+use super::{Failure, Output, Target as Node, table, wrapped};
 use crate::client::escaped;
 
 /// Arguments of `holdline target`.
@@ -115,11 +115,14 @@ pub(crate) fn print(pools: &[PoolStatus], out: &mut impl Write) -> std::io::Resu
         let fallback = fallback.map_or(String::new(), |name| format!(", then {name}"));
         writeln!(out, "pool {} ({}{fallback})", pool.pool, pool.policy)?;
         let head = [
-            "TARGET", "STATE", "FOR", "CALLS", "PICKS", "FAILED", "PROBE", "LOAD", "WHY",
+            "TARGET", "STATE", "FOR", "CALLS", "PICKS", "FAILED", "PROBE",
         ];
+        table(out, &head, pool.targets.iter().map(row).collect())?;
         let by_load = pool.policy == "load";
-        let rows = pool.targets.iter().map(|target| row(target, by_load));
-        table(out, &head, rows.collect())?;
+        for target in &pool.targets {
+            let text = format!("  {}: {}", name(target), why(target, by_load));
+            writeln!(out, "{}", wrapped(&text, 4))?;
+        }
     }
     Ok(())
 }
@@ -144,14 +147,13 @@ fn load(agent: &AgentStatus, by_load: bool) -> String {
     format!("{}, {age} ago{trust}", told.join(" "))
 }
 
-fn row(target: &TargetStatus, by_load: bool) -> Vec<String> {
-    let limit = target.limit;
-    let state = match target.state.as_str() {
-        "warming" => format!("warming ({} %)", target.share_permille / 10),
-        state => state.to_owned(),
-    };
-    let agent = target.agent.as_ref();
-    let load = agent.map_or(String::new(), |agent| load(agent, by_load));
+/// What people know it by.
+pub(crate) fn name(target: &TargetStatus) -> &str {
+    target.service.as_deref().unwrap_or(&target.target)
+}
+
+/// Why it stands as it does, and what its agent says.
+fn why(target: &TargetStatus, by_load: bool) -> String {
     let mut why = target.reason.clone();
     if target.address.is_none() {
         why.push_str("; its name leads nowhere");
@@ -160,8 +162,20 @@ fn row(target: &TargetStatus, by_load: bool) -> Vec<String> {
         let seconds = target.kept_out_ms.div_ceil(1_000);
         why.push_str(&format!("; kept out for {}", span(seconds)));
     }
+    if let Some(agent) = &target.agent {
+        why.push_str(&format!("; load {}", load(agent, by_load)));
+    }
+    why
+}
+
+fn row(target: &TargetStatus) -> Vec<String> {
+    let limit = target.limit;
+    let state = match target.state.as_str() {
+        "warming" => format!("warming ({} %)", target.share_permille / 10),
+        state => state.to_owned(),
+    };
     vec![
-        target.target.clone(),
+        name(target).to_owned(),
         state,
         span(target.since_ms / 1_000),
         limit.map_or_else(
@@ -171,8 +185,6 @@ fn row(target: &TargetStatus, by_load: bool) -> Vec<String> {
         target.picks.to_string(),
         target.failures.to_string(),
         format!("{} ms", target.probe_rtt_ms),
-        load,
-        why,
     ]
 }
 
@@ -206,6 +218,7 @@ mod tests {
     fn a_pool_is_a_table_with_states_and_reasons() {
         let target = TargetStatus {
             target: "sip:10.0.0.30:5060".into(),
+            service: None,
             address: Some("10.0.0.30:5060".into()),
             state: "out".into(),
             reason: "no reply, 3 times in a row".into(),

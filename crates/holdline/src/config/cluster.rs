@@ -156,7 +156,22 @@ const ROLES: &[(&str, Role)] = &[("edge", Role::Edge), ("pbx", Role::Pbx)];
 /// Where a PBX takes SIP unless it is said.
 const PORT: u64 = 5_070;
 
+impl Service {
+    /// Where a PBX is reached, whoever owns it.
+    pub fn uri(&self) -> String {
+        format!("sip:{}", SocketAddr::new(self.address, self.port))
+    }
+}
+
 impl Cluster {
+    /// The PBX that is reached there, whoever owns it.
+    pub fn pbx_at(&self, at: SocketAddr) -> Option<&Service> {
+        let is_there = |service: &&Service| {
+            service.role == Role::Pbx && SocketAddr::new(service.address, service.port) == at
+        };
+        self.services.iter().find(is_there)
+    }
+
     /// The PBXs that a node is a member of.
     pub fn pbxs_of<'c>(&'c self, node: &'c str) -> impl Iterator<Item = &'c Service> {
         let services = self.services.iter();

@@ -1,6 +1,5 @@
 //! `[[edge.pool]]`, `[[edge.route]]` and `[edge.failover]`: pools of media servers.
 
-use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 
 use balancer::{HashBy, HealthSettings, LoadFormula, Policy, PoolSettings, Source, TargetSettings};
@@ -282,9 +281,7 @@ fn target(mut section: Section<'_>, services: &[Service]) -> Option<TargetSettin
         (Some(uri), None, None) => Source::Uri(uri.value),
         (None, Some(srv), None) => Source::Srv(srv.value),
         // Whoever owns it is found there.
-        (None, None, Some(pbx)) => {
-            Source::Uri(format!("sip:{}", SocketAddr::new(pbx.address, pbx.port)))
-        }
+        (None, None, Some(pbx)) => Source::Uri(pbx.uri()),
         _ => return None,
     };
     Some(TargetSettings {
