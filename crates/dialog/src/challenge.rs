@@ -6,7 +6,18 @@ use sip::{HeaderName, Message, lex};
 /// Longest realm, nonce or opaque that is answered, in bytes.
 const PART_BYTES_MAX: usize = 512;
 
-/// What somebody asks for who did not take a request without credentials.
+/// What somebody asks for who did not take a request without credentials, as it stands in his response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    is_proxy: bool,
+    realm: &'a [u8],
+    nonce: &'a [u8],
+    opaque: Option<&'a [u8]>,
+    algorithm: Algorithm,
+    has_qop: bool,
+}
+
+/// The same for who has to answer it more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     is_proxy: bool,
@@ -30,20 +41,20 @@ pub struct Who<'a> {
     pub unique: u64,
 }
 
-impl Challenge {
+impl<'a> Asked<'a> {
     /// The first challenge of a 401 or 407 that can be answered: Digest, with `auth` or without a quality of protection.
-    pub fn of(response: &Message<'_>) -> Option<Challenge> {
+    pub fn of(response: &Message<'a>) -> Option<Asked<'a>> {
         let (name, is_proxy) = match response.status() {
             401 => (HeaderName::WwwAuthenticate, false),
             407 => (HeaderName::ProxyAuthenticate, true),
             _ => return None,
         };
         let mut fields = response.fields(name);
-        fields.find_map(|field| Challenge::parse(field.value, is_proxy))
+        fields.find_map(|field| Asked::parse(field.value, is_proxy))
     }
 
     /// Reads the value of WWW-Authenticate or Proxy-Authenticate.
-    pub fn parse(value: &[u8], is_proxy: bool) -> Option<Challenge> {
+    pub fn parse(value: &'a [u8], is_proxy: bool) -> Option<Asked<'a>> {
         let (scheme, rest) = lex::token(value);
         if !scheme.eq_ignore_ascii_case(b"Digest") {
             return None;
@@ -63,19 +74,20 @@ impl Challenge {
             if value.len() > PART_BYTES_MAX {
                 return None;
             }
-            match name.to_ascii_lowercase().as_slice() {
-                b"realm" => realm = Some(value),
-                b"nonce" => nonce = Some(value),
-                b"opaque" => opaque = Some(value),
-                b"algorithm" => algorithm = Algorithm::parse(value),
-                b"qop" => {
+            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+            match () {
+                () if is(b"realm") => realm = Some(value),
+                () if is(b"nonce") => nonce = Some(value),
+                () if is(b"opaque") => opaque = Some(value),
+                () if is(b"algorithm") => algorithm = Algorithm::parse(value),
+                () if is(b"qop") => {
                     let mut words = value.split(|byte| *byte == b',');
                     has_qop = words.any(|word| lex::trim(word).eq_ignore_ascii_case(b"auth"));
                     if !has_qop {
                         return None;
                     }
                 }
-                _ => {}
+                () => {}
             }
             rest = lex::trim_start(tail);
             match rest.strip_prefix(b",") {
@@ -84,15 +96,70 @@ impl Challenge {
                 None => return None,
             }
         }
-        Some(Challenge {
+        Some(Asked {
             is_proxy,
-            realm: realm?.into(),
-            nonce: nonce?.into(),
-            opaque: opaque.map(Into::into),
+            realm: realm?,
+            nonce: nonce?,
+            opaque,
             algorithm: algorithm?,
             has_qop,
-            count: 0,
         })
+    }
+
+    /// Appends the header line that answers it, for the `count`th request with its nonce. Nothing is allocated for it.
+    pub fn write(&self, who: Who<'_>, count: u32, method: &[u8], uri: &[u8], out: &mut Vec<u8>) {
+        let ha1 = Ha1::compute(self.algorithm, who.user, self.realm, who.password);
+        let own: [u8; 16] = hex(who.unique);
+        let count: [u8; 8] = hex(u64::from(count));
+        let input = ResponseInput {
+            method,
+            uri,
+            nonce: self.nonce,
+            protection: self
+                .has_qop
+                .then_some((&count[..], &own[..], b"auth".as_slice())),
+        };
+        let response = input.response(&ha1).to_hex();
+        out.extend_from_slice(match self.is_proxy {
+            true => b"Proxy-Authorization",
+            false => b"Authorization",
+        });
+        for (name, value) in [
+            (&b": Digest username=\""[..], who.user),
+            (b"\", realm=\"", self.realm),
+            (b"\", nonce=\"", self.nonce),
+            (b"\", uri=\"", uri),
+            (b"\", response=\"", response.as_bytes()),
+            (b"\", algorithm=", self.algorithm.name().as_bytes()),
+        ] {
+            out.extend_from_slice(name);
+            out.extend_from_slice(value);
+        }
+        if self.has_qop {
+            out.extend_from_slice(b", qop=auth, nc=");
+            out.extend_from_slice(&count);
+            out.extend_from_slice(b", cnonce=\"");
+            out.extend_from_slice(&own);
+            out.push(b'"');
+        }
+        if let Some(opaque) = self.opaque {
+            out.extend_from_slice(b", opaque=\"");
+            out.extend_from_slice(opaque);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Challenge {
+    /// As [`Asked::of`].
+    pub fn of(response: &Message<'_>) -> Option<Challenge> {
+        Asked::of(response).map(Challenge::from)
+    }
+
+    /// As [`Asked::parse`].
+    pub fn parse(value: &[u8], is_proxy: bool) -> Option<Challenge> {
+        Asked::parse(value, is_proxy).map(Challenge::from)
     }
 
     /// Whether it asks for the same as another: credentials of ours were not taken, then.
@@ -103,49 +170,39 @@ impl Challenge {
     /// Appends the header line that answers it for one more request.
     pub fn write(&mut self, who: Who<'_>, method: &[u8], uri: &[u8], out: &mut Vec<u8>) {
         self.count += 1;
-        let ha1 = Ha1::compute(self.algorithm, who.user, &self.realm, who.password);
-        let own = format!("{:016x}", who.unique);
-        let count = format!("{:08x}", self.count);
-        let input = ResponseInput {
-            method,
-            uri,
+        let asked = Asked {
+            is_proxy: self.is_proxy,
+            realm: &self.realm,
             nonce: &self.nonce,
-            protection: self.has_qop.then_some((
-                count.as_bytes(),
-                own.as_bytes(),
-                b"auth".as_slice(),
-            )),
+            opaque: self.opaque.as_deref(),
+            algorithm: self.algorithm,
+            has_qop: self.has_qop,
         };
-        let response = input.response(&ha1).to_hex();
-        out.extend_from_slice(match self.is_proxy {
-            true => b"Proxy-Authorization",
-            false => b"Authorization",
-        });
-        for (name, value) in [
-            (&b": Digest username=\""[..], who.user),
-            (b"\", realm=\"", &self.realm),
-            (b"\", nonce=\"", &self.nonce),
-            (b"\", uri=\"", uri),
-            (b"\", response=\"", response.as_bytes()),
-            (b"\", algorithm=", self.algorithm.name().as_bytes()),
-        ] {
-            out.extend_from_slice(name);
-            out.extend_from_slice(value);
-        }
-        if self.has_qop {
-            out.extend_from_slice(b", qop=auth, nc=");
-            out.extend_from_slice(count.as_bytes());
-            out.extend_from_slice(b", cnonce=\"");
-            out.extend_from_slice(own.as_bytes());
-            out.push(b'"');
-        }
-        if let Some(opaque) = &self.opaque {
-            out.extend_from_slice(b", opaque=\"");
-            out.extend_from_slice(opaque);
-            out.push(b'"');
-        }
-        out.extend_from_slice(b"\r\n");
+        asked.write(who, self.count, method, uri, out);
     }
+}
+
+impl From<Asked<'_>> for Challenge {
+    fn from(asked: Asked<'_>) -> Challenge {
+        Challenge {
+            is_proxy: asked.is_proxy,
+            realm: asked.realm.into(),
+            nonce: asked.nonce.into(),
+            opaque: asked.opaque.map(Into::into),
+            algorithm: asked.algorithm,
+            has_qop: asked.has_qop,
+            count: 0,
+        }
+    }
+}
+
+/// The last digits of a number, as many as there is room for.
+fn hex<const DIGITS: usize>(number: u64) -> [u8; DIGITS] {
+    let mut text = [b'0'; DIGITS];
+    for (at, digit) in text.iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * at)) as usize & 15];
+    }
+    text
 }
 
 /// Realm, nonce and opaque go back as they came, so escapes stay.

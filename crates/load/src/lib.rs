@@ -11,7 +11,6 @@
 //! Not attempted: TLS, PRACK, forking, strict routes, names in place of addresses, other codecs than G.711.
 
 mod clock;
-mod credentials;
 mod error;
 mod histogram;
 mod media;

@@ -12,11 +12,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sip::{HeaderName, Index, Limits, Message, Method, Splices};
+use ::dialog::challenge::{Asked, Who};
+use sip::{Index, Limits, Message, Method, Splices};
 use transaction::timer::interval_ms;
 use transaction::{Flow, Outbox, Time, TimerName, Timers, Wheel};
 
-use crate::credentials::{Challenge, Who};
 use crate::media;
 use crate::name::{Kind, Name};
 use crate::schedule::{Schedule, Share};
@@ -522,14 +522,8 @@ impl Station {
         uri: &[u8],
         message: &Message<'_>,
     ) -> bool {
-        let (asks, answers) = match message.status() {
-            401 => (HeaderName::WwwAuthenticate, "Authorization: "),
-            _ => (HeaderName::ProxyAuthenticate, "Proxy-Authorization: "),
-        };
-        let challenge = message
-            .fields(asks)
-            .find_map(|field| Challenge::parse(field.value));
-        let (Some(challenge), Some(user)) = (challenge, self.settings.users.get(user)) else {
+        let asked = Asked::of(message);
+        let (Some(asked), Some(user)) = (asked, self.settings.users.get(user)) else {
             return false;
         };
         self.next_unique += 1;
@@ -539,9 +533,7 @@ impl Station {
             unique: self.next_unique,
         };
         self.line.clear();
-        self.line.extend_from_slice(answers.as_bytes());
-        challenge.answer(who, method.as_bytes(), uri, &mut self.line);
-        self.line.extend_from_slice(b"\r\n");
+        asked.write(who, 1, method.as_bytes(), uri, &mut self.line);
         self.tally.messages.challenges += 1;
         true
     }
