@@ -15,7 +15,9 @@ use net::resolve::{Resolver, ResolverOptions};
 use net::tcp::{ListenOptions, Streams};
 use proxy::Listener;
 use registrar::Cursor;
-use store::{BindingId, BindingWriter, DeferredChange, Store, StoreError, WriterOptions};
+use store::{
+    BindingId, BindingWriter, DeferredChange, NewSubscriber, Store, StoreError, WriterOptions,
+};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use transaction::Transport;
@@ -440,6 +442,21 @@ impl Node {
     /// The store's; what was known before stays in force.
     pub async fn directory_changed(&self) -> Result<(), StoreError> {
         self.load_users().await
+    }
+
+    /// Takes note of users that were stored just now, without a look at all the others; `replaces`: they are as given even if they were known
+    /// before.
+    pub async fn learn_users(&self, stored: &[NewSubscriber], replaces: bool) {
+        // A reading that has begun may lack them: they are put over it.
+        let _loaded = self.loaded.lock().await;
+        let users = self.shared.users.write();
+        let mut users = users.unwrap_or_else(PoisonError::into_inner);
+        for new in stored {
+            let aor = format!("{}@{}", new.username, new.domain);
+            if replaces || !users.contains(aor.as_bytes()) {
+                users.insert(&new.username, &new.domain, &new.credentials);
+            }
+        }
     }
 
     /// Takes out the bindings of a user who is no more.

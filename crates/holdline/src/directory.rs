@@ -86,11 +86,15 @@ impl Directory {
     }
 
     /// Adds many users in one transaction: all that are valid, or on an error none. Those that are
-    /// there already are left alone, or get the new credentials if `replace` says so.
+    /// there already are left alone, or get the new credentials if `replace` says so. Gives those that are valid, as they were stored, too.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn import_users(&self, new: &[NewUser], replace: bool) -> Result<Imported, Refusal> {
+    pub async fn import_users(
+        &self,
+        new: &[NewUser],
+        replace: bool,
+    ) -> Result<(Imported, Vec<NewSubscriber>), Refusal> {
         let mut users = Vec::with_capacity(new.len());
         let mut mistakes = Vec::new();
         for (index, user) in new.iter().enumerate() {
@@ -104,12 +108,13 @@ impl Directory {
         }
         let added = self.store.users_add(&users, replace).await;
         let added = added.map_err(|error| refusal(error, ""))?;
-        Ok(Imported {
+        let imported = Imported {
             added: added.added,
             replaced: added.replaced,
             there: added.there,
             mistakes,
-        })
+        };
+        Ok((imported, users))
     }
 
     /// Deletes a user.

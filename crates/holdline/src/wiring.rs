@@ -607,7 +607,10 @@ impl Platform for Wired {
     fn import_users(&self, import: UserImport) -> Answer<'_, Imported> {
         Box::pin(async move {
             let UserImport { users, replace } = import;
-            let imported = self.directory.import_users(&users, replace).await?;
+            let (imported, stored) = self.directory.import_users(&users, replace).await?;
+            if let Ok(node) = self.node() {
+                node.learn_users(&stored, replace).await;
+            }
             let (added, replaced) = (imported.added, imported.replaced);
             tracing::info!(added, replaced, "users imported");
             Ok(imported)

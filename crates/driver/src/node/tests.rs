@@ -67,3 +67,26 @@ async fn a_worker_that_has_ended_is_missed() {
     }
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn users_that_were_stored_are_known_at_once_and_replaced_only_if_asked_to() {
+    let (node, _folder) = start(settings()).await;
+    let alice = |md5: u8| NewSubscriber {
+        username: "alice".to_owned(),
+        domain: "example.org".to_owned(),
+        credentials: store::Credentials {
+            ha1_md5: Some([md5; 16]),
+            ..store::Credentials::default()
+        },
+    };
+    for (md5, replaces, known) in [(1, false, 1), (2, false, 1), (3, true, 3)] {
+        node.learn_users(&[alice(md5)], replaces).await;
+        let users = node.shared.users.read().expect("nobody panics");
+        let found = users.credential(b"alice@example.org", Algorithm::Md5);
+        assert_eq!(
+            found,
+            sip::digest::Ha1::from_bytes(Algorithm::Md5, &[known; 16])
+        );
+    }
+    node.stop().await;
+}

@@ -81,7 +81,7 @@ impl Books {
             Books::Node(client) => import_through(client, new, replace),
             Books::Store {
                 runtime, directory, ..
-            } => Ok(runtime.block_on(directory.import_users(new, replace))?),
+            } => Ok(runtime.block_on(directory.import_users(new, replace))?.0),
         }
     }
 
