@@ -72,7 +72,8 @@ impl Edge {
     }
 
     /// Whether the edge can take on what a request begins; if not, it has been answered. Nobody has been asked for
-    /// credentials yet.
+    /// credentials yet. What a target of a pool begins is mostly the other half of a call that was let in: to turn that away would waste
+    /// all that was done for it, and the target tells its caller that nobody can be reached.
     pub(crate) fn has_room<D: Directory>(
         &mut self,
         input: &Input<'_, '_>,
@@ -81,7 +82,10 @@ impl Edge {
     ) -> bool {
         let limits = &input.settings.overload;
         let is_call = input.request.method() == Some(Method::Invite);
-        if self.throttle.is_refusing_at(input.now.time) && !self.throttle.admits(stage_of(input)) {
+        let is_too_much = self.throttle.is_refusing_at(input.now.time)
+            && !directory.is_target(&input.flow)
+            && !self.throttle.admits(stage_of(input));
+        if is_too_much {
             self.counted.add("overload");
         } else if is_call
             && limits.calls_max > 0

@@ -2,8 +2,9 @@
 
 mod rig;
 
+use balancer::{Policy, PoolSettings, Source, TargetSettings};
 use edge::overload::Load;
-use rig::{ALICE, BOB, Rig, Sip, answer, request, udp};
+use rig::{ALICE, BOB, CAROL, Rig, Sip, answer, request, udp};
 use transaction::Time;
 
 const TO_BOB: &str = "sip:bob@example.org";
@@ -66,6 +67,20 @@ fn an_overloaded_edge_turns_new_calls_away_and_finishes_those_it_has() {
         rig.feed(ALICE, &text);
         assert_eq!(rig.to(BOB).method(), method);
         while rig.sent.pop().is_some() {}
+    }
+}
+
+#[test]
+fn the_other_half_of_a_call_that_a_media_server_took_is_never_turned_away() {
+    let mut rig = Rig::with_bob();
+    let server = TargetSettings::new(Source::Uri(format!("sip:{CAROL}")));
+    let pool = PoolSettings::new("pbx", Policy::RoundRobin, vec![server]);
+    rig.users.farm.begin(pool);
+    overload(&mut rig, 50);
+    for number in 0..20 {
+        rig.feed(CAROL, &invite(number));
+        assert_eq!(rig.to(CAROL).status(), 100);
+        assert_eq!(rig.to(BOB).method(), "INVITE");
     }
 }
 
