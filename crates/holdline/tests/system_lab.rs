@@ -120,6 +120,17 @@ fn an_edge_that_drops_the_sound_of_calls_makes_its_rows_red() {
 }
 
 #[test]
+fn a_commit_that_the_standby_never_heard_of_makes_its_rows_red() {
+    let Some(made) = laboratory(&["--without", "commit", "--only", "scenario-2-killed"]) else {
+        return;
+    };
+    assert!(!made.is_good);
+    let row = made.row("scenario-2-test-3-killed");
+    assert!(made.is_red("scenario-2-test-3-killed"), "{row:#}");
+    assert_ne!(row["lost"], 0, "{row:#}");
+}
+
+#[test]
 fn on_loopback_it_says_what_it_cannot_do() {
     let made = laboratory(&["--loopback", "--only", "scenario-2-killed,scenario-1-node"]);
     let made = made.expect("it needs no rights");

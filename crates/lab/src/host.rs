@@ -12,6 +12,9 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::Error;
 use crate::cage::path;
 
+/// The nice value of what goes before others: as that of threads with sound.
+const FIRST: &str = "-10";
+
 /// A host.
 #[derive(Debug)]
 pub struct Host {
@@ -94,6 +97,23 @@ impl Host {
     /// One of them failed.
     pub fn ip(&self, lines: &str) -> Result<(), Error> {
         self.run("ip", &["-batch", "-"], lines).map(drop)
+    }
+
+    /// As [`Host::start`], for what a machine of its own has in the world outside, and here shares the processors with what is tried: it goes before
+    /// others, where the system lets it.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start_first(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        folder: &Path,
+    ) -> Result<Child, Error> {
+        let program = program.display().to_string();
+        let mut all = vec!["-n", FIRST, &program];
+        all.extend(arguments);
+        self.start(Path::new("nice"), &all, folder)
     }
 
     /// Starts a program in a folder, whose words go to the file `log` there.

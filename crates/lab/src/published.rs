@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::contingency::{Contingency, Experiment, experiments};
 use crate::report::{Report, Row};
@@ -57,9 +58,12 @@ impl Published {
             machine: machine::describe(&self.plan),
             ..Report::default()
         };
+        let begun = Instant::now();
         self.contingency(&mut report, tell)?;
         self.situations(&mut report, tell)?;
         self.stress(&mut report, tell);
+        let took = format!("{} s", begun.elapsed().as_secs());
+        report.machine.push(("took".to_owned(), took));
         Ok(report)
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub use page::page;
 pub use published::{Published, contingency as published_contingency};
-pub use stress::{Count, Process, Sample, Series, StressRow};
+pub use stress::{Count, Process, Sample, Series, Sound, StressRow};
 pub use times::Times;
 
 /// Most losses and notes that a row keeps; further ones are only counted.

@@ -6,19 +6,16 @@ mod meter;
 mod run;
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::report::StressRow;
-use crate::world::{NODES, Plan};
+use crate::world::Plan;
 use crate::{Error, World};
 use experiment::{Experiment, Stage, experiments};
 
 /// How long the published runs took, in seconds.
 const PUBLISHED_S: f64 = 3_600.0;
-/// How long edges may take to know users that were put into the store.
-const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 /// Descriptors that each process may have.
 const DESCRIPTORS: u64 = 200_000;
 /// The shortest run that says something, in seconds.
@@ -31,9 +28,9 @@ pub struct Stress {
     pub plan: Plan,
     /// How long each run is, as a part of the published hour.
     pub scale: f64,
-    /// All rates that were published, in place of the least, the usual and the largest.
+    /// All rates that were published, in place of the least, the usual and the largest, and each of them ten times.
     pub is_whole: bool,
-    /// Names of rows, or how they begin; empty is all.
+    /// Names of rows, which may have any rate, or how they begin; empty is all.
     pub only: Vec<String>,
 }
 
@@ -44,20 +41,28 @@ impl Stress {
         self.asked().iter().map(Experiment::id).collect()
     }
 
+    /// Rows that are begun by a name, and those of whole names, which may have any rate.
     fn asked(&self) -> Vec<Experiment> {
-        let whole: Vec<String> = experiments(true).iter().map(Experiment::id).collect();
-        let is_asked = |experiment: &Experiment| {
+        let mut all = experiments(self.is_whole);
+        if self.only.is_empty() {
+            return all;
+        }
+        let mut named: Vec<_> = self
+            .only
+            .iter()
+            .map(|only| (only, Experiment::named(only)))
+            .collect();
+        all.retain(|experiment| {
             let id = experiment.id();
-            let mut only = self.only.iter();
-            // `stress-register-1000` is not `stress-register-10000`.
-            self.only.is_empty()
-                || only.any(|only| match whole.contains(only) {
-                    true => id == *only,
-                    false => id.starts_with(&**only),
-                })
-        };
-        let all = experiments(self.is_whole);
-        all.into_iter().filter(is_asked).collect()
+            named.iter().any(|(only, whole)| match whole {
+                Some(whole) => whole == experiment,
+                None => id.starts_with(&***only),
+            })
+        });
+        for (_, whole) in named.drain(..) {
+            all.extend(whole.filter(|whole| !all.contains(whole)));
+        }
+        all
     }
 
     /// How long work is begun, in seconds.
@@ -97,29 +102,19 @@ impl Stress {
             path: folder.clone(),
             error,
         })?;
-        let world = World::build(stage.plan(&self.plan, folder, descriptors()))?;
-        known(&world, stage.users());
-        Ok(world)
-    }
-}
-
-/// Waits until every edge knows so many users: they are in the store before that. Who does not know them refuses them, and the rows show it.
-fn known(world: &World, users: u64) {
-    let deadline = Instant::now() + KNOWN_WITHIN;
-    let knows = |number: usize| {
-        let status = world.status(number);
-        status.is_none_or(|status| status["users"].as_u64() >= Some(users))
-    };
-    while !(0..NODES).all(knows) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(100));
+        World::build(stage.plan(&self.plan, folder, descriptors()))
     }
 }
 
 /// Ten thousand calls have twenty thousand ports: this process and those that it starts may have as many as the system lets them.
 fn raise_limits() {
-    let wanted = descriptors().max(DESCRIPTORS);
-    // Where that is not allowed, PBXs have fewer ports.
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
+    let most = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    let most = most.and_then(|most| most.trim().parse().ok());
+    let wanted = descriptors().max(DESCRIPTORS.min(most.unwrap_or(DESCRIPTORS)));
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_err() {
+        // Where that is not allowed, PBXs have fewer ports.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, descriptors(), descriptors());
+    }
 }
 
 /// How many a process may have.
@@ -135,9 +130,10 @@ fn line(row: &StressRow) -> String {
         faults => format!("BAD: {}", faults.join("; ")),
     };
     let mut line = format!(
-        "{}: {:.0}/s, {} begun, {} done, {} failed ({:.1} %), {} sent again, {} at once, response p50 {:.1} ms, p99 {:.1}, CPU {:.0} us each; {verdict}",
+        "{}: {:.0}/s begun, {:.0}/s carried, {} begun, {} done, {} failed ({:.1} %), {} sent again, {} at once, response p50 {:.1} ms, p99 {:.1}, CPU {:.0} us each, processors {:.0} % in use; {verdict}",
         row.id,
         row.achieved_per_s,
+        row.carried_per_s(),
         row.count.attempted,
         row.count.succeeded,
         row.count.failed,
@@ -147,6 +143,7 @@ fn line(row: &StressRow) -> String {
         response[0],
         response[1],
         row.cpu_us.unwrap_or(0.0),
+        row.busy_percent.unwrap_or(0.0),
     );
     for note in &row.notes {
         line += &format!("\n    {note}");
@@ -172,7 +169,8 @@ mod tests {
             stress.names()
         };
         assert_eq!(names("stress-register-1000"), ["stress-register-1000"]);
-        assert_eq!(names("stress-register").len(), 5);
+        assert_eq!(names("stress-register").len(), 4);
+        assert_eq!(names("stress-register-7500"), ["stress-register-7500"]);
         assert_eq!(names("scenario"), Vec::<String>::new());
     }
 }

@@ -136,7 +136,8 @@ impl World {
     /// # Errors
     /// It does not come about.
     pub fn complete(&mut self) -> Result<(), Error> {
-        self.settled().map(drop)
+        self.settled()?;
+        self.know_users()
     }
 
     /// Names of the nodes, the edges first.
@@ -354,6 +355,12 @@ impl World {
         self.coordinators.iter().map(|(at, _)| *at).collect()
     }
 
+    /// Their processes.
+    pub(crate) fn coordinator_processes(&self) -> impl Iterator<Item = Option<Pid>> + '_ {
+        let all = self.coordinators.iter();
+        all.map(|(_, process)| Some(Pid::from_raw(i32::try_from(process.id()).ok()?)))
+    }
+
     /// Starts a node, unless it runs.
     pub(crate) fn begin(&mut self, number: usize) -> Result<(), Error> {
         let node = &mut self.nodes[number];
@@ -361,8 +368,14 @@ impl World {
         let has_ended = |process: &mut Child| !matches!(process.try_wait(), Ok(None));
         if node.watcher.as_mut().is_none_or(has_ended) {
             let folder = self.plan.folder.join(&node.name);
-            let arguments = ["run", "--config", "holdline.toml"];
-            let started = node.host.start(&self.plan.program, &arguments, &folder)?;
+            let mut program = self.plan.program.as_path();
+            let own = program.display().to_string();
+            let mut arguments = vec!["run", "--config", "holdline.toml"];
+            if self.plan.lack == Some(Lack::Commit) {
+                arguments.splice(0..0, ["HOLDLINE_BREAK=commit", &own]);
+                program = Path::new("env");
+            }
+            let started = node.host.start(program, &arguments, &folder)?;
             // For who fences it.
             let told = folder.join("watcher");
             fs::write(&told, format!("{}\n", started.id())).map_err(file(&told))?;

@@ -241,9 +241,17 @@ fn stress(html: &mut String, report: &Report) {
                 .unwrap_or(Ordering::Equal)
         });
         for row in drawn.into_iter().take(SERIES_MAX) {
-            put!(html, "<h4>{}: calls at one time</h4>", escaped(&row.id));
+            put!(
+                html,
+                "<h4>{}: calls of each PBX at one time (the published figure 13)</h4>",
+                escaped(&row.id)
+            );
             put!(html, "{}", series(&row.series, "calls", |at| at.active));
-            put!(html, "<h4>{}: calls so far</h4>", escaped(&row.id));
+            put!(
+                html,
+                "<h4>{}: calls of each PBX so far (the published figure 13)</h4>",
+                escaped(&row.id)
+            );
             put!(html, "{}", series(&row.series, "calls", |at| at.processed));
         }
     }
@@ -269,8 +277,8 @@ fn series(all: &[Series], what: &str, of: fn(&super::Sample) -> u64) -> String {
 fn stress_table(html: &mut String, rows: &[&StressRow]) {
     put!(
         html,
-        "<table>\n<tr><th>row</th><th>offered/s</th><th>begun/s</th><th>at once</th><th>seconds</th><th>begun</th><th>succeeded</th>\
-         <th>failed</th><th>%</th><th>sent again</th><th>p50</th><th>p99</th><th>max&nbsp;ms</th><th>silence p99</th><th>CPU&nbsp;µs</th><th>paper</th></tr>"
+        "<table>\n<tr><th>row</th><th>offered/s</th><th>begun/s</th><th>carried/s</th><th>at once</th><th>seconds</th><th>begun</th><th>succeeded</th>\
+         <th>failed</th><th>%</th><th>sent again</th><th>p50</th><th>p99</th><th>max&nbsp;ms</th><th>silence p99</th><th>CPU&nbsp;µs</th><th>processors&nbsp;%</th><th>paper</th></tr>"
     );
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.0}"));
     for row in rows {
@@ -288,12 +296,13 @@ fn stress_table(html: &mut String, rows: &[&StressRow]) {
             .collect();
         put!(
             html,
-            "<tr{class}><td title=\"{}\">{}</td><td>{:.0}</td><td>{:.0}</td><td>{}</td><td>{:.0}</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>{:.2}</td><td>{}</td><td>{p50}</td><td>{p99}</td><td>{max}</td><td>{}</td><td>{}</td><td class=\"paper text\">{}</td></tr>",
+            "<tr{class}><td title=\"{}\">{}</td><td>{:.0}</td><td>{:.0}</td><td>{:.0}</td><td>{}</td><td>{:.0}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{:.2}</td><td>{}</td><td>{p50}</td><td>{p99}</td><td>{max}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"paper text\">{}</td></tr>",
             escaped(&row.title),
             escaped(&row.id),
             row.offered_per_s,
             row.achieved_per_s,
+            row.carried_per_s(),
             row.active_max
                 .map_or_else(String::new, |most| most.to_string()),
             row.span_s,
@@ -302,8 +311,9 @@ fn stress_table(html: &mut String, rows: &[&StressRow]) {
             row.count.failed,
             row.failed_percent(),
             row.retransmissions,
-            number(row.media_gap_ms.map(|all| all[1])),
+            number(row.sound.map(|sound| sound.gap_ms[1])),
             number(row.cpu_us),
+            number(row.busy_percent),
             escaped(&paper.join("; "))
         );
     }

@@ -1,5 +1,6 @@
 //! Plots, as SVG to stand inside a page.
 
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 /// Width and height in pixels.
@@ -18,23 +19,23 @@ pub(super) struct Line {
 /// Steps of a distribution that are drawn.
 const STEPS_MAX: usize = 100;
 
-type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// What share of durations is not longer than so many milliseconds, a line each.
 pub(super) fn distribution(lines: &[Line]) -> String {
-    let mut svg = String::new();
-    match draw_distribution(&mut svg, lines) {
-        Ok(()) => svg,
-        // Of text in memory it is not to be expected.
-        Err(error) => format!("<p>no plot: {error}</p>"),
-    }
+    plot(|svg| draw_distribution(svg, lines))
 }
 
 /// Values over seconds, a line each.
 pub(super) fn over_time(lines: &[Line], what: &str) -> String {
+    plot(|svg| draw_over_time(svg, lines, what))
+}
+
+fn plot(draw: impl FnOnce(&mut String) -> Drawn) -> String {
     let mut svg = String::new();
-    match draw_over_time(&mut svg, lines, what) {
+    match draw(&mut svg) {
         Ok(()) => svg,
+        // Of text in memory it is not to be expected.
         Err(error) => format!("<p>no plot: {error}</p>"),
     }
 }
@@ -78,7 +79,7 @@ fn color(number: usize, line: &Line) -> RGBColor {
     colors[number % colors.len()]
 }
 
-fn draw_distribution<'a>(svg: &'a mut String, lines: &[Line]) -> Drawn<'a> {
+fn draw_distribution(svg: &mut String, lines: &[Line]) -> Drawn {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -89,22 +90,11 @@ fn draw_distribution<'a>(svg: &'a mut String, lines: &[Line]) -> Drawn<'a> {
     let mut mesh = chart.configure_mesh();
     mesh.x_desc("milliseconds").y_desc("per cent");
     mesh.max_light_lines(0).x_labels(6).draw()?;
-    for (number, line) in lines.iter().enumerate() {
-        let color = color(number, line);
-        let series = LineSeries::new(line.points.iter().copied(), color.stroke_width(2));
-        let drawn = chart.draw_series(series)?;
-        drawn.label(line.name.clone()).legend(move |(x, y)| {
-            PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2))
-        });
-    }
-    let mut labels = chart.configure_series_labels();
-    labels.position(SeriesLabelPosition::LowerRight);
-    labels.background_style(WHITE.mix(0.8)).border_style(WHITE);
-    labels.draw()?;
+    draw_lines(&mut chart, lines, SeriesLabelPosition::LowerRight)?;
     root.present()
 }
 
-fn draw_over_time<'a>(svg: &'a mut String, lines: &[Line], what: &str) -> Drawn<'a> {
+fn draw_over_time(svg: &mut String, lines: &[Line], what: &str) -> Drawn {
     let all = || lines.iter().flat_map(|line| &line.points);
     let end_s = all().fold(1.0, |most: f64, point| most.max(point.0));
     let most = all().fold(1.0, |most: f64, point| most.max(point.1));
@@ -118,6 +108,16 @@ fn draw_over_time<'a>(svg: &'a mut String, lines: &[Line], what: &str) -> Drawn<
     let mut mesh = chart.configure_mesh();
     mesh.x_desc("seconds").y_desc(what);
     mesh.max_light_lines(0).draw()?;
+    draw_lines(&mut chart, lines, SeriesLabelPosition::UpperLeft)?;
+    root.present()
+}
+
+/// The lines, and what each is called.
+fn draw_lines<'a, X: Ranged<ValueType = f64>>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, RangedCoordf64>>,
+    lines: &[Line],
+    names_at: SeriesLabelPosition,
+) -> Drawn {
     for (number, line) in lines.iter().enumerate() {
         let color = color(number, line);
         let series = LineSeries::new(line.points.iter().copied(), color.stroke_width(2));
@@ -126,11 +126,10 @@ fn draw_over_time<'a>(svg: &'a mut String, lines: &[Line], what: &str) -> Drawn<
             PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2))
         });
     }
-    let mut labels = chart.configure_series_labels();
-    labels.position(SeriesLabelPosition::UpperLeft);
-    labels.background_style(WHITE.mix(0.8)).border_style(WHITE);
-    labels.draw()?;
-    root.present()
+    let mut names = chart.configure_series_labels();
+    names.position(names_at);
+    names.background_style(WHITE.mix(0.8)).border_style(WHITE);
+    names.draw()
 }
 
 #[cfg(test)]

@@ -6,6 +6,13 @@ use serde_json::{Value, json};
 
 use super::NOTES_MAX;
 
+/// Most packets of sound that may be lost, in thousandths.
+const LOST_MAX_PERMILLE: u64 = 1;
+/// The longest silence, of 99 in 100 streams: what people notice, in milliseconds.
+const GAP_MS_MAX: f64 = 200.0;
+/// Processors are full from here on, in per cent: measured twice a second, they never look wholly so.
+const FULL_PERCENT: f64 = 95.0;
+
 /// How many of one kind there were.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Count {
@@ -15,6 +22,25 @@ pub struct Count {
     pub succeeded: u64,
     /// Of these, failed.
     pub failed: u64,
+}
+
+/// What was heard of the sound of all calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sound {
+    /// What phones listened to.
+    pub streams: u64,
+    /// Of these, nothing was heard of.
+    pub silent: u64,
+    /// Packets that phones sent.
+    pub sent: u64,
+    /// Packets that phones heard.
+    pub received: u64,
+    /// Packets that were missing between others.
+    pub lost: u64,
+    /// Packets that were not as they were sent, or of another call.
+    pub corrupt: u64,
+    /// The longest silence of each stream, in milliseconds: p50, p99, max.
+    pub gap_ms: [f64; 3],
 }
 
 /// How a target of the pool stood at some time.
@@ -77,8 +103,12 @@ pub struct StressRow {
     pub retransmissions: u64,
     /// From the request to its success, in milliseconds: p50, p99, max.
     pub response_ms: Option<[f64; 3]>,
-    /// The longest silence of each stream, in milliseconds: p50, p99, max.
-    pub media_gap_ms: Option<[f64; 3]>,
+    /// What was heard, where the generator's phones listen.
+    pub sound: Option<Sound>,
+    /// The machine's processors while work was begun, in per cent, whoever used them.
+    pub busy_percent: Option<f64>,
+    /// Nodes that failed meanwhile, where they were to.
+    pub node_failures: Option<u64>,
     /// CPU of all nodes, in microseconds for each that was begun.
     pub cpu_us: Option<f64>,
     /// What each process took.
@@ -99,6 +129,43 @@ pub struct StressRow {
     pub notes: Vec<String>,
 }
 
+impl Sound {
+    fn json(&self) -> Value {
+        json!({
+            "streams": self.streams, "silent": self.silent, "sent": self.sent, "received": self.received,
+            "lost": self.lost, "corrupt": self.corrupt,
+        })
+    }
+
+    /// What is not as it should be, where no node fails.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.streams == 0 || self.silent > 0 {
+            faults.push(format!(
+                "{} of {} streams were silent",
+                self.silent, self.streams
+            ));
+        }
+        if self.corrupt > 0 {
+            faults.push(format!("{} packets were wrong ones", self.corrupt));
+        }
+        if self.lost * 1_000 > self.received * LOST_MAX_PERMILLE {
+            faults.push(format!(
+                "{} packets of {} lost",
+                self.lost,
+                self.lost + self.received
+            ));
+        }
+        if self.gap_ms[1] > GAP_MS_MAX {
+            faults.push(format!(
+                "silence of {:.0} ms (p99), limit {GAP_MS_MAX:.0} ms",
+                self.gap_ms[1]
+            ));
+        }
+        faults
+    }
+}
+
 impl Process {
     fn json(&self) -> Value {
         json!({ "name": self.name, "cpu_s": self.cpu_s, "memory_mib_max": self.memory_mib_max })
@@ -116,6 +183,16 @@ impl StressRow {
         }
     }
 
+    /// What was done as it should be a second: what the platform carried of what it was offered.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 calls")]
+    pub fn carried_per_s(&self) -> f64 {
+        match self.span_s > 0.0 {
+            true => self.count.succeeded as f64 / self.span_s,
+            false => 0.0,
+        }
+    }
+
     /// What is not as it should be, a line each; none is good.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -127,17 +204,55 @@ impl StressRow {
             faults.push("nothing was begun".to_owned());
         }
         if failed * 1_000 > attempted * self.failed_max_permille {
-            faults.push(format!("{failed} of {attempted} failed"));
+            let reasons = self.failures.iter();
+            let reasons: Vec<_> = reasons
+                .map(|(reason, count)| format!("{reason} {count}"))
+                .collect();
+            faults.push(format!(
+                "{failed} of {attempted} failed ({}), {:.0}/s were carried",
+                reasons.join(", "),
+                self.carried_per_s()
+            ));
         }
         if let Some(most) = self.retransmissions_max
             && self.retransmissions > most
         {
             faults.push(format!("{} sent again", self.retransmissions));
         }
+        if self.node_failures == Some(0) {
+            faults.push("no node failed".to_owned());
+        } else if let (Some(sound), None) = (&self.sound, self.node_failures) {
+            faults.extend(sound.faults());
+        }
         if self.is_generator_late {
             faults.push("the generator was the limit".to_owned());
         }
+        // Why, as far as that can be said; a row that is good is so however busy the machine was.
+        if let Some(percent) = self.busy_percent
+            && percent >= FULL_PERCENT
+            && !faults.is_empty()
+        {
+            faults.push(format!(
+                "the machine's processors were full ({percent:.0} %): {}",
+                self.shares()
+            ));
+        }
         faults
+    }
+
+    /// Who had the processors: the nodes, the coordinators, the generator, in processors.
+    fn shares(&self) -> String {
+        let of = |is_it: &dyn Fn(&str) -> bool| -> f64 {
+            let all = self.processes.iter().filter(|one| is_it(&one.name));
+            all.map(|one| one.cpu_s).sum()
+        };
+        let is_etcd = |name: &str| name.starts_with("etcd");
+        let etcds_s = of(&is_etcd);
+        let generator_s = of(&|name| name == "generator");
+        let nodes_s = of(&|name| name != "generator" && !is_etcd(name));
+        format!(
+            "nodes {nodes_s:.1} s, coordinators {etcds_s:.1} s, generator {generator_s:.1} s of CPU"
+        )
     }
 
     /// The row as the report has it.
@@ -175,7 +290,11 @@ impl StressRow {
             "failures": self.failures,
             "retransmissions": self.retransmissions,
             "response_ms": three(self.response_ms),
-            "media_gap_ms": three(self.media_gap_ms),
+            "media_gap_ms": three(self.sound.map(|sound| sound.gap_ms)),
+            "sound": self.sound.as_ref().map(Sound::json),
+            "busy_percent": self.busy_percent,
+            "node_failures": self.node_failures,
+            "carried_per_s": self.carried_per_s(),
             "cpu_us": self.cpu_us,
             "processed": self.processed,
             "processes": processes.collect::<Vec<_>>(),

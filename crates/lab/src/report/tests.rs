@@ -94,6 +94,7 @@ fn stress() -> StressRow {
             succeeded: 1_000,
             failed: 0,
         },
+        span_s: 5.0,
         retransmissions_max: Some(0),
         published: vec![("failed".to_owned(), "0 %".to_owned())],
         series: vec![Series {
@@ -115,7 +116,12 @@ fn stress_with_failures_resendings_or_a_late_generator_is_red() {
     assert!(stress().faults().is_empty());
     let mut row = stress();
     row.count.failed = 1;
-    assert_eq!(row.faults(), ["1 of 1000 failed"]);
+    row.failures.insert("503".to_owned(), 1);
+    let failed = "1 of 1000 failed (503 1), 200/s were carried";
+    assert_eq!(row.faults(), [failed]);
+    row.busy_percent = Some(99.0);
+    assert!(row.faults()[1].contains("processors were full (99 %)"));
+    row.busy_percent = Some(50.0);
     row.failed_max_permille = 1;
     assert!(row.faults().is_empty());
     row.retransmissions = 7;
@@ -126,6 +132,49 @@ fn stress_with_failures_resendings_or_a_late_generator_is_red() {
     );
     row.count = Count::default();
     assert_eq!(row.faults()[0], "nothing was begun");
+}
+
+#[test]
+fn sound_that_is_lost_silent_or_wrong_makes_its_row_red() {
+    let sound = Sound {
+        streams: 100,
+        received: 5_000,
+        sent: 5_000,
+        gap_ms: [21.0, 40.0, 60.0],
+        ..Sound::default()
+    };
+    let faults = |sound| {
+        let row = StressRow {
+            sound: Some(sound),
+            ..stress()
+        };
+        row.faults().len()
+    };
+    assert_eq!(faults(sound), 0);
+    assert_eq!(faults(Sound { silent: 1, ..sound }), 1);
+    assert_eq!(
+        faults(Sound {
+            corrupt: 1,
+            ..sound
+        }),
+        1
+    );
+    assert_eq!(faults(Sound { lost: 6, ..sound }), 1);
+    assert_eq!(
+        faults(Sound {
+            gap_ms: [21.0, 400.0, 600.0],
+            ..sound
+        }),
+        1
+    );
+    assert_eq!(faults(Sound::default()), 1);
+    // Where nodes fail, sound is away meanwhile; that none failed is the row's fault then.
+    let mut row = stress();
+    row.node_failures = Some(0);
+    assert_eq!(row.faults(), ["no node failed"]);
+    row.sound = Some(Sound { lost: 60, ..sound });
+    row.node_failures = Some(4);
+    assert!(row.faults().is_empty());
 }
 
 fn report() -> Report {

@@ -1,4 +1,7 @@
-//! Nodes that fail while there is stress: a node of each kind by turns, each given back before the next.
+//! Nodes that fail while there is stress: a node of each kind by turns, each given back before the next, which waits until all services are in sync again.
+//!
+//! A PBX that is given back is a member of both services, and owns none until the other PBX fails: so it is always a PBX that has all calls which fails,
+//! but for the first.
 
 use std::time::{Duration, Instant};
 
@@ -71,17 +74,18 @@ impl Failures {
             }
             return Ok(());
         }
-        if now < self.next || now >= self.until || !is_whole(world) {
+        if now < self.next || now >= self.until || !world.is_whole() {
             return Ok(());
         }
         let Some(number) = self.victim(world) else {
             return Ok(());
         };
+        let owned = world.owned_by(number).join(" and ");
         if let Some(link) = world.unlink(number)? {
             link.go()?;
         }
         world.end(number);
-        self.note(now, number, "fails");
+        self.note(now, number, &format!("fails, which owned {owned}"));
         self.down = Some((number, now + self.every / 2));
         self.next = now + self.every;
         self.count += 1;
@@ -102,13 +106,6 @@ impl Failures {
         world.link(number)?;
         world.begin(number)
     }
-}
-
-/// Whether both edges would survive the loss of the other.
-fn is_whole(world: &World) -> bool {
-    let view = world.owner().and_then(|owner| world.view(owner));
-    let in_sync = view.and_then(|view| Some(view["in_sync"].as_array()?.len()));
-    in_sync == Some(NODES)
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! What processes take, and how many calls each PBX has, over time.
+//!
+//! A PBX is a node here, as in the published figure 13: once it owns both services, because the other one has failed, the calls of both are its own.
 
 use std::fs;
 use std::time::Duration;
@@ -65,6 +67,8 @@ impl Watched {
 /// Calls that a PBX was given, over its restarts.
 #[derive(Debug, Default)]
 struct Processed {
+    /// The process that said so last.
+    pid: Option<Pid>,
     last: u64,
     before: u64,
     /// What it had before the run.
@@ -73,28 +77,46 @@ struct Processed {
 
 impl Processed {
     /// Takes what the PBX says, and gives how many there were in this run.
-    fn take(&mut self, incoming: u64) -> u64 {
-        if incoming < self.last {
+    fn take(&mut self, pid: Option<Pid>, incoming: u64) -> u64 {
+        if self.pid != pid {
             self.before += self.last;
+            self.pid = pid;
         }
         self.last = incoming;
         let all = self.before + incoming;
         all - *self.at_start.get_or_insert(all)
     }
+
+    /// How many there were until now, of one that does not answer.
+    fn until_now(&self) -> u64 {
+        self.before + self.last - self.at_start.unwrap_or(0)
+    }
+}
+
+/// The machine's processors: ticks that were not idle, and all.
+#[derive(Debug, Clone, Copy, Default)]
+struct Processors {
+    busy: u64,
+    all: u64,
 }
 
 /// What is looked at during a run.
 #[derive(Debug)]
 pub(super) struct Meter {
     nodes: Vec<Watched>,
+    etcds: Vec<Watched>,
     generator: Watched,
+    /// At the start, and at the last look before the end of the work.
+    processors: [Processors; 2],
+    /// How long work is begun.
+    span: Duration,
     processed: Vec<Processed>,
     series: Vec<Series>,
 }
 
 impl Meter {
     /// Begins, before there is any stress.
-    pub(super) fn new(world: &World, pbxs: usize) -> Meter {
+    pub(super) fn new(world: &World, pbxs: usize, span: Duration) -> Meter {
         let numbers = 0..NODES + pbxs;
         let named = |number| Series {
             name: name(NODES + number),
@@ -104,7 +126,10 @@ impl Meter {
             nodes: numbers
                 .map(|number| Watched::of(world.process(number)))
                 .collect(),
+            etcds: world.coordinator_processes().map(Watched::of).collect(),
             generator: Watched::default(),
+            processors: [processors(); 2],
+            span,
             processed: (0..pbxs).map(|_| Processed::default()).collect(),
             series: (0..pbxs).map(named).collect(),
         };
@@ -117,24 +142,49 @@ impl Meter {
         for (number, watched) in self.nodes.iter_mut().enumerate() {
             watched.look(world.process(number));
         }
+        for (watched, pid) in self.etcds.iter_mut().zip(world.coordinator_processes()) {
+            watched.look(pid);
+        }
+        if at <= self.span {
+            self.processors[1] = processors();
+        }
         let generator = i32::try_from(generator).ok().map(Pid::from_raw);
         self.generator.look(generator);
         self.ask(world, at);
     }
 
     fn ask(&mut self, world: &World, at: Duration) {
-        for (number, series) in self.series.iter_mut().enumerate() {
-            let Some(status) = world.status(NODES + number) else {
-                continue;
+        let at_s = at.as_secs_f64();
+        let all = self.series.iter_mut().zip(&mut self.processed);
+        for (number, (series, processed)) in all.enumerate() {
+            let status = world.status(NODES + number).unwrap_or_default();
+            let of = |name: &str| status["pbx"][name].as_u64();
+            let sample = match (of("legs"), of("incoming")) {
+                (Some(active), Some(incoming)) => Sample {
+                    at_s,
+                    active,
+                    processed: processed.take(world.process(NODES + number), incoming),
+                },
+                // It is down, or too busy to say.
+                _ => match world.process(NODES + number) {
+                    Some(_) => continue,
+                    None => Sample {
+                        at_s,
+                        active: 0,
+                        processed: processed.until_now(),
+                    },
+                },
             };
-            let (pbx, at_s) = (&status["pbx"], at.as_secs_f64());
-            let of = |name: &str| pbx[name].as_u64().unwrap_or(0);
-            series.samples.push(Sample {
-                at_s,
-                active: of("legs"),
-                processed: self.processed[number].take(of("incoming")),
-            });
+            series.samples.push(sample);
         }
+    }
+
+    /// How much of the machine's processors was in use while work was begun, by whomever, in per cent.
+    #[expect(clippy::cast_precision_loss, reason = "no run takes 2^52 ticks")]
+    pub(super) fn busy_percent(&self) -> Option<f64> {
+        let [begun, ended] = self.processors;
+        let all = ended.all.checked_sub(begun.all).filter(|all| *all > 0)?;
+        Some(ended.busy.saturating_sub(begun.busy) as f64 * 100.0 / all as f64)
     }
 
     /// Calls given to all PBXs.
@@ -160,15 +210,36 @@ impl Meter {
             memory_mib_max: watched.memory_bytes_max as f64 / f64::from(1 << 20),
         };
         let nodes = self.nodes.iter().enumerate();
+        let nodes = nodes.map(|(number, watched)| of(name(number), watched));
+        let etcds = self.etcds.iter().enumerate();
+        let etcds = etcds.map(|(number, watched)| of(format!("etcd{}", number + 1), watched));
         nodes
-            .filter(|(_, watched)| watched.memory_bytes_max > 0)
-            .map(|(number, watched)| of(name(number), watched))
+            .chain(etcds)
+            .filter(|process| process.memory_mib_max > 0.0)
             .chain([of("generator".to_owned(), &self.generator)])
             .collect()
     }
 
     pub(super) fn series(self) -> Vec<Series> {
         self.series
+    }
+}
+
+fn processors() -> Processors {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    processors_in(&stat)
+}
+
+/// The first line: user, nice, system, idle, waiting for disks, and others.
+fn processors_in(stat: &str) -> Processors {
+    let line = stat.lines().next().unwrap_or_default();
+    let ticks = line.split_ascii_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
+    let all = ticks.iter().sum();
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    Processors {
+        busy: all - idle,
+        all,
     }
 }
 
@@ -207,10 +278,20 @@ mod tests {
     #[test]
     fn what_a_pbx_did_before_it_died_counts() {
         let mut processed = Processed::default();
-        assert_eq!(processed.take(10), 0);
-        assert_eq!(processed.take(15), 5);
-        assert_eq!(processed.take(2), 7);
-        assert_eq!(processed.take(4), 9);
+        let pid = |number| Some(Pid::from_raw(number));
+        assert_eq!(processed.take(pid(7), 10), 0);
+        assert_eq!(processed.take(pid(7), 15), 5);
+        assert_eq!(processed.until_now(), 5);
+        assert_eq!(processed.take(pid(8), 2), 7);
+        assert_eq!(processed.take(pid(8), 4), 9);
+        // The next one has had more than the one before it already.
+        assert_eq!(processed.take(pid(9), 20), 29);
+    }
+
+    #[test]
+    fn processors_are_busy_when_they_neither_rest_nor_wait_for_disks() {
+        let found = processors_in("cpu  10 20 30 400 50 1 2 3 0 0\ncpu0 1 1 1 1\n");
+        assert_eq!((found.busy, found.all), (66, 516));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::Stress;
 use super::experiment::{CALL_S, Experiment, Kind};
 use super::failures::{Failures, span_min};
 use super::meter::Meter;
-use crate::report::{Count, StressRow};
+use crate::report::{Count, Sound, StressRow};
 use crate::world::{DOMAIN, ECHO};
 use crate::{Error, World};
 
@@ -43,11 +43,11 @@ impl Stress {
             path: folder.clone(),
             error,
         })?;
-        let mut meter = Meter::new(world, experiment.stage.pbxs());
+        let mut meter = Meter::new(world, experiment.stage.pbxs(), span);
         let arguments = arguments(world, experiment, span);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let (phones, _) = world.phones();
-        let generator = phones.start(&self.plan.program, &arguments, &folder)?;
+        let generator = phones.start_first(&self.plan.program, &arguments, &folder)?;
         let begun = Instant::now();
         let pbxs = match experiment.kind {
             Kind::Invite => experiment.stage.pbxs(),
@@ -55,7 +55,10 @@ impl Stress {
         };
         let failures = Failures::new(begun, span, pbxs);
         let failures = experiment.is_failing.then_some(failures);
-        let notes = watch(world, generator, &mut meter, failures, begun + span)?;
+        row.notes
+            .extend(experiment.stage.shortfall(super::descriptors()));
+        let (count, notes) = watch(world, generator, &mut meter, failures, begun + span)?;
+        row.node_failures = experiment.is_failing.then_some(count);
         row.notes.extend(notes);
         self.read(&folder, experiment, &mut row)?;
         tell_of(meter, experiment, &mut row);
@@ -102,6 +105,12 @@ fn arguments(world: &World, experiment: &Experiment, span: Duration) -> Vec<Stri
             option("--active-max", experiment.active_limit().to_string());
             option("--call-duration", format!("{}s..{}s", CALL_S.0, CALL_S.1));
             option("--to", format!("sip:{ECHO}@{DOMAIN}"));
+            if experiment.stage.is_relayed {
+                // The PBX has the other end. A socket that was used rests a moment.
+                let streams = experiment.active_limit() * 5 / 4;
+                option("--streams-max", streams.to_string());
+                all.push("--media".to_owned());
+            }
         }
         Kind::Register => {
             option("--rate", experiment.per_s.to_string());
@@ -112,14 +121,14 @@ fn arguments(world: &World, experiment: &Experiment, span: Duration) -> Vec<Stri
     all
 }
 
-/// Watches until the generator has ended, and lets nodes fail. Gives what is to be noted.
+/// Watches until the generator has ended, and lets nodes fail. Gives how many did, and what is to be noted.
 fn watch(
     world: &mut World,
     mut generator: Child,
     meter: &mut Meter,
     mut failures: Option<Failures>,
     until: Instant,
-) -> Result<Vec<String>, Error> {
+) -> Result<(u64, Vec<String>), Error> {
     let begun = Instant::now();
     let deadline = until + GRACE + PATIENCE;
     let mut notes = Vec::new();
@@ -143,12 +152,13 @@ fn watch(
         }
         std::thread::sleep(LOOK);
     };
+    let mut count = 0;
     if let Some(mut failures) = failures {
         failures.heal(world)?;
-        notes.push(format!("{} failures", failures.count));
+        count = failures.count as u64;
         notes.append(&mut failures.notes);
     }
-    done.map(|()| notes)
+    done.map(|()| (count, notes))
 }
 
 /// What the generator counted.
@@ -175,6 +185,7 @@ fn fill(report: &Value, experiment: &Experiment, row: &mut StressRow) {
         .collect::<BTreeMap<_, _>>();
     let at = |name: &str| counts[response][name].as_f64().unwrap_or(0.0);
     row.response_ms = Some([at("p50"), at("p99"), at("max")]);
+    row.sound = experiment.stage.is_relayed.then(|| sound(report));
     let late_ms = report["behind_ms"]["p99"].as_f64().unwrap_or(0.0);
     let dropped = of(&report["messages"]["dropped_here"]);
     row.is_generator_late = late_ms >= LATE_MS || dropped > 0;
@@ -197,12 +208,29 @@ fn fill(report: &Value, experiment: &Experiment, row: &mut StressRow) {
     row.notes.push(format!("begun late by p99 {late_ms:.1} ms"));
 }
 
+/// What was heard.
+fn sound(report: &Value) -> Sound {
+    let media = &report["media"];
+    let of = |name: &str| media[name].as_u64().unwrap_or(0);
+    let at = |name: &str| media["gap_ms"][name].as_f64().unwrap_or(0.0);
+    Sound {
+        streams: of("streams"),
+        silent: of("silent"),
+        sent: of("sent"),
+        received: of("received"),
+        lost: of("lost"),
+        corrupt: of("corrupt") + of("wrong_party"),
+        gap_ms: [at("p50"), at("p99"), at("max")],
+    }
+}
+
 /// What was looked at.
 fn tell_of(meter: Meter, experiment: &Experiment, row: &mut StressRow) {
     row.cpu_us = match row.count.attempted {
         0 => None,
         all => Some(meter.nodes_cpu_s() * 1e6 / float(all)),
     };
+    row.busy_percent = meter.busy_percent();
     row.processes = meter.processes();
     if experiment.kind == Kind::Invite {
         row.processed = Some(meter.processed());

@@ -96,7 +96,7 @@ pub(super) fn etcd(plan: &Plan, hosts: &[Host]) -> Result<Vec<(Ipv4Addr, Child)>
             "--initial-cluster-state",
             "new",
         ];
-        let process = host.start(Path::new("etcd"), &arguments, &own)?;
+        let process = host.start_first(Path::new("etcd"), &arguments, &own)?;
         started.push((at(number), process));
     }
     Ok(started)

@@ -51,15 +51,24 @@ pub enum Lack {
     Standby,
     /// The second edge drops the sound of calls.
     Relay,
+    /// Owners answer as if their standby knew what it never hears of. Of debug builds only.
+    Commit,
 }
 
 impl Lack {
     /// All of them, by their names.
-    pub const ALL: [(&str, Lack); 3] = [
+    pub const ALL: [(&str, Lack); 4] = [
         ("failover", Lack::Failover),
         ("standby", Lack::Standby),
         ("relay", Lack::Relay),
+        ("commit", Lack::Commit),
     ];
+
+    /// Whether it can be taken away from this build.
+    #[must_use]
+    pub fn is_possible(self) -> bool {
+        self != Lack::Commit || cfg!(debug_assertions)
+    }
 
     /// The one of that name.
     #[must_use]

@@ -138,6 +138,36 @@ impl World {
         Ok(tenures)
     }
 
+    /// Waits until every edge knows all users: they are in the store before that, and who does not know them refuses them.
+    pub(super) fn know_users(&self) -> Result<(), Error> {
+        let users = (USERS.len() + self.plan.users.len()) as u64;
+        self.wait("users that all edges know", || {
+            let knows = |number: usize| {
+                let status = self.status(number)?;
+                (status["users"].as_u64()? >= users).then_some(())
+            };
+            let mut edges = (0..NODES).filter(|number| self.runs(*number));
+            edges.all(|number| knows(number).is_some()).then_some(())
+        })
+    }
+
+    /// Whether every service would survive the loss of its owner now.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.services()
+            .all(|(service, _)| self.tenure(&service).is_some())
+    }
+
+    /// The services that a node owns, by its own word.
+    pub(crate) fn owned_by(&self, number: usize) -> Vec<String> {
+        let status = self.status(number).unwrap_or_default();
+        let views = status["cluster"]["services"].as_array();
+        let views = views.into_iter().flatten();
+        views
+            .filter(|view| view["phase"] == "owner")
+            .filter_map(|view| Some(view["name"].as_str()?.to_owned()))
+            .collect()
+    }
+
     /// Who owns a service, once all its members are in sync.
     fn tenure(&self, service: &str) -> Option<Tenure> {
         let members = self.members(service);

@@ -24,7 +24,7 @@ pub(super) struct Published {
     /// The stress at all published rates, each at ten times too
     #[arg(long)]
     whole: bool,
-    /// Only rows of these names, or whose names begin so, as `scenario-2` or `stress-invite` [default: all]
+    /// Only rows of these names, or whose names begin so, as `scenario-2` or `stress-invite`; of the stress at any rate, as `stress-register-2000` [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// The folder for report.html and report.json
@@ -33,7 +33,7 @@ pub(super) struct Published {
     /// Widens the limits of time by this factor, for machines that do other work meanwhile
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     slack: f64,
-    /// Takes something away from the platform, to see that the report shows it: failover, standby, relay
+    /// Takes something away from the platform, to see that the report shows it: failover, standby, relay; of a debug build commit, too
     #[arg(long, value_name = "WHAT", value_parser = lack)]
     without: Option<Lack>,
     #[command(flatten)]
@@ -43,8 +43,10 @@ pub(super) struct Published {
 }
 
 fn lack(name: &str) -> Result<Lack, String> {
-    Lack::named(name).ok_or_else(|| {
-        let names: Vec<_> = Lack::ALL.iter().map(|(name, _)| *name).collect();
+    let found = Lack::named(name).filter(|lack| lack.is_possible());
+    found.ok_or_else(|| {
+        let possible = Lack::ALL.iter().filter(|(_, lack)| lack.is_possible());
+        let names: Vec<_> = possible.map(|(name, _)| *name).collect();
         format!("one of {}", names.join(", "))
     })
 }

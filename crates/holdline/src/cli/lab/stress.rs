@@ -16,10 +16,10 @@ pub(super) struct Stress {
     /// How long each run is, as a part of the published hour; five seconds at least
     #[arg(long, value_name = "PART", default_value_t = 0.0014)]
     scale: f64,
-    /// All published rates, each at ten times, too
+    /// All published rates, and each at ten times
     #[arg(long)]
     whole: bool,
-    /// Only rows whose names begin so, as `stress-invite-proposed` [default: all]
+    /// Only rows whose names begin so, as `stress-invite-proposed`, or of these names at any rate, as `stress-invite-proposed-600` [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Only name the rows
@@ -68,17 +68,19 @@ impl Stress {
         }
         writeln!(
             out,
-            "{:<40} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>9} {:>8}  as it should be",
+            "{:<40} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>9} {:>8} {:>6}  as it should be",
             "row",
             "offered",
             "per s",
+            "carried",
             "begun",
             "failed",
             "again",
             "at once",
             "p50 ms",
             "p99 ms",
-            "CPU us"
+            "CPU us",
+            "busy"
         )?;
         for row in &rows {
             let [p50, p99, _] = row.response_ms.unwrap_or_default();
@@ -89,15 +91,17 @@ impl Stress {
             };
             writeln!(
                 out,
-                "{:<40} {:>8.0} {:>8.0} {:>8} {:>7.1}% {:>7} {:>7} {p50:>9.2} {p99:>9.2} {:>8.0}  {verdict}",
+                "{:<40} {:>8.0} {:>8.0} {:>8.0} {:>8} {:>7.1}% {:>7} {:>7} {p50:>9.2} {p99:>9.2} {:>8.0} {:>5.0}%  {verdict}",
                 row.id,
                 row.offered_per_s,
                 row.achieved_per_s,
+                row.carried_per_s(),
                 row.count.attempted,
                 row.failed_percent(),
                 row.retransmissions,
                 row.active_max.unwrap_or(0),
                 row.cpu_us.unwrap_or(0.0),
+                row.busy_percent.unwrap_or(0.0),
             )?;
         }
         Ok(verdict(is_good))
