@@ -24,4 +24,5 @@ mod watch;
 mod within;
 
 pub(crate) use calls::Calls;
+pub use record::{SLICE_MESSAGES, SLICE_MS, SLICE_RECORDS};
 pub(crate) use state::State;

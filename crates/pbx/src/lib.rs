@@ -21,6 +21,7 @@ mod session;
 mod settings;
 mod surroundings;
 
+pub use call::{SLICE_MESSAGES, SLICE_MS, SLICE_RECORDS};
 pub use control::{Applications, Now};
 pub use output::{Event, Feed, Output, Recording, Voiced};
 pub use pbx::{CallView, Counts, Pbx, Tables, Turn};

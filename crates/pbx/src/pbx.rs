@@ -6,8 +6,8 @@ use transaction::{ClientId, Flow, Time};
 
 use crate::call::{Calls, State};
 use crate::control::{
-    APPLICATION_KIND, Action, Answer, Applications, Happening, LegId, Now, Party, QuestionId,
-    RecordingId,
+    APPLICATION_KIND, Action, Answer, Applications, Happening, LegId, Now, Party, Publish,
+    QuestionId, RecordingId,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -269,12 +269,24 @@ impl<A: Applications> Pbx<A> {
         }
     }
 
-    /// Makes what was restored live: calls go on. `epoch` is the new term of office.
+    /// Makes what was restored live: calls go on. `epoch` is the new term of office. Records are read a slice at a time, in this turn and
+    /// those of [`Pbx::poll`], those of calls with sound first and of calls that are being set up; what a message or an application asks for
+    /// is read at once.
     pub fn take_office(&mut self, turn: &mut Turn<'_>, epoch: u64) {
         self.calls.take_office(turn, epoch);
         let ids = &mut self.calls.ids;
         self.applications
             .take_office(turn.now, ids, &mut self.actions);
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                // Who watches is told when its record is read.
+                Action::Publish(Publish::Extension { user, dialogs }) => {
+                    self.calls.watch.note(user, dialogs);
+                }
+                action => self.actions.push(action),
+            }
+        }
+        self.calls.read_slice(turn);
         self.run(turn);
     }
 
@@ -313,9 +325,9 @@ impl<A: Applications> Pbx<A> {
     pub fn tables(&self) -> Tables {
         let calls = &self.calls;
         Tables {
-            legs: calls.legs.len(),
+            legs: calls.legs.len() + calls.resting.legs,
             ports: calls.ends.len(),
-            subscriptions: calls.watch.watchers.len(),
+            subscriptions: calls.watch.watchers.len() + calls.resting.watchers,
             recordings: calls.recordings.len(),
             tags: calls.by_tag.len(),
             callers: calls.by_caller.len(),
@@ -324,7 +336,7 @@ impl<A: Applications> Pbx<A> {
         }
     }
 
-    /// The legs there are.
+    /// The legs there are; of those that came from another node, the ones whose records are read.
     pub fn calls(&self) -> Vec<CallView> {
         let legs = self.calls.legs.values();
         let mut views: Vec<CallView> = legs

@@ -34,6 +34,7 @@ struct Dial {
 impl Calls {
     /// Does what an application wants. What cannot be done any more is passed over.
     pub(crate) fn act(&mut self, turn: &mut Turn<'_>, action: Action) {
+        self.read_for(turn, &action);
         match action {
             Action::Ring { leg } => self.want(leg, Told::Ringing),
             Action::Progress { leg } => self.want(leg, Told::Progress),

@@ -52,6 +52,7 @@ impl Calls {
             flow,
             back,
         };
+        self.read_for_request(turn, &ask);
         let known = self.layer.receive_request(
             turn.now.time,
             request,
@@ -67,6 +68,23 @@ impl Calls {
                 _ if envelope.to_tag.is_some() => self.arrived_within(turn, &ask, key),
                 _ => self.arrived_anew(turn, &ask, key),
             },
+        }
+    }
+
+    /// Reads what a request is for: by our tag in it, by its transaction, by the INVITE that it cancels.
+    fn read_for_request(&mut self, turn: &mut Turn<'_>, ask: &Ask<'_, '_>) {
+        if self.resting.next.is_none() {
+            return;
+        }
+        let (layer, via) = (&self.layer, &ask.envelope.via);
+        let keys = [
+            layer.request_key(ask.request, via),
+            layer.invite_key(ask.request, via),
+        ];
+        let keys = keys.map(|key| Some(key.number() as u64));
+        let tag = ask.envelope.to_tag.and_then(lex::hex);
+        for mark in keys.into_iter().chain([tag]).flatten() {
+            self.read_marked(turn, mark);
         }
     }
 
@@ -194,7 +212,7 @@ impl Calls {
             return self.refuse_full(turn, ask);
         }
         let is_vouched_for = turn.settings.trusted.contains(&ask.flow.remote.ip());
-        let replaces = match self.replaced(request) {
+        let replaces = match self.replaced(turn, request) {
             // Only of peers that were authenticated (RFC 3891 section 8): by the edge.
             Ok(Some(_)) if !is_vouched_for => {
                 return self.refuse_call(turn, ask, caller_key, 403);
@@ -371,12 +389,16 @@ impl Calls {
     }
 
     /// The leg that an INVITE is to take the place of (RFC 3891 section 3), or how it is refused.
-    fn replaced(&self, request: &Message<'_>) -> Result<Option<LegId>, u16> {
+    fn replaced(
+        &mut self,
+        turn: &mut Turn<'_>,
+        request: &Message<'_>,
+    ) -> Result<Option<LegId>, u16> {
         if !request.has(HeaderName::Replaces) {
             return Ok(None);
         }
         let value = request.single(HeaderName::Replaces).map_err(|_| 400u16)?;
-        let id = self.find_replaced(value).ok_or(481u16)?;
+        let id = self.find_replaced(turn, value).ok_or(481u16)?;
         let leg = self.legs.get(&id).ok_or(481u16)?;
         let early_only = value
             .to_ascii_lowercase()
@@ -391,11 +413,13 @@ impl Calls {
     }
 
     /// The leg whose dialog a Replaces value names: `call-id;to-tag=ours;from-tag=theirs`, the tags as the one who sends it in the dialog sees them.
-    pub(crate) fn find_replaced(&self, value: &[u8]) -> Option<LegId> {
+    pub(crate) fn find_replaced(&mut self, turn: &mut Turn<'_>, value: &[u8]) -> Option<LegId> {
         let (call_id, params) = value.split_at_checked(memchr_semicolon(value)?)?;
         let params = sip::Params::new(&params[1..]);
         let (to, from) = (params.value(b"to-tag")?, params.value(b"from-tag")?);
-        let Some(Owner::Leg(id)) = self.by_tag.get(&lex::hex(to)?).copied() else {
+        let tag = lex::hex(to)?;
+        self.read_marked(turn, tag);
+        let Some(Owner::Leg(id)) = self.by_tag.get(&tag).copied() else {
             return None;
         };
         let dialog = &self.legs.get(&id)?.dialog;

@@ -8,6 +8,7 @@ use transaction::{Layer, Slab, Time, Wheel};
 use voice::EndId;
 
 use crate::call::leg::Leg;
+use crate::call::record::Resting;
 use crate::call::refusal::Refusals;
 use crate::call::reply::Purpose;
 use crate::call::watch::Watch;
@@ -64,8 +65,8 @@ pub(crate) struct Calls {
     pub(crate) head: Vec<u8>,
     /// Max-Forwards of the request that is being written.
     pub(crate) max_forwards: u32,
-    /// Records that rest until the office is taken, by kind and key.
-    pub(crate) resting: BTreeMap<(u16, u64), Vec<u8>>,
+    /// Records of another node that are not read yet.
+    pub(crate) resting: Resting,
     secret: (u64, u64),
 }
 
@@ -96,7 +97,7 @@ impl Calls {
             extra: Vec::new(),
             head: Vec::new(),
             max_forwards: 70,
-            resting: BTreeMap::new(),
+            resting: Resting::default(),
             secret: seed,
         }
     }
@@ -165,12 +166,14 @@ impl Calls {
 
     /// Whether another call that comes in would be one too many.
     pub(crate) fn is_full(&self, settings: &Settings) -> bool {
-        self.is_draining || self.incoming >= settings.calls_max || self.layer.is_full()
+        let incoming = self.incoming + self.resting.incoming;
+        self.is_draining || incoming >= settings.calls_max || self.layer.is_full()
     }
 
     /// Whether another leg may be called.
     pub(crate) fn may_dial(&self, settings: &Settings) -> bool {
-        self.legs.len() < settings.calls_max.saturating_mul(LEGS_PER_CALL) && !self.layer.is_full()
+        let legs = self.legs.len() + self.resting.legs;
+        legs < settings.calls_max.saturating_mul(LEGS_PER_CALL) && !self.layer.is_full()
     }
 
     /// When something is due.
@@ -179,6 +182,7 @@ impl Calls {
             self.layer.next(now),
             self.wheel.next(now),
             self.watch.next(),
+            self.resting.next,
         ]
         .into_iter()
         .flatten()

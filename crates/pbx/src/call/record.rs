@@ -1,6 +1,7 @@
 //! What of calls is written down, and how another node goes on with it.
 
 mod read;
+mod rest;
 mod take;
 mod write;
 
@@ -12,6 +13,9 @@ use transaction::{Flow, Time, Transport};
 
 use crate::control::Now;
 use crate::nest::nested;
+
+pub(super) use rest::Resting;
+pub use rest::{SLICE_MESSAGES, SLICE_MS, SLICE_RECORDS};
 
 /// A leg, by its number.
 pub(super) const LEG: u16 = 1;

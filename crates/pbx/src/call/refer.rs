@@ -51,7 +51,7 @@ impl Calls {
         };
         let replaces = match replaces_in(uri.headers.unwrap_or_default()) {
             None => None,
-            Some(value) => match self.find_replaced(&value) {
+            Some(value) => match self.find_replaced(turn, &value) {
                 Some(other) if other == id => {
                     return self.answer(turn, ask, key, 481, None, None);
                 }

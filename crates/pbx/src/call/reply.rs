@@ -47,6 +47,7 @@ const CONTACTS_MAX: usize = 8;
 impl Calls {
     /// Takes a response.
     pub(crate) fn replied(&mut self, turn: &mut Turn<'_>, response: &Message<'_>) {
+        self.read_for_response(turn, response);
         let found = check::response_route(response)
             .ok()
             .and_then(|(via, cseq)| {
@@ -64,6 +65,22 @@ impl Calls {
             .receive_response(turn.now.time, client, response, &mut turn.output.outbox)
         {
             self.outcome(turn, user, Some(response), response.status());
+        }
+    }
+
+    /// Reads the leg that a response is for, by its branch or by our tag in it.
+    fn read_for_response(&mut self, turn: &mut Turn<'_>, response: &Message<'_>) {
+        if self.resting.next.is_none() {
+            return;
+        }
+        let branch = response.via().ok().and_then(|via| via.branch());
+        let tag = response.from().ok().and_then(|from| from.tag());
+        let marks = [
+            branch.and_then(Hop::read_branch),
+            tag.and_then(sip::lex::hex),
+        ];
+        for mark in marks.into_iter().flatten() {
+            self.read_marked(turn, mark);
         }
     }
 

@@ -72,6 +72,7 @@ impl Calls {
 
     /// Does what is due.
     pub(crate) fn due(&mut self, turn: &mut Turn<'_>) {
+        self.read_slice(turn);
         while let Some(fired) = self.layer.poll(turn.now.time, &mut turn.output.outbox) {
             match fired {
                 Fired::ClientTimeout { user, .. } => self.outcome(turn, user, None, 408),

@@ -99,6 +99,19 @@ impl Watch {
         self.changed.push(tag);
     }
 
+    /// Puts one of another node in, whose record is written already.
+    pub(crate) fn restore(&mut self, tag: u64, watcher: Watcher) {
+        self.insert(tag, watcher);
+        self.changed.pop();
+    }
+
+    /// Notes what an extension does before anybody is told.
+    pub(crate) fn note(&mut self, user: String, dialogs: Vec<WatchedDialog>) {
+        if !dialogs.is_empty() {
+            self.extensions.insert(user, dialogs);
+        }
+    }
+
     fn remove(&mut self, tag: u64) {
         let Some(watcher) = self.watchers.remove(&tag) else {
             return;
@@ -166,7 +179,8 @@ impl Calls {
                 .extend_from_slice(b"Allow-Events: dialog, message-summary\r\n");
             return self.refuse(turn, ask.request, ask.back, 489);
         };
-        if self.watch.watchers.len() >= turn.settings.subscriptions_max || self.layer.is_full() {
+        let watchers = self.watch.watchers.len() + self.resting.watchers;
+        if watchers >= turn.settings.subscriptions_max || self.layer.is_full() {
             push_header(
                 &mut self.extra,
                 "Retry-After",
@@ -327,6 +341,17 @@ impl Calls {
         self.watch.changed.push(tag);
     }
 
+    /// Tells who watched at another node what is.
+    pub(crate) fn notify_restored(&mut self, turn: &mut Turn<'_>, tag: u64) {
+        let watch = &self.watch;
+        let is_news = watch.watchers.get(&tag).is_some_and(|watcher| {
+            watcher.package == Package::Dialog && watch.extensions.contains_key(&watcher.user)
+        });
+        if is_news {
+            self.notify(turn, tag);
+        }
+    }
+
     /// A NOTIFY was answered, or was not (RFC 6665 section 4.2.2).
     pub(crate) fn notified(&mut self, turn: &mut Turn<'_>, tag: u64, code: u16) {
         let Some(watcher) = self.watch.watchers.get_mut(&tag) else {
@@ -368,6 +393,11 @@ impl Calls {
 
     /// Something that is watched changed.
     pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, publish: Publish) {
+        let (Publish::Extension { user: watched, .. }
+        | Publish::Mailbox {
+            mailbox: watched, ..
+        }) = &publish;
+        self.read_watchers_of(turn, watched);
         let (key, is_changed) = match publish {
             Publish::Extension { user, dialogs } => {
                 let before = self.watch.extensions.get_mut(&user);

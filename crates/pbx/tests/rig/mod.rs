@@ -153,6 +153,11 @@ impl World {
         }
     }
 
+    /// Has the application do something else from now on.
+    pub fn set_rule(&mut self, rule: impl FnMut(&Happening, &mut Ids) -> Vec<Action> + 'static) {
+        self.pbx.applications_mut().rule = Box::new(rule);
+    }
+
     pub fn turn<R>(&mut self, then: impl FnOnce(&mut Pbx<Script>, &mut Turn<'_>) -> R) -> R {
         let now = Now {
             time: Time::from_ms(self.now_ms),

@@ -61,9 +61,8 @@ impl Layer {
         via: &Via<'_>,
         outbox: &mut Outbox,
     ) -> Request {
-        let method = message.method_bytes();
         let is_ack = message.method() == Some(Method::Ack);
-        let key = self.server_key(message, via, if is_ack { b"INVITE" } else { method });
+        let key = self.request_key(message, via);
         let Some(id) = self.find_server(key) else {
             return Request::New(key);
         };
@@ -73,6 +72,14 @@ impl Layer {
             (false, _) => Request::Retransmission,
             (true, Some(actions)) if actions.contains(Action::Deliver) => Request::AckOfSuccess,
             (true, _) => Request::AckAbsorbed,
+        }
+    }
+
+    /// What a request is matched by: an ACK by its INVITE's.
+    pub fn request_key(&self, message: &Message<'_>, via: &Via<'_>) -> ServerKey {
+        match message.method() {
+            Some(Method::Ack) => self.invite_key(message, via),
+            _ => self.server_key(message, via, message.method_bytes()),
         }
     }
 

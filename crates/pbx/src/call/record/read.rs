@@ -241,7 +241,7 @@ fn read_timer(now: Now, value: &[u8]) -> Result<session::Session, Error> {
     })
 }
 
-fn read_end(value: &[u8]) -> Result<EndRecord, Error> {
+pub(super) fn read_end(value: &[u8]) -> Result<EndRecord, Error> {
     let address = |tag, value: &[u8]| {
         std::str::from_utf8(value)
             .ok()

@@ -1,41 +1,29 @@
 //! What rested is made live.
 
+use std::hash::Hasher;
+
 use dialog::reliable::Sender;
 use dialog::{Dialog, offer};
-use records::{Error, Op};
+use records::Error;
 use sip::build::ToTag;
 use transaction::Time;
 use transaction::layer::{ClientRecord, ServerRecord};
 use voice::Command;
 
 use super::read::{EndRecord, Later, read_leg, read_watcher};
-use super::{LEG, SUBSCRIPTION, Served, each, number, read_flow, small};
+use super::rest::Resting;
+use super::{Served, each, number, read_flow, small};
 use crate::call::Calls;
-use crate::call::calls::{Owner, cause_of};
+use crate::call::calls::Owner;
 use crate::call::leg::{Calling, End, Leg, Path, Serving, Timer, Why};
 use crate::call::reply::Purpose;
 use crate::call::state::State;
-use crate::control::{Happening, Ids, LegId, Now};
+use crate::control::{Ids, LegId, Now};
 use crate::output::Voiced;
 use crate::pbx::Turn;
 use crate::session::Peer;
 
 impl Calls {
-    /// Takes in a record, which rests until the office is taken.
-    pub(crate) fn rest(&mut self, op: Op<'_>) {
-        let Ok(key) = op.key.try_into().map(u64::from_be_bytes) else {
-            return;
-        };
-        match op.value {
-            Some(value) => {
-                self.resting.insert((op.kind, key), value.to_vec());
-            }
-            None => {
-                self.resting.remove(&(op.kind, key));
-            }
-        }
-    }
-
     /// Forgets all calls without a word.
     pub(crate) fn leave_office(&mut self, now: Now) {
         self.layer.clear(now.time);
@@ -51,45 +39,23 @@ impl Calls {
         self.touched.clear();
         self.changed.clear();
         self.forgotten.clear();
-        self.resting.clear();
+        self.resting = Resting::default();
         self.incoming = 0;
     }
 
-    /// Makes what rested live.
+    /// What rested is this node's: read a slice at a time, or when it is asked for.
     pub(crate) fn take_office(&mut self, turn: &mut Turn<'_>, epoch: u64) {
         self.ids = Ids::of_epoch(epoch);
         self.layer.set_epoch(epoch);
-        let mut resting: Vec<_> = std::mem::take(&mut self.resting).into_iter().collect();
-        resting.sort_unstable_by_key(|(key, _)| *key);
-        for ((kind, key), value) in resting {
-            let is_read = match kind {
-                LEG => self.take_leg(turn, LegId(key), &value),
-                SUBSCRIPTION => self.take_watcher(turn.now, key, &value),
-                _ => Ok(()),
-            };
-            if is_read.is_err() {
-                self.counts.unreadable += 1;
-                if kind == LEG {
-                    // Whoever talks with it is not to wait for ever.
-                    let (leg, cause) = (LegId(key), cause_of(500, "unreadable"));
-                    self.tell(Happening::Ended { leg, cause });
-                    self.forgotten.push(leg);
-                }
-            }
-        }
-        // Legs whose other leg did not come along are on their own.
-        let lonely: Vec<LegId> = self
-            .legs
-            .values()
-            .filter(|leg| leg.peer.is_some_and(|peer| !self.legs.contains_key(&peer)))
-            .map(|leg| leg.id)
-            .collect();
-        for id in lonely {
-            self.with(id, |_, leg| leg.peer = None);
-        }
+        self.index_resting(turn);
     }
 
-    fn take_leg(&mut self, turn: &mut Turn<'_>, id: LegId, value: &[u8]) -> Result<(), Error> {
+    pub(super) fn take_leg(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LegId,
+        value: &[u8],
+    ) -> Result<(), Error> {
         let mut leg = Leg::new(
             id,
             false,
@@ -153,6 +119,8 @@ impl Calls {
         if let Some(end) = later.end {
             self.take_end(turn, &mut leg, end);
         }
+        // Members have it as it is.
+        leg.written = self.keyed(|hasher| hasher.write(value));
         self.insert(leg);
         Ok(())
     }
@@ -352,8 +320,7 @@ impl Calls {
 
     /// The RTP stream goes on with its number and its port.
     fn take_end(&mut self, turn: &mut Turn<'_>, leg: &mut Leg, end: EndRecord) {
-        let port = turn.around.take_port_at(end.address);
-        let Some(port) = port else {
+        let Some(port) = self.resting.take_port(leg.id) else {
             // The next step offers another port.
             leg.session.is_unsure |= leg.session.path == Path::Own;
             return;
@@ -398,15 +365,21 @@ impl Calls {
         }
     }
 
-    fn take_watcher(&mut self, now: Now, tag: u64, value: &[u8]) -> Result<(), Error> {
-        let watcher = read_watcher(now, value)?;
+    pub(super) fn take_watcher(
+        &mut self,
+        turn: &mut Turn<'_>,
+        tag: u64,
+        value: &[u8],
+    ) -> Result<(), Error> {
+        let watcher = read_watcher(turn.now, value)?;
         if watcher.told != (0, 0) {
             // What is there is asked for when somebody subscribes; a refresh is told this.
             let mailboxes = &mut self.watch.mailboxes;
             mailboxes.insert(watcher.user.clone(), watcher.told);
         }
         self.by_tag.insert(tag, Owner::Subscription);
-        self.watch.insert(tag, watcher);
+        self.watch.restore(tag, watcher);
+        self.notify_restored(turn, tag);
         Ok(())
     }
 }
