@@ -404,8 +404,11 @@ pub enum Event {
     },
     /// A media server of a pool stands otherwise than before.
     TargetChanged {
-        /// Its URI or service name.
+        /// Its URI.
         target: String,
+        /// The service of the cluster that is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
         /// How it stood: `up`, `warming`, `busy`, `out`, `draining`, `disabled`, `absent`.
         from: String,
         /// How it stands.

@@ -240,7 +240,8 @@ impl Wired {
         let Some(node) = self.node.get() else { return };
         if !self.is_passing.swap(true, Ordering::SeqCst) {
             let (listeners, is_passing) = (self.events.clone(), self.is_passing.clone());
-            tokio::spawn(pass_on(node.events(), listeners, is_passing, node.clone()));
+            let node = (node.clone(), self.at_start.clone());
+            tokio::spawn(pass_on(node.0.events(), listeners, is_passing, node));
         }
     }
 
@@ -698,12 +699,12 @@ async fn pass_on(
     mut events: broadcast::Receiver<driver::Event>,
     listeners: broadcast::Sender<Stamped>,
     is_passing: Arc<AtomicBool>,
-    node: Arc<Node>,
+    (node, config): (Arc<Node>, Arc<Config>),
 ) {
     use broadcast::error::RecvError;
     loop {
         let event = match tokio::time::timeout(LISTENERS_INTERVAL, events.recv()).await {
-            Ok(Ok(event)) => Some(told(event, &node)),
+            Ok(Ok(event)) => Some(told(event, &node, config.cluster.as_ref())),
             Ok(Err(RecvError::Lagged(count))) => Some(Event::Missed { count }),
             Ok(Err(RecvError::Closed)) => return,
             Err(_) => None,

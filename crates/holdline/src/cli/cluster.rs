@@ -59,11 +59,12 @@ impl Part {
         if leaves {
             client.post::<serde_json::Value>("/api/cluster/leave", &json!({}))?;
             let moved = Moved::wait(&client, |_| true)?;
+            let code = moved.tell(self.output.json, out)?;
             if !self.output.json && moved.stay.is_empty() {
-                let what = "the node claims no service until `holdline join`, or until it is started again";
+                let what = "the node has no service now and claims none until `holdline join`, or until it is started again: it can be stopped";
                 writeln!(out, "{}", wrapped(what, 0))?;
             }
-            return moved.tell(self.output.json, out);
+            return Ok(code);
         }
         client.post::<serde_json::Value>("/api/cluster/join", &json!({}))?;
         if self.output.json {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Failure, Output, Target, table};
+use super::{Failure, Output, Target, table, wrapped};
 use crate::client::{Client, escaped};
 
 /// How many items are asked for at once.
@@ -25,9 +25,7 @@ pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
 
 /// What one party of a call sent, over all streams, in words; empty where nothing is relayed.
 fn sent(call: &Call, party: Party) -> String {
-    let legs = call.media.iter();
-    let legs = legs.filter(|leg| leg.party == party && (leg.selected || party == Party::Caller));
-    legs.map(leg).collect::<Vec<_>>().join("; ")
+    legs(call, party).map(leg).collect::<Vec<_>>().join("; ")
 }
 
 /// `1500 packets, 0.2 % lost, 3 ms, MOS 4.3`
@@ -72,29 +70,33 @@ impl Registrations {
             .map_or(String::new(), |aor| format!("&aor={}", escaped(aor)));
         let path = format!("/api/registrations?limit={PAGE_ITEMS}{only}");
         let head = ["USER", "CONTACT", "EXPIRES", "OVER", "FROM", "PHONE"];
-        pages(
-            out,
-            &client,
-            &path,
-            self.output.json,
-            &head,
-            |binding: &Binding| {
-                vec![
-                    binding.aor.clone(),
-                    binding.contact.clone(),
-                    span(binding.expires_in_s),
-                    binding.transport.clone(),
-                    binding.source.clone(),
-                    binding.user_agent.clone().unwrap_or_default(),
-                ]
-            },
-        )
+        let row = |binding: &Binding| {
+            vec![
+                binding.aor.clone(),
+                binding.contact.clone(),
+                span(binding.expires_in_s),
+                binding.transport.clone(),
+                binding.source.clone(),
+                binding.user_agent.clone().unwrap_or_default(),
+            ]
+        };
+        let list = List {
+            path: &path,
+            as_json: self.output.json,
+            none: "nobody is registered",
+        };
+        list.print(out, &client, |bindings, out| {
+            table(out, &head, bindings.iter().map(row).collect())
+        })
     }
 }
 
 /// Arguments of `holdline calls`.
 #[derive(Debug, Args)]
 pub(crate) struct Calls {
+    /// All that is known of each
+    #[arg(long, conflicts_with = "json")]
+    long: bool,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
@@ -105,35 +107,72 @@ impl Calls {
     /// Prints the calls in progress.
     pub(crate) fn run(&self, out: &mut impl Write) -> Result<ExitCode, Failure> {
         let client = self.target.client()?;
-        let path = format!("/api/calls?limit={PAGE_ITEMS}");
-        let head = [
-            "FROM",
-            "TO",
-            "STATE",
-            "SINCE",
-            "CALL-ID",
-            "CALLER SENDS",
-            "CALLEE SENDS",
-        ];
-        pages(
-            out,
-            &client,
-            &path,
-            self.output.json,
-            &head,
-            |call: &Call| {
-                vec![
-                    call.from.clone(),
-                    call.to.clone(),
-                    call.state.to_string(),
-                    span(call.answered_s.unwrap_or(call.age_s)),
-                    call.call_id.clone(),
-                    sent(call, Party::Caller),
-                    sent(call, Party::Callee),
-                ]
-            },
-        )
+        let list = List {
+            path: &format!("/api/calls?limit={PAGE_ITEMS}"),
+            as_json: self.output.json,
+            none: "no calls",
+        };
+        let head = ["FROM", "TO", "STATE", "FOR", "SOUND"];
+        list.print(out, &client, |calls: &[Call], out| match self.long {
+            true => calls
+                .iter()
+                .try_for_each(|call| writeln!(out, "{}", long(call))),
+            false => table(out, &head, calls.iter().map(short).collect()),
+        })
     }
+}
+
+/// A URI without its scheme.
+fn bare(uri: &str) -> &str {
+    uri.strip_prefix("sip:").unwrap_or(uri)
+}
+
+/// The legs of a party that count: those that were selected.
+fn legs(call: &Call, party: Party) -> impl Iterator<Item = &MediaLeg> {
+    let legs = call.media.iter();
+    legs.filter(move |leg| leg.party == party && (leg.selected || party == Party::Caller))
+}
+
+/// A call in a row: who, and how it sounds: the MOS of what caller and callee send, and the larger loss.
+fn short(call: &Call) -> Vec<String> {
+    let worst = |party| {
+        let mos = legs(call, party).filter_map(|leg| leg.mos).reduce(f64::min);
+        mos.map_or_else(|| "-".to_owned(), |mos| format!("{mos:.1}"))
+    };
+    let lost = call
+        .media
+        .iter()
+        .map(|leg| leg.loss_percent)
+        .reduce(f64::max);
+    let sound = lost.map_or_else(String::new, |lost| {
+        let (caller, callee) = (worst(Party::Caller), worst(Party::Callee));
+        format!("MOS {caller}/{callee}, {lost:.1} % lost")
+    });
+    vec![
+        bare(&call.from).to_owned(),
+        bare(&call.to).to_owned(),
+        call.state.to_string(),
+        span(call.answered_s.unwrap_or(call.age_s)),
+        sound,
+    ]
+}
+
+/// All that is known of a call, in lines.
+fn long(call: &Call) -> String {
+    let (from, to) = (bare(&call.from), bare(&call.to));
+    let time = span(call.answered_s.unwrap_or(call.age_s));
+    let mut text = format!(
+        "{from} -> {to}: {} for {time}\n  Call-ID {}",
+        call.state, call.call_id
+    );
+    for (who, party) in [("caller", Party::Caller), ("callee", Party::Callee)] {
+        let sent = sent(call, party);
+        if !sent.is_empty() {
+            let line = wrapped(&format!("  {who} sends {sent}"), 4);
+            text.push_str(&format!("\n{line}"));
+        }
+    }
+    text
 }
 
 /// Arguments of `holdline drain`.
@@ -195,44 +234,50 @@ impl Reload {
     }
 }
 
-/// Prints a list page by page: a table, or one JSON object with `items`.
-fn pages<T: Serialize + DeserializeOwned>(
-    out: &mut impl Write,
-    client: &Client,
-    path: &str,
+/// A list that a node gives page by page.
+struct List<'t> {
+    path: &'t str,
     as_json: bool,
-    head: &[&str],
-    row: impl Fn(&T) -> Vec<String>,
-) -> Result<ExitCode, Failure> {
-    let mut after = String::new();
-    let mut head = Some(head);
-    let mut first = true;
-    if as_json {
-        write!(out, "{{\"items\":[")?;
-    }
-    loop {
-        let page: Page<T> = client.get(&format!("{path}{after}"))?;
-        if as_json {
-            for item in &page.items {
-                write!(out, "{}{}", if first { "" } else { "," }, json!(item))?;
-                first = false;
+    /// What is said of an empty one.
+    none: &'t str,
+}
+
+impl List<'_> {
+    /// Prints it: one JSON object with `items`, or each page as `show` does.
+    fn print<T: Serialize + DeserializeOwned, W: Write>(
+        &self,
+        out: &mut W,
+        client: &Client,
+        show: impl Fn(&[T], &mut W) -> std::io::Result<()>,
+    ) -> Result<ExitCode, Failure> {
+        let mut after = String::new();
+        let mut count = 0;
+        if self.as_json {
+            write!(out, "{{\"items\":[")?;
+        }
+        loop {
+            let page: Page<T> = client.get(&format!("{}{after}", self.path))?;
+            if self.as_json {
+                for (at, item) in page.items.iter().enumerate() {
+                    let comma = if count + at == 0 { "" } else { "," };
+                    write!(out, "{comma}{}", json!(item))?;
+                }
+            } else if !page.items.is_empty() {
+                show(&page.items, out)?;
             }
-        } else {
-            table(
-                out,
-                head.take().unwrap_or_default(),
-                page.items.iter().map(&row).collect(),
-            )?;
+            count += page.items.len();
+            match page.next {
+                Some(next) => after = format!("&after={}", escaped(&next)),
+                None => break,
+            }
         }
-        match page.next {
-            Some(next) => after = format!("&after={}", escaped(&next)),
-            None => break,
+        if self.as_json {
+            writeln!(out, "]}}")?;
+        } else if count == 0 {
+            writeln!(out, "{}", self.none)?;
         }
+        Ok(ExitCode::SUCCESS)
     }
-    if as_json {
-        writeln!(out, "]}}")?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Seconds as people read them.
@@ -290,6 +335,10 @@ mod tests {
             sent(&call, Party::Callee),
             "1500 packets, 0.2 % lost, 3 ms, MOS 4.3, from 1~abcd (learned 2 times)"
         );
+        let text = long(&call);
+        assert!(text.contains("\n  callee sends 1500 packets, "), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(short(&call)[4], "MOS -/4.3, 0.2 % lost");
         call.media[2].dropped.insert("foreign".to_owned(), 7);
         assert!(sent(&call, Party::Callee).ends_with(", dropped 7 foreign"));
         call.media.clear();

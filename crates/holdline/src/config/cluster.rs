@@ -172,6 +172,14 @@ impl Cluster {
         self.services.iter().find(is_there)
     }
 
+    /// The name of the PBX that has this URI.
+    pub fn pbx_named(&self, uri: &str) -> Option<String> {
+        let services = self.services.iter();
+        let mut pbxs = services.filter(|service| service.role == Role::Pbx);
+        let found = pbxs.find(|service| service.uri() == uri)?;
+        Some(found.name.clone())
+    }
+
     /// The PBXs that a node is a member of.
     pub fn pbxs_of<'c>(&'c self, node: &'c str) -> impl Iterator<Item = &'c Service> {
         let services = self.services.iter();

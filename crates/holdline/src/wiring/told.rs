@@ -4,10 +4,11 @@ use admin::{Binding, Call, CallState, Event};
 use driver::{CallRow, Node, Registration};
 use proxy::{CallNote, Stage};
 
+use crate::config::Cluster;
 use crate::{media, sources};
 
 /// An event.
-pub(super) fn told(event: driver::Event, node: &Node) -> Event {
+pub(super) fn told(event: driver::Event, node: &Node, cluster: Option<&Cluster>) -> Event {
     match event {
         driver::Event::Registered { aor, contact } => {
             let bindings = node.registrations_of(&aor);
@@ -48,6 +49,7 @@ pub(super) fn told(event: driver::Event, node: &Node) -> Event {
             to,
             reason,
         } => Event::TargetChanged {
+            service: cluster.and_then(|one| one.pbx_named(&target)),
             target,
             from: from.to_owned(),
             to: to.to_owned(),

@@ -268,8 +268,15 @@ pub(super) fn told(event: &Event) -> Option<String> {
         Event::CallStarted { from, to, .. } => format!("{} calls {}", short(from), short(to)),
         Event::CallRinging { from, to, .. } => format!("{}: ringing", way(from, to)),
         Event::TargetChanged {
-            target, to, reason, ..
-        } => format!("media server {target}: {to} ({reason})"),
+            target,
+            service,
+            to,
+            reason,
+            ..
+        } => {
+            let name = service.as_ref().unwrap_or(target);
+            format!("media server {name}: {to} ({reason})")
+        }
         Event::SourceBanned {
             source,
             reason,
