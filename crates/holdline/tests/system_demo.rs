@@ -4,12 +4,14 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use serde_json::Value;
 
 use support::{Ending, free_port, holdline};
@@ -24,7 +26,9 @@ struct Terminal {
     demo: Ending,
     keys: File,
     screen: Arc<Mutex<vt100::Parser>>,
-    _folder: tempfile::TempDir,
+    /// The other end, which the demo has too.
+    slave: OwnedFd,
+    folder: tempfile::TempDir,
     /// Where frames are kept for people to see.
     frames: PathBuf,
     kept: usize,
@@ -32,6 +36,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(name: &str, arguments: &[&str]) -> Terminal {
+        Terminal::with(name, arguments, &[("LC_ALL", "C.UTF-8")])
+    }
+
+    /// As [`Terminal::start`], with these variables in the environment.
+    fn with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Terminal {
         let folder = tempfile::tempdir().expect("a folder");
         let size = Winsize {
             ws_row: ROWS,
@@ -49,6 +58,8 @@ impl Terminal {
             .current_dir(folder.path())
             .env("TMPDIR", folder.path())
             .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR")
+            .envs(variables.iter().copied())
             .stdin(end())
             .stdout(end())
             .stderr(end());
@@ -69,7 +80,8 @@ impl Terminal {
             demo,
             keys: File::from(pair.master),
             screen,
-            _folder: folder,
+            slave: pair.slave,
+            folder,
             frames,
             kept: 0,
         }
@@ -105,6 +117,39 @@ impl Terminal {
         }
     }
 
+    /// Gives it another size.
+    fn resize(&self, columns: u16, rows: u16) {
+        let terminal = self.slave.try_clone().expect("a descriptor");
+        let sized = Command::new("stty")
+            .args(["rows", &rows.to_string(), "cols", &columns.to_string()])
+            .stdin(Stdio::from(terminal))
+            .status();
+        assert!(sized.expect("stty is there").success());
+        let mut screen = self.screen.lock().expect("alive");
+        screen.screen_mut().set_size(rows, columns);
+    }
+
+    /// The demo has ended: the terminal is as it was, and nothing is left.
+    fn gives_back(mut self) {
+        let begun = Instant::now();
+        while self.demo.0.try_wait().expect("a child").is_none() {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.lines());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let modes = tcgetattr(&self.slave).expect("a terminal").local_flags;
+        assert!(modes.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG));
+        let is_plain = || {
+            let screen = self.screen.lock().expect("alive");
+            !screen.screen().alternate_screen() && !screen.screen().hide_cursor()
+        };
+        while !is_plain() {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.lines());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let left = fs::read_dir(self.folder.path()).expect("readable").count();
+        assert_eq!(left, 0, "nothing is left");
+    }
+
     /// Ends it by `q`; gives what is on the terminal then.
     fn quits(mut self) -> Vec<String> {
         self.press("q");
@@ -137,6 +182,21 @@ fn is_in_sync(lines: &[String]) -> bool {
     service(lines).is_some_and(|words| words.ends_with(&["edge1".to_owned(), "edge2".to_owned()]))
 }
 
+/// Packets a second of a node.
+fn packets_per_s(lines: &[String], node: &str) -> u64 {
+    let named = |line: &&String| line.trim_start_matches(['>', ' ']).starts_with(node);
+    let words = lines.iter().find(named).into_iter();
+    let mut words = words.flat_map(|line| line.split_whitespace());
+    let rate = words.find_map(|word| word.strip_suffix("/s"));
+    rate.and_then(|rate| rate.parse().ok()).unwrap_or(0)
+}
+
+/// The number that follows these words.
+fn number_after(lines: &[String], words: &str) -> Option<u64> {
+    let rest = lines.iter().find_map(|line| line.split_once(words))?.1;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 fn has(lines: &[String], text: &str) -> bool {
     lines.iter().any(|line| line.contains(text))
 }
@@ -165,6 +225,15 @@ fn the_edge_in_office_is_killed_by_a_key_and_no_call_is_lost() {
             && has(lines, " of 12")
     });
     assert!(has(&taken, "calls lost 0 of 12"), "{}", taken.join("\n"));
+    // Not only are there calls: they are heard, by way of the one that has taken over. Each is a hundred packets a second.
+    let heard = terminal.shows("sound goes on", |lines| {
+        owner(lines).is_some_and(|owner| owner != before && packets_per_s(lines, &owner) > 800)
+            && lines
+                .iter()
+                .any(|line| line.contains("SOUND") && line.contains("gap p50"))
+    });
+    let gap_ms = number_after(&heard, "longest gap ").expect("it is told");
+    assert!(gap_ms < 5_000, "{}", heard.join("\n"));
     terminal.shows("it is a standby", |lines| {
         is_in_sync(lines) && has(lines, "12 active") && has(lines, "standby of edge")
     });
@@ -176,6 +245,106 @@ fn the_edge_in_office_is_killed_by_a_key_and_no_call_is_lost() {
     assert!(has(&after, "no call lost"), "{}", after.join("\n"));
     let last = terminal.quits();
     assert!(has(&last, ", 0 lost"), "{}", last.join("\n"));
+}
+
+#[test]
+fn the_terminal_is_given_back_however_it_ends() {
+    for ending in ["\u{3}", "TERM", "HUP", "INT"] {
+        let mut terminal = Terminal::start("demo-given-back", &["--calls", "1"]);
+        terminal.shows("it starts", |lines| has(lines, "edge1"));
+        match ending {
+            "\u{3}" => terminal.press(ending),
+            // setsid has become the demo.
+            name => support::pair::signal_to(terminal.demo.0.id(), name),
+        }
+        terminal.gives_back();
+    }
+}
+
+#[test]
+fn terminals_that_are_small_or_plain_or_change_are_served() {
+    let plain = [("NO_COLOR", "1"), ("LC_ALL", "C")];
+    let mut terminal = Terminal::with("demo-plain", &["--calls", "1"], &plain);
+    let lines = terminal.shows("it starts", |lines| has(lines, "edge1"));
+    assert!(lines.iter().all(|line| line.is_ascii()), "{lines:?}");
+    {
+        let screen = terminal.screen.lock().expect("alive");
+        for (row, column) in (0..ROWS).flat_map(|row| (0..COLUMNS).map(move |at| (row, at))) {
+            let cell = screen.screen().cell(row, column).expect("on the screen");
+            assert_eq!(cell.fgcolor(), vt100::Color::Default, "{row}, {column}");
+        }
+    }
+    for (columns, rows) in [(30, 8), (1, 1), (132, 43)] {
+        terminal.resize(columns, rows);
+        terminal.press("2");
+        // A frame of this size: the last line has the keys, as far as there is room for them.
+        let keys = " ^v select  k kill"[..usize::from(columns.min(18))].trim_end();
+        terminal.shows(&format!("{columns} by {rows}"), |lines| {
+            let last = lines.get(usize::from(rows) - 1);
+            last.is_some_and(|line| line.starts_with(keys))
+        });
+    }
+    let is_selected = |line: &String| line.starts_with("> edge2");
+    terminal.shows("it is whole again", |lines| lines.iter().any(is_selected));
+    terminal.press("\u{3}");
+    terminal.gives_back();
+}
+
+/// The processes of a demo's node: who watches, and who is watched.
+fn nodes_of(demo: u32, name: &str) -> Option<u32> {
+    let children = |of: u32| -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{of}/task"))
+            .into_iter()
+            .flatten();
+        let read = |task: std::io::Result<fs::DirEntry>| {
+            fs::read_to_string(task.ok()?.path().join("children")).ok()
+        };
+        let lists: Vec<String> = tasks.filter_map(read).collect();
+        let words = lists.iter().flat_map(|list| list.split_whitespace());
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    let is_it = |watcher: &u32| {
+        let command = fs::read(format!("/proc/{watcher}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&format!("/{name}/"))
+    };
+    let watcher = children(demo).into_iter().find(is_it)?;
+    children(watcher).first().copied()
+}
+
+#[test]
+fn a_demo_that_lost_calls_says_so_and_ends_with_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port().to_string();
+    let arguments = [
+        "demo", "--json", "--calls", "6", "--pace", "1s", "--lease", "1s", "--port", &port,
+    ];
+    let mut demo = holdline(folder.path(), &arguments);
+    let demo = demo.env("TMPDIR", folder.path()).stdout(Stdio::piped());
+    let mut demo = Ending(demo.spawn().expect("built"));
+    let id = demo.0.id();
+    let mut lines = BufReader::new(demo.0.stdout.take().expect("piped")).lines();
+    let mut next = || -> Option<Value> {
+        let line = lines.next()?.expect("open");
+        Some(serde_json::from_str(&line).expect("JSON"))
+    };
+    let is_first_kill = |event: &Value| {
+        let text = event["text"].as_str().unwrap_or_default();
+        event["event"] == "step" && text.contains("it comes back")
+    };
+    while !is_first_kill(&next().expect("the story goes on")) {}
+    // Nobody is left who knows the calls.
+    for name in ["edge1", "edge2"] {
+        let node = nodes_of(id, name).expect("it runs");
+        support::pair::signal_to(node, "KILL");
+    }
+    let mut summary = Value::Null;
+    while let Some(event) = next() {
+        summary = event;
+    }
+    let status = demo.0.wait().expect("a child");
+    assert_eq!(status.code(), Some(1), "{summary}");
+    assert_eq!(summary["event"], "summary");
+    assert!(summary["lost"].as_u64() > Some(0), "{summary}");
 }
 
 #[test]

@@ -93,6 +93,15 @@ struct Folder {
     temporary: bool,
 }
 
+/// What a demo came to, beside its calls.
+struct Outcome {
+    felt: Vec<Felt>,
+    /// Why the story did not come to its end.
+    failed: Option<String>,
+    /// What the machine has to do with it, where that was measured.
+    excuse: Option<String>,
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         if self.temporary {
@@ -117,8 +126,15 @@ impl Demo {
             false => self.tell(&mut stage, out)?,
         };
         let (snapshot, felt) = stage.close()?;
-        self.conclude(out, &snapshot, &felt, failed.as_deref())?;
-        Ok(match snapshot.calls.lost == 0 && failed.is_none() {
+        let is_well = snapshot.calls.lost == 0 && failed.is_none();
+        let excuse = story::excuse(&snapshot, self.lease).filter(|_| !is_well);
+        let outcome = Outcome {
+            felt,
+            failed,
+            excuse,
+        };
+        self.conclude(out, &snapshot, &outcome)?;
+        Ok(match is_well {
             true => ExitCode::SUCCESS,
             false => ExitCode::from(EXIT_FAILED),
         })
@@ -251,9 +267,13 @@ impl Demo {
         &self,
         out: &mut impl Write,
         snapshot: &Snapshot,
-        felt: &[Felt],
-        failed: Option<&str>,
+        outcome: &Outcome,
     ) -> Result<(), Failure> {
+        let Outcome {
+            felt,
+            failed,
+            excuse,
+        } = outcome;
         if self.output.json {
             let calls = &snapshot.calls;
             let felt = felt.iter().map(|felt| {
@@ -266,7 +286,7 @@ impl Demo {
                 "event": "summary", "calls": calls.begun, "completed": calls.completed, "lost": calls.lost,
                 "failures": calls.failures,
                 "set_up_ms": { "p50": calls.set_up_us.0 as f64 / 1e3, "p99": calls.set_up_us.1 as f64 / 1e3 },
-                "felt": felt.collect::<Vec<_>>(), "failed": failed,
+                "felt": felt.collect::<Vec<_>>(), "failed": failed, "too_busy": excuse,
             });
             writeln!(out, "{summary}")?;
         } else {
@@ -276,6 +296,9 @@ impl Demo {
             }
             if let Some(why) = failed {
                 writeln!(out, "The story did not come to its end: {why}")?;
+            }
+            if let Some(excuse) = excuse {
+                writeln!(out, "{}", super::wrapped(excuse, 0))?;
             }
         }
         Ok(out.flush()?)

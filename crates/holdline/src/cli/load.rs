@@ -309,19 +309,23 @@ fn way_to(target: SocketAddr) -> IpAddr {
     found.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
-/// Set at SIGINT or SIGTERM: nothing new begins then, and the report is made.
+/// Set at SIGINT or SIGTERM, and at SIGHUP unless that is ignored (`nohup`): nothing new begins then, and the report is made.
 pub(super) fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .map_err(Failure::Input)?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hang_up) = {
         let _inside = runtime.enter();
         let caught = |kind| signal(kind).map_err(Failure::Input);
         (
             caught(SignalKind::terminate())?,
             caught(SignalKind::interrupt())?,
+            match is_hang_up_ignored() {
+                true => None,
+                false => Some(caught(SignalKind::hangup())?),
+            },
         )
     };
     let told = stop.clone();
@@ -331,12 +335,27 @@ pub(super) fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = async {
+                    match &mut hang_up {
+                        Some(hang_up) => hang_up.recv().await,
+                        None => std::future::pending().await,
+                    }
+                } => {}
             }
         });
         told.store(true, Ordering::Relaxed);
     });
     waits.map_err(Failure::Input)?;
     Ok(stop)
+}
+
+/// Whether who started this wants it to outlive its terminal.
+fn is_hang_up_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first signal is SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// What happened in the last second, and how it stands.

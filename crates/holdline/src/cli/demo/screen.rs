@@ -1,6 +1,7 @@
 //! The terminal: frames out, keys in.
 
 use std::io::{self, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -25,24 +26,38 @@ pub(super) enum Key {
     Resized,
 }
 
-/// The terminal, which is as it was again when this is dropped.
+/// Whether the terminal is taken, and has to be given back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The terminal, which is as it was again when this is dropped, or its thread panics.
 pub(super) struct Screen {
     out: Stdout,
     has_colours: bool,
+    is_utf8: bool,
 }
 
 impl Screen {
-    /// Takes the terminal. Colours are left out where NO_COLOR is set.
+    /// Takes the terminal. Colours are left out where NO_COLOR is set, and what is not ASCII where the locale says so.
     ///
     /// # Errors
     /// It is none.
     pub(super) fn open() -> io::Result<Screen> {
         terminal::enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
         let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let mut screen = Screen {
             out: io::stdout(),
             has_colours,
+            is_utf8: is_utf8(|name| std::env::var(name).ok()),
         };
+        // What a panic says is to be read afterwards.
+        let (own, told) = (std::thread::current().id(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().id() == own {
+                give_back(&mut io::stdout());
+            }
+            told(panic);
+        }));
         queue!(
             screen.out,
             EnterAlternateScreen,
@@ -69,7 +84,10 @@ impl Screen {
             )?;
             for (style, text) in &line.0 {
                 self.style(*style)?;
-                self.out.write_all(text.as_bytes())?;
+                match self.is_utf8 {
+                    true => self.out.write_all(text.as_bytes())?,
+                    false => self.out.write_all(ascii(text).as_bytes())?,
+                }
                 queue!(self.out, SetAttribute(Attribute::Reset), ResetColor)?;
             }
             queue!(self.out, Clear(ClearType::UntilNewLine))?;
@@ -124,9 +142,42 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        give_back(&mut self.out);
+    }
+}
+
+fn give_back(out: &mut Stdout) {
+    if TAKEN.swap(false, Ordering::SeqCst) {
         // A terminal that is gone needs no repair.
-        let _ = queue!(self.out, LeaveAlternateScreen, cursor::Show);
-        let _ = self.out.flush();
+        let _ = queue!(out, LeaveAlternateScreen, cursor::Show);
+        let _ = out.flush();
         let _ = terminal::disable_raw_mode();
     }
 }
+
+/// Whether the terminal shows UTF-8, by the locale. Where none is set it most likely does.
+fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set);
+    locale.is_none_or(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+/// The same in as many characters, for terminals that have no others.
+fn ascii(text: &str) -> String {
+    let sign = |sign: char| match sign {
+        '─' => '-',
+        '↑' => '^',
+        '↓' => 'v',
+        'µ' => 'u',
+        sign if sign.is_ascii() => sign,
+        _ => '?',
+    };
+    text.chars().map(sign).collect()
+}
+
+#[cfg(test)]
+#[path = "screen_tests.rs"]
+mod tests;

@@ -74,6 +74,8 @@ pub(super) struct NodeView {
     pub(super) uptime_s: Option<u64>,
     /// Calls that it has to do with: the edge's calls, or half of a PBX's legs.
     pub(super) calls: u64,
+    /// How late its heartbeats came at most, in microseconds.
+    pub(super) late_us: u64,
     /// Packets that it relays in a second, if it does.
     pub(super) packets_per_s: Option<u64>,
 }

@@ -72,6 +72,8 @@ pub(super) struct Stage {
     felt: Vec<Felt>,
     events: VecDeque<(u64, String)>,
     moments: Moments,
+    /// How late the heartbeats of each node came at most, in microseconds; a node that starts again counts anew.
+    late_us: [u64; NODES.len()],
 }
 
 impl Stage {
@@ -106,6 +108,7 @@ impl Stage {
             felt: Vec::new(),
             events: VecDeque::new(),
             moments: VecDeque::new(),
+            late_us: [0; NODES.len()],
         })
     }
 
@@ -389,6 +392,10 @@ impl Stage {
             (0..NODES.len()).map(|node| self.state(node)).collect();
         let seen = self.watch.seen();
         let calls = self.calls_view(tally, &seen);
+        for (known, status) in self.late_us.iter_mut().zip(&seen.nodes) {
+            let cluster = status.as_ref().and_then(|status| status.cluster.as_ref());
+            *known = cluster.map_or(*known, |cluster| cluster.late_us_max.max(*known));
+        }
         let here = seen.here.iter();
         let here = here.filter_map(|aor| Some(aor.split('@').next()?.to_owned()));
         Snapshot {
@@ -400,12 +407,15 @@ impl Stage {
             nodes: states
                 .into_iter()
                 .enumerate()
-                .map(|(node, (state, process))| {
-                    node_view(node, state, process, seen.nodes[node].as_ref())
+                .map(|(node, (state, process))| NodeView {
+                    state,
+                    process,
+                    late_us: self.late_us[node],
+                    ..node_view(node, seen.nodes[node].as_ref())
                 })
                 .collect(),
             services: services(&seen),
-            targets: targets(&seen, &self.layout),
+            targets: targets(&seen),
             calls,
             felt: self.feeling.as_ref().map(|feeling| feeling.felt.clone()),
             events: self.events.iter().cloned().collect(),
@@ -468,12 +478,8 @@ fn owner(seen: &Seen) -> Option<&Status> {
     })
 }
 
-fn node_view(
-    node: usize,
-    state: NodeState,
-    process: Option<u32>,
-    status: Option<&Status>,
-) -> NodeView {
+/// What a node says of itself.
+fn node_view(node: usize, status: Option<&Status>) -> NodeView {
     let calls = status.map_or(0, |status| match &status.pbx {
         Some(pbx) => pbx.legs,
         None => status.calls,
@@ -481,11 +487,10 @@ fn node_view(
     let relay = status.and_then(|status| status.relay.as_ref());
     NodeView {
         name: NODES[node].to_owned(),
-        state,
-        process,
         uptime_s: status.map(|status| status.uptime_s),
         calls,
         packets_per_s: relay.map(|relay| relay.packets_per_s),
+        ..NodeView::default()
     }
 }
 
@@ -523,20 +528,12 @@ fn service_view(service: &ServiceStatus, owner: Option<String>) -> ServiceView {
 }
 
 /// The media servers as the owner of the edge has them.
-fn targets(seen: &Seen, layout: &Layout) -> Vec<TargetView> {
-    let name_of = |target: &str| {
-        let is_it = |name: &&&str| {
-            let service = layout.service(name);
-            service.is_some_and(|service| target.ends_with(&service.to_string()))
-        };
-        let found = NODES.iter().find(is_it);
-        found.map_or(target.to_owned(), |name| (*name).to_owned())
-    };
+fn targets(seen: &Seen) -> Vec<TargetView> {
     let pools = owner(seen).into_iter().flat_map(|status| &status.pools);
     let targets = pools.flat_map(|pool| {
         pool.targets.iter().map(|target| TargetView {
             pool: pool.pool.clone(),
-            target: name_of(&target.target),
+            target: crate::cli::target::name(target).to_owned(),
             state: target.state.clone(),
             calls: target.calls,
         })

@@ -1,7 +1,7 @@
 //! The story that the demo plays by itself: a table of steps, each done when the platform stands as it should. A pure machine.
 
 use super::layout::EDGE_SERVICE;
-use super::snapshot::{NodeState, Snapshot, clock};
+use super::snapshot::{NodeState, NodeView, Snapshot, clock};
 
 /// What is done to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,71 +56,68 @@ enum Until {
     Taken,
 }
 
+/// A step of the story: what is told, what is done to whom, and what it waits for.
 struct Step {
     told: &'static str,
     act: Option<(Verb, Whom)>,
     until: Until,
 }
 
-const fn step(told: &'static str, act: Option<(Verb, Whom)>, until: Until) -> Step {
-    Step { told, act, until }
-}
+/// How it begins.
+const OPENING: [(&str, Until); 2] = [
+    ("two edges and two PBXs start", Until::Whole),
+    ("phones register and call", Until::CallsUp),
+];
 
-/// The story.
-const STEPS: &[Step] = &[
-    step("two edges and two PBXs start", None, Until::Whole),
-    step("phones register and call", None, Until::CallsUp),
-    step(
+/// Then: what is done to whom, and how its healing is told.
+const TRIALS: [(&str, Verb, Whom, &str); 5] = [
+    (
         "the edge in office is killed",
-        Some((Verb::Kill, Whom::Owner)),
-        Until::Taken,
-    ),
-    step(
+        Verb::Kill,
+        Whom::Owner,
         "it comes back, and learns what it missed",
-        Some((Verb::Heal, Whom::Same)),
-        Until::Whole,
     ),
-    step(
+    (
         "the other edge loses its power",
-        Some((Verb::Cut, Whom::Owner)),
-        Until::Taken,
-    ),
-    step(
+        Verb::Cut,
+        Whom::Owner,
         "its power comes back",
-        Some((Verb::Heal, Whom::Same)),
-        Until::Whole,
     ),
-    step(
+    (
         "a PBX is killed in the middle of its calls",
-        Some((Verb::Kill, Whom::Node("pbx1"))),
-        Until::Taken,
-    ),
-    step(
+        Verb::Kill,
+        Whom::Node("pbx1"),
         "it comes back",
-        Some((Verb::Heal, Whom::Same)),
-        Until::Whole,
     ),
-    step(
+    (
         "the other PBX is frozen",
-        Some((Verb::Freeze, Whom::Node("pbx2"))),
-        Until::Taken,
-    ),
-    step(
+        Verb::Freeze,
+        Whom::Node("pbx2"),
         "it comes back",
-        Some((Verb::Heal, Whom::Same)),
-        Until::Whole,
     ),
-    step(
+    (
         "the edge in office is drained",
-        Some((Verb::Drain, Whom::Owner)),
-        Until::Taken,
-    ),
-    step(
+        Verb::Drain,
+        Whom::Owner,
         "it takes part again",
-        Some((Verb::Heal, Whom::Same)),
-        Until::Whole,
     ),
 ];
+
+/// The step of this number; none after the last.
+fn step(number: usize) -> Option<Step> {
+    if let Some((told, until)) = OPENING.get(number).copied() {
+        let act = None;
+        return Some(Step { told, act, until });
+    }
+    let number = number - OPENING.len();
+    let (told, verb, whom, healed) = *TRIALS.get(number / 2)?;
+    let (told, act, until) = match number % 2 {
+        0 => (told, (verb, whom), Until::Taken),
+        _ => (healed, (Verb::Heal, Whom::Same), Until::Whole),
+    };
+    let act = Some(act);
+    Some(Step { told, act, until })
+}
 
 /// How long a step may take, in milliseconds.
 const PATIENCE_MS: u64 = 60_000;
@@ -165,13 +162,13 @@ impl Story {
 
     /// Looks at how the platform stands, and says what is next.
     pub(super) fn turn(&mut self, snapshot: &Snapshot) -> Turn {
-        if let Some(step) = self.begun.checked_sub(1).and_then(|at| STEPS.get(at)) {
+        if let Some(step) = self.begun.checked_sub(1).and_then(step) {
             // A PBX gets back what was taken after a while.
             let was_taken = step.until == Until::Taken && self.there_ms.is_some();
             let is_there = was_taken || self.is_there(step.until, snapshot);
             if !is_there {
                 self.there_ms = None;
-                if snapshot.at_ms > self.at_ms + PATIENCE_MS {
+                if self.is_out_of_patience(snapshot) {
                     return Turn::Fail(format!("\"{}\" did not come to an end", step.told));
                 }
                 return Turn::Wait;
@@ -184,29 +181,32 @@ impl Story {
                 return Turn::Wait;
             }
         }
-        let Some(next) = STEPS.get(self.begun) else {
+        let Some(next) = step(self.begun) else {
             return Turn::End;
         };
+        match next.act {
+            Some((_, Whom::Owner)) => match owner(snapshot) {
+                Some(owner) => self.whom = owner,
+                // Somebody else has done something to it.
+                None if self.is_out_of_patience(snapshot) => {
+                    return Turn::Fail("the edge has no owner".to_owned());
+                }
+                None => return Turn::Wait,
+            },
+            Some((_, Whom::Node(name))) => self.whom = name.to_owned(),
+            Some((_, Whom::Same)) | None => {}
+        }
         self.begun += 1;
         (self.at_ms, self.there_ms) = (snapshot.at_ms, None);
-        let act = match next.act {
-            Some((verb, whom)) => {
-                match whom {
-                    Whom::Owner => match owner(snapshot) {
-                        Some(owner) => self.whom = owner,
-                        None => return Turn::Fail("the edge has no owner".to_owned()),
-                    },
-                    Whom::Node(name) => self.whom = name.to_owned(),
-                    Whom::Same => {}
-                }
-                Some((verb, self.whom.clone()))
-            }
-            None => None,
-        };
+        let act = next.act.map(|(verb, _)| (verb, self.whom.clone()));
         let whom = act
             .as_ref()
             .map_or(String::new(), |(_, whom)| format!(" ({whom})"));
         Turn::Begin(format!("{}{whom}", next.told), act)
+    }
+
+    fn is_out_of_patience(&self, snapshot: &Snapshot) -> bool {
+        snapshot.at_ms > self.at_ms + self.pace_ms + PATIENCE_MS
     }
 
     fn is_there(&self, until: Until, snapshot: &Snapshot) -> bool {
@@ -236,6 +236,23 @@ impl Story {
 
 fn owner(snapshot: &Snapshot) -> Option<String> {
     snapshot.service(EDGE_SERVICE)?.owner.clone()
+}
+
+/// What to say of calls that were lost when the machine had no time for its nodes: heartbeats of two of them or more came late by half a
+/// lease or more, which what is done to one node at a time does not bring about.
+pub(super) fn excuse(snapshot: &Snapshot, lease_ms: u64) -> Option<String> {
+    let is_late = |node: &&NodeView| node.late_us / 1_000 >= lease_ms / 2;
+    let late: Vec<&NodeView> = snapshot.nodes.iter().filter(is_late).collect();
+    let worst_us = late.iter().map(|node| node.late_us).max()?;
+    let names: Vec<&str> = late.iter().map(|node| node.name.as_str()).collect();
+    (late.len() > 1).then(|| {
+        format!(
+            "This machine was too busy: heartbeats of {} came up to {} ms late, with a lease of {lease_ms} ms. Try --lease {} or fewer --calls.",
+            names.join(", "),
+            worst_us / 1_000,
+            format_args!("{}s", (worst_us / 1_000 * 4).div_ceil(1_000).max(2))
+        )
+    })
 }
 
 /// What the whole came to, in lines.

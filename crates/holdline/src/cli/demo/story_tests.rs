@@ -147,3 +147,33 @@ fn what_is_there_for_a_moment_only_does_not_count() {
     });
     assert!(matches!(end, Turn::Fail(_)));
 }
+
+#[test]
+fn an_owner_that_is_away_for_a_moment_is_waited_for() {
+    let mut platform = Platform::new();
+    let (acts, end) = play(&mut platform, |snapshot| {
+        let is_away = (6_000..20_000).contains(&snapshot.at_ms);
+        snapshot.services[0].owner = match (is_away, snapshot.services[0].owner.take()) {
+            (true, _) => None,
+            (false, owner) => owner.or_else(|| Some("edge1".to_owned())),
+        };
+    });
+    assert_eq!(end, Turn::End);
+    assert_eq!(acts[0], (Verb::Kill, "edge1".to_owned()));
+}
+
+#[test]
+fn a_machine_is_too_busy_when_the_heartbeats_of_two_nodes_were_late() {
+    let mut snapshot = Platform::new().snapshot;
+    snapshot.nodes[0].late_us = 900_000;
+    assert_eq!(excuse(&snapshot, 500), None, "one node that was frozen");
+    snapshot.nodes[1].late_us = 249_000;
+    assert_eq!(excuse(&snapshot, 500), None);
+    snapshot.nodes[1].late_us = 250_000;
+    let told = excuse(&snapshot, 500).expect("two nodes");
+    assert!(
+        told.contains("edge1, edge2 came up to 900 ms late"),
+        "{told}"
+    );
+    assert!(told.contains("--lease 4s"), "{told}");
+}

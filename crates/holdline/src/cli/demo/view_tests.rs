@@ -13,6 +13,7 @@ fn node(name: &str, state: NodeState) -> NodeView {
         process: Some(4_194_303),
         uptime_s: Some(3_599),
         calls: 36,
+        late_us: 0,
         packets_per_s: Some(3_600),
     }
 }
