@@ -441,15 +441,19 @@ pub fn main() -> ExitCode {
     let command = Command::parse();
     // Not locked: while a node runs, other threads may print too.
     let mut out = std::io::stdout();
-    match perform(&command.verb, &mut out) {
+    let done = perform(&command.verb, &mut out);
+    let is_read = crate::logging::flush();
+    match done {
         Ok(code) => code,
         // The reader of a pipe has gone: nobody to tell.
         Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            let text = failure.to_string();
-            let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+            if is_read {
+                let text = failure.to_string();
+                let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+            }
             failure.exit_code()
         }
     }

@@ -353,6 +353,9 @@ pub(crate) fn of_process() -> Vec<MetricFamily> {
         let help = "Open file descriptors.";
         rows.push(("process_open_fds", help, Gauge, descriptors.count() as f64));
     }
+    let help = "Lines of the log that were lost, because nobody read standard error in time.";
+    let lost = crate::logging::lines_lost() as f64;
+    rows.push(("holdline_log_lines_lost_total", help, Counter, lost));
     singles(&rows)
 }
 
