@@ -165,9 +165,19 @@ pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, 
             .iter()
             .map(|service| service.name.clone())
             .collect(),
+        starts_programs: !place.settings.fences.is_empty()
+            || services
+                .iter()
+                .any(|service| matches!(service.mover, MoverSettings::Exec { .. })),
         withdraw: Box::new(move |name| {
-            let mut named = services.iter().filter(|service| service.name == name);
-            named.try_for_each(withdraw)
+            let named = services.iter().find(|service| service.name == name);
+            let named = named.cloned();
+            Box::pin(async move {
+                match named {
+                    Some(service) => withdraw(&service).await,
+                    None => Ok(()),
+                }
+            })
         }),
     };
     let made = Supervision::of_this_program(lease, estate);
@@ -176,7 +186,7 @@ pub(crate) async fn supervision(config: &Config) -> Result<Option<Supervision>, 
 }
 
 /// Takes the address of a service from this machine, and waits until it is gone.
-fn withdraw(service: &ServiceSettings) -> Result<(), String> {
+async fn withdraw(service: &ServiceSettings) -> Result<(), String> {
     let told = |error: net::address::AddressError| error.to_string();
     let mut mover = match (&service.mover, service.address) {
         (MoverSettings::Netlink { interface, .. }, Some(address)) => {
@@ -203,7 +213,7 @@ fn withdraw(service: &ServiceSettings) -> Result<(), String> {
     };
     let mut progress = mover.remove(Boottime::now()).map_err(told)?;
     while progress == Progress::UnderWay {
-        std::thread::sleep(WITHDRAW_LOOK);
+        tokio::time::sleep(WITHDRAW_LOOK).await;
         progress = mover.poll(Boottime::now()).map_err(told)?;
     }
     Ok(())

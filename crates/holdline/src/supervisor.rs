@@ -9,12 +9,13 @@
 //! could use, and no descriptor that has to be taken on trust.
 
 mod estate;
+mod heirs;
 mod parent;
 mod pulse;
 mod systemd;
 mod word;
 
-pub use estate::{Estate, Withdraw};
+pub use estate::{Estate, Withdraw, Withdrawal};
 pub use parent::{SuperviseError, Supervision, supervise};
 pub(crate) use pulse::orphaned;
 pub use pulse::{Pulse, attach, pulse};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Epoch, Incarnation, NodeId, NodeSet, Record, Revision, Tenure, Version};
 use coordinator::{CasOutcome, Coordinator, Options};
-use holdline::supervisor::{Estate, SuperviseError, Supervision, supervise};
+use holdline::supervisor::{Estate, SuperviseError, Supervision, Withdrawal, supervise};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -55,20 +55,35 @@ impl Scene {
         let lives = self.file("lives").display().to_string();
         let script = format!("echo $$ >> {lives}; {script}");
         let (withdrawals, refuse) = (self.withdrawals.clone(), self.refuse);
-        let withdraw = move |service: &str| {
+        let (heir, slow) = (self.file("heir"), self.file("slow"));
+        let withdraw = move |service: &str| -> Withdrawal {
             if service != "edge" {
-                return Ok(());
+                return Box::pin(async { Ok(()) });
             }
             withdrawals.fetch_add(1, Ordering::SeqCst);
-            if refuse {
-                return Err("refused".to_owned());
-            }
-            Ok(())
+            let done = match refuse {
+                true => Err("refused".to_owned()),
+                false => Ok(()),
+            };
+            let heir = std::fs::read_to_string(&heir).ok();
+            let lives =
+                heir.and_then(|pid| Some(is_there(Pid::from_raw(pid.trim().parse().ok()?))));
+            assert_ne!(lives, Some(true), "it may undo the withdrawal");
+            let pause = if slow.exists() {
+                SOON * 10
+            } else {
+                Duration::ZERO
+            };
+            Box::pin(async move {
+                sleep(pause).await;
+                done
+            })
         };
         let estate = Estate {
             coordinator: self.coordinator.clone(),
             services: vec!["edge".to_owned(), "pbx1".to_owned()],
             withdraw: Box::new(withdraw),
+            starts_programs: true,
         };
         tokio::spawn(supervise(Supervision {
             program: PathBuf::from("/bin/sh"),
@@ -161,6 +176,49 @@ async fn a_node_that_is_killed_is_released_at_once_and_started_again() {
 }
 
 #[tokio::test]
+async fn what_the_node_started_has_ended_before_its_address_is_withdrawn() {
+    let scene = Scene::new().await;
+    scene.own("edge", 42).await;
+    let (heir, stop) = (scene.file("heir"), scene.file("stop"));
+    // In a session of its own, as far from the node as a program gets by itself.
+    let supervisor = scene.start(&format!(
+        "{HELLO} [ -e {} ] && exit 0; setsid sh -c 'echo $$ > {}; sleep 30; true' & {BEAT}",
+        stop.display(),
+        heir.display()
+    ));
+    let first = scene.life(1).await;
+    let begun = Instant::now();
+    let number = loop {
+        let text = std::fs::read_to_string(&heir).unwrap_or_default();
+        if text.ends_with('\n') {
+            break Pid::from_raw(text.trim().parse().unwrap());
+        }
+        assert!(begun.elapsed() < SOON);
+        sleep(Duration::from_millis(10)).await;
+    };
+    assert!(is_there(number));
+    std::fs::write(&stop, "").unwrap();
+    kill(first, Signal::SIGKILL).unwrap();
+    scene.released("edge").await;
+    assert!(!is_there(number));
+    assert_eq!(supervisor.await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_withdrawal_holds_up_no_other_service() {
+    let scene = Scene::new().await;
+    scene.own("edge", 42).await;
+    scene.own("pbx1", 42).await;
+    std::fs::write(scene.file("slow"), "").unwrap();
+    let supervisor = scene.start(&format!("{HELLO} {BEAT}"));
+    let first = scene.life(1).await;
+    kill(first, Signal::SIGKILL).unwrap();
+    scene.released("pbx1").await;
+    assert!(!scene.is_released("edge").await);
+    supervisor.abort();
+}
+
+#[tokio::test]
 async fn a_node_that_stands_still_is_killed_after_a_lease() {
     let scene = Scene::new().await;
     scene.own("edge", 42).await;
@@ -242,7 +300,8 @@ async fn the_program_itself_runs_under_supervision_and_drains_when_it_is_told() 
     let estate = Estate {
         coordinator: scene.coordinator.clone(),
         services: vec!["edge".to_owned()],
-        withdraw: Box::new(|_| Ok(())),
+        withdraw: Box::new(|_| Box::pin(async { Ok(()) })),
+        starts_programs: false,
     };
     let supervisor = tokio::spawn(supervise(Supervision {
         program: PathBuf::from(env!("CARGO_BIN_EXE_holdline")),

@@ -1,6 +1,7 @@
 //! What is done for a process that has died.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How often the coordinator is read, so that its connection is there when it is needed.
 const WARM: Duration = Duration::from_secs(2);
 
-/// Takes the address of a service from this machine, whether it is there or not. An error says why it may still be here.
-pub type Withdraw = Box<dyn FnMut(&str) -> Result<(), String> + Send>;
+/// What takes the address of one service away. An error says why it may still be here.
+pub type Withdrawal = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Takes the address of a service from this machine, whether it is there or not. It waits for a program without holding up others.
+pub type Withdraw = Box<dyn Fn(&str) -> Withdrawal + Send>;
 
 /// What a node may leave behind: addresses, and records that name it.
 pub struct Estate {
@@ -27,6 +31,8 @@ pub struct Estate {
     pub services: Vec<String>,
     /// Takes an address of theirs away.
     pub withdraw: Withdraw,
+    /// Whether the node starts programs that may outlive it: movers, fence agents.
+    pub starts_programs: bool,
 }
 
 impl fmt::Debug for Estate {
@@ -38,30 +44,28 @@ impl fmt::Debug for Estate {
 }
 
 impl Estate {
-    /// Withdraws the addresses, and releases the records of a life that has ended where that was done. `lease` is the cluster's.
+    /// Withdraws the addresses, and releases the records of a life that has ended where that was done: each service by itself. `lease` is the
+    /// cluster's.
     pub(super) async fn settle(&mut self, dead: Option<Identity>, lease: Duration) {
-        let mut releases = JoinSet::new();
+        let mut services = JoinSet::new();
         for service in &self.services {
-            if let Err(reason) = (self.withdraw)(service) {
-                // Somebody else must not have the address while it is here: the lease keeps them apart.
-                tracing::error!(
-                    service,
-                    reason,
-                    "its address could not be withdrawn; it is left to the lease"
-                );
-                continue;
-            }
-            let Some(dead) = dead else {
-                continue;
-            };
+            let withdrawal = (self.withdraw)(service);
             let (coordinator, service) = (self.coordinator.clone(), service.clone());
-            releases.spawn(async move {
-                match timeout(
-                    lease * RELEASE_LEASES,
-                    release(&coordinator, &service, dead, lease / 3),
-                )
-                .await
-                {
+            services.spawn(async move {
+                if let Err(reason) = withdrawal.await {
+                    // Somebody else must not have the address while it is here: the lease keeps them apart.
+                    tracing::error!(
+                        service,
+                        reason,
+                        "its address could not be withdrawn; it is left to the lease"
+                    );
+                    return;
+                }
+                let Some(dead) = dead else {
+                    return;
+                };
+                let released = release(&coordinator, &service, dead, lease / 3);
+                match timeout(lease * RELEASE_LEASES, released).await {
                     Ok(true) => tracing::info!(service, "released for the process that ended"),
                     Ok(false) => {}
                     Err(_) => tracing::warn!(
@@ -71,7 +75,7 @@ impl Estate {
                 }
             });
         }
-        while releases.join_next().await.is_some() {}
+        while services.join_next().await.is_some() {}
     }
 
     /// Keeps the way to the coordinator open, for ever.

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::estate::Estate;
+use super::heirs::Heirs;
 use super::word::{WORD_BYTES_MAX, Word};
 use super::{Told, systemd};
 use crate::cli::{EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE};
@@ -125,6 +126,9 @@ pub async fn supervise(mut supervision: Supervision) -> Result<u8, SuperviseErro
     let status = loop {
         let mut life = Life::begin(&supervision)?;
         life.watch(&mut asked).await.map_err(process)?;
+        if supervision.estate.starts_programs {
+            life.end_heirs().await;
+        }
         supervision
             .estate
             .settle(life.identity, supervision.lease)
@@ -221,6 +225,7 @@ struct Life {
     hung: bool,
     asked: bool,
     identity: Option<Identity>,
+    heirs: Heirs,
 }
 
 impl Life {
@@ -232,7 +237,10 @@ impl Life {
             .map_err(|error| process(error.into()))?;
         let ours = std::os::unix::net::UnixDatagram::from(ours);
         ours.set_nonblocking(true).map_err(process)?;
+        let heirs = Heirs::new();
+        let (name, value) = heirs.variable();
         let child = Command::new(&supervision.program)
+            .env(name, value)
             .args(&supervision.arguments)
             .stdin(Stdio::from(theirs))
             // systemd listens to this process.
@@ -255,6 +263,7 @@ impl Life {
             hung: false,
             asked: false,
             identity: None,
+            heirs,
         })
     }
 
@@ -322,6 +331,17 @@ impl Life {
             self.beaten = Some(now);
         }
         !late
+    }
+
+    /// Kills what it has started and has not ended: an `add` of a mover that goes on would undo the withdrawal.
+    async fn end_heirs(&self) {
+        let left = self.heirs.end().await;
+        if left > 0 {
+            tracing::error!(
+                left,
+                "programs that the node started go on after it and cannot be killed"
+            );
+        }
     }
 
     /// Waits for it, after [`Life::watch`].
