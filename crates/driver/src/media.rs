@@ -95,9 +95,11 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    /// No relay.
+    /// No relay. A member that has one is told, as it could not go on with this one's office, nor this one with its.
     pub(crate) fn none() -> Relays {
-        Relays::new(PortTable::new(0), Vec::new(), None, Vec::new())
+        let mut relays = Relays::new(PortTable::new(0), Vec::new(), None, Vec::new());
+        relays.agreement = vec!["edge.rtp_ports = none".to_owned()];
+        relays
     }
 
     /// The relay with these shares; `addresses` are those that it has its ports on.
