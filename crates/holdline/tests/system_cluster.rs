@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
-use support::Phone;
 use support::pair::Pair;
 use support::phone::{connect, end};
+use support::pools::{ROUTE, pool_of, states_in};
+use support::{Phone, wait_until};
 
 /// Two phones that are registered.
 fn phones(pair: &Pair) -> (Phone, Phone) {
@@ -53,9 +55,7 @@ fn a_process_that_is_killed_is_released_by_the_one_that_watches_it() {
     let (owner, other) = roles(&pair);
     pair.kill_process(owner);
     pair.is_owned_by(other);
-    let service = pair.service(other).expect("it answers");
-    let takeover = &service["last_takeover"];
-    assert_eq!(takeover["cause"], "the owner released it", "{service}");
+    pair.says(other, &["is this node's now", "the owner released it"]);
     let (mut call, _) = connect(&mut alice, &mut bob);
     end((&mut alice, &mut call), &mut bob);
     // It is started again, as a standby.
@@ -135,4 +135,56 @@ fn a_node_that_leaves_hands_over_and_claims_nothing_until_it_joins() {
     assert_eq!(pair.owner(), None);
     pair.verb(owner, &["join"]);
     pair.is_owned_by(owner);
+}
+
+/// Calls a media server, which answers, and hangs up.
+fn reaches(caller: &mut Phone, number: &str, server: &mut Phone) {
+    let mut call = caller.calls(number);
+    let invite = server.rings();
+    server.answers(&invite);
+    caller.is_connected(&mut call);
+    server.is_acknowledged(&invite);
+    end((caller, &mut call), server);
+}
+
+#[test]
+fn what_the_operator_said_of_media_servers_holds_at_the_next_owner_and_so_does_what_he_took_back() {
+    let held = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    let at = held.each_ref().map(|socket| socket.local_addr());
+    let [first, second] = at.map(|at| format!("sip:{}", at.expect("bound")));
+    let uris = [first.clone(), second.clone()];
+    let pool = pool_of("pbx", &uris, "probe = { interval_ms = 0 }");
+    let mut pair = Pair::start(&format!("{pool}{ROUTE}"), &["alice"]);
+    let [mut one, mut two] = held.map(|socket| Phone::on(socket, pair.address(), "ivr"));
+    let mut alice = Phone::udp_to(pair.address(), "alice");
+    let are = |pair: &Pair, number: usize, wanted: [&str; 2]| {
+        let status = || pair.status(number).map(|status| states_in(&status));
+        let found = wait_until("the targets", status);
+        let found: Vec<&str> = found.iter().map(|(_, state)| state.as_str()).collect();
+        assert_eq!(found, wanted, "{}", pair.log(number));
+    };
+    let (owner, other) = roles(&pair);
+    reaches(&mut alice, "8000", &mut one);
+    pair.verb(owner, &["target", "disable", &first]);
+    are(&pair, owner, ["disabled", "up"]);
+    pair.kill(owner);
+    pair.is_owned_by(other);
+    are(&pair, other, ["disabled", "up"]);
+    reaches(&mut alice, "8001", &mut two);
+
+    // The one that comes back has the first word on its disk. It is taken back where it is not its own.
+    pair.begin(owner);
+    pair.is_in_sync();
+    pair.verb(other, &["target", "enable", &first]);
+    pair.verb(other, &["target", "drain", &second]);
+    pair.kill(other);
+    pair.is_owned_by(owner);
+    are(&pair, owner, ["up", "draining"]);
+    reaches(&mut alice, "8002", &mut one);
+    pair.verb(owner, &["target", "drain", &first]);
+    let call = alice.calls("8003");
+    alice.refused(&call, 503);
+    for server in [&mut one, &mut two] {
+        server.hears_nothing(100);
+    }
 }

@@ -14,6 +14,7 @@ use net::clock::Boottime;
 use net::peer::{Credentials, Lane, News, PeerOptions, Peers, Place};
 use net::poll::Poller;
 use support::etcd::{Etcd, expire};
+use support::office::own_address;
 use support::pair::Pair;
 use support::phone::{connect, end};
 use support::{PATIENCE, Phone, ask, text, wait_until};
@@ -222,6 +223,95 @@ fn a_member_that_is_configured_otherwise_is_told_what_and_owns_nothing() {
     assert_eq!(pair.owner(), Some(0));
 }
 
+#[test]
+fn a_member_with_the_files_of_another_cluster_gets_no_link() {
+    let mut pair = Pair::prepare("");
+    pair.begin(0);
+    wait_until("an owner", || pair.owner());
+    done(
+        pair.folder(),
+        &["certs", "init", "other", "--cluster", "lab"],
+    );
+    done(pair.folder(), &["certs", "node", "edge2", "--ca", "other"]);
+    let moves = |pair: &Pair, from: &str, to: &str| {
+        pair.edit(1, |config| config.replace(from, to));
+    };
+    moves(&pair, "../ca/edge2", "../other/edge2");
+    pair.begin(1);
+    for number in [0, 1] {
+        let mixed_up = "certificate is of another cluster's authority";
+        pair.says(number, &["no link", mixed_up]);
+    }
+    assert_eq!(pair.owner(), Some(0));
+    pair.kill(1);
+    moves(&pair, "../other/edge2", "../ca/edge2");
+    pair.begin(1);
+    pair.is_in_sync();
+}
+
+#[test]
+fn members_whose_ports_for_media_differ_get_no_link_and_both_say_which() {
+    let pbx = format!(
+        "[pbx]\nrtp_ports = [22000, 22019]\n\
+         [[service]]\nname = \"pbx1\"\nrole = \"pbx\"\nmembers = [\"edge1\", \"edge2\"]\naddress = \"{}\"\n\
+         mover = {{ kind = \"none\" }}\n",
+        own_address()
+    );
+    let media = "rtp_ports = [21000, 21019]\n[edge.media]\nrelay_threads = 1\n";
+    let mut pair = Pair::prepare(media);
+    for number in 0..2 {
+        pair.edit(number, |config| format!("{config}{pbx}"));
+    }
+    pair.begin(0);
+    wait_until("an owner", || pair.owner());
+    let edge = "edge.rtp_ports = [21000, 21019]";
+    for (from, to, theirs, ours) in [
+        (
+            "[21000, 21019]",
+            "[21000, 21039]",
+            "edge.rtp_ports = [21000, 21039]",
+            edge,
+        ),
+        (media, "", "edge.rtp_ports = none", edge),
+        (
+            "relay_threads = 1",
+            "relay_threads = 2",
+            "edge.media.relay_threads = 2",
+            "edge.media.relay_threads = 1",
+        ),
+        (
+            "[22000, 22019]",
+            "[22020, 22039]",
+            "service pbx1 rtp_ports = [22020, 22039]",
+            "service pbx1 rtp_ports = [22000, 22019]",
+        ),
+    ] {
+        pair.edit(1, |config| {
+            assert!(config.contains(from), "{config}");
+            config.replace(from, to)
+        });
+        pair.begin(1);
+        let differs = |one: &str, other: &str| {
+            format!("no link: it is configured differently: it has `{one}`, this node `{other}`")
+        };
+        pair.says(0, &[&differs(theirs, ours)]);
+        pair.says(1, &[&differs(ours, theirs)]);
+        let in_sync = |status: serde_json::Value| status["in_sync"].as_array().map(Vec::len);
+        assert_eq!(pair.service(0).and_then(in_sync), Some(1));
+        pair.kill(1);
+        if to.is_empty() {
+            pair.edit(1, |config| {
+                config.replace("[edge.sources]", &format!("{media}[edge.sources]"))
+            });
+        } else {
+            pair.edit(1, |config| config.replace(to, from));
+        }
+    }
+    pair.begin(1);
+    pair.is_in_sync();
+    pair.has_standby("pbx1");
+}
+
 /// Numbers that look random, and are the same each time.
 fn noise(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
@@ -346,11 +436,7 @@ fn a_node_whose_watching_process_is_killed_hands_over_and_ends() {
     wait_until("its end", || {
         (!Path::new(&format!("/proc/{node}")).exists()).then_some(())
     });
-    let service = pair.service(other).expect("it answers");
-    assert_eq!(
-        service["last_takeover"]["cause"], "the owner released it",
-        "{service}"
-    );
+    pair.says(other, &["is this node's now", "the owner released it"]);
     end((&mut alice, &mut call), &mut bob);
     pair.begin(owner);
     pair.is_in_sync();

@@ -7,9 +7,10 @@ use std::fs;
 use std::time::Duration;
 
 use support::exchange::Exchange;
+use support::office::{call_ids, rows_in};
 use support::prompts::{Known, sound_of};
 use support::talker::hear_each_other;
-use support::{Says, Talker, wait_until};
+use support::{Says, Talker, bucket, sound, wait_until};
 
 /// Users, with the extensions 101 to 112.
 const USERS: [&str; 12] = [
@@ -58,10 +59,17 @@ steps = ["room 200"]
 [[pbx.route]]
 pattern = "604"
 steps = ["voicemail 101"]
+
+[[pbx.route]]
+pattern = "605"
+steps = ["mailbox 101"]
 "##;
 
 /// What is spoken into the mailbox before and after: prompts that nobody plays in these calls.
 const SPEECH: [&str; 2] = ["transfer/number", "room/full"];
+
+/// What is sung into a mailbox before and after.
+const TONES_HZ: [f64; 2] = [600.0, 900.0];
 
 /// More than silence may last on a machine that is busy with other tests; the figures are the laboratory's.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
@@ -102,7 +110,7 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
 
     exchange.kill_process(1);
     let pause = cat.silence(0);
-    exchange.is_owned_by("pbx1", 2);
+    exchange.comes_to("pbx1", 2);
     eprintln!("silence of {} ms after the kill", pause.as_millis());
     assert!(pause < SILENCE_MAX, "{pause:?}");
     go_on(&phones);
@@ -121,10 +129,10 @@ fn calls_of_every_kind_go_on_when_their_pbx_is_killed_and_when_it_is_handed_over
     ida.says(0, Says::Sound(sound_of(SPEECH[1])));
 
     // The one that died is in sync again, and has it all back.
-    exchange.is_in_sync("pbx1");
+    exchange.has_standby("pbx1");
     exchange.verb(2, &["switchover", "pbx1"]);
     let pause = cat.silence(0);
-    exchange.is_owned_by("pbx1", 1);
+    exchange.comes_to("pbx1", 1);
     eprintln!("silence of {} ms when handed over", pause.as_millis());
     assert!(pause < SILENCE_MAX, "{pause:?}");
     lea.presses(0, "1");
@@ -181,4 +189,111 @@ fn message_is_whole(exchange: &Exchange) {
         let found = Known::of(words).find(&kept);
         assert!(found.is_some(), "{words} in {} ms", kept.len() / 8);
     }
+}
+
+#[test]
+fn a_message_is_whole_and_there_once_in_a_bucket_though_its_pbx_was_killed_in_its_middle() {
+    let (bucket, address) = bucket::serve();
+    let media = format!(
+        "media_store = \"s3://media/of\"\n[pbx.s3]\nendpoint = \"http://{address}\"\naccess_key = \"key\"\nsecret_key = \"secret\"\n"
+    );
+    let exchange = Exchange::start_on(&media, &["ann"], PLAN);
+    let ann = exchange.phone("ann");
+    let call = ann.reaches("604");
+    ann.presses(call, "#");
+    ann.hears(call, "the beep", |heard| {
+        (sound::frames_with(heard, 1_000.0) >= 1).then_some(())
+    });
+    ann.says(call, Says::Tone(TONES_HZ[0]));
+    let pieces = |count: usize| {
+        wait_until("pieces of the message", || {
+            (bucket.names().len() >= count).then_some(())
+        });
+    };
+    pieces(2);
+    exchange.kill_process(1);
+    ann.silence(call);
+    exchange.comes_to("pbx1", 2);
+    ann.says(call, Says::Tone(TONES_HZ[1]));
+    // Of two seconds each; one may have been under way.
+    pieces(bucket.names().len() + 2);
+    ann.hangs_up(call);
+    let ends = |end: &str| {
+        let names = bucket.names().into_iter();
+        names.filter(|name| name.ends_with(end)).collect::<Vec<_>>()
+    };
+    wait_until("the message", || {
+        (ends(".json").len() == 1 && bucket.names().len() == 2).then_some(())
+    });
+    let file = bucket.object(&ends(".wav")[0]).expect("it is there");
+    let kept = audio::upload::decode(file, audio::SampleRate::Hz8000, 600).expect("a WAV");
+    for tone_hz in TONES_HZ {
+        let tenths = sound::frames_with(&kept, tone_hz);
+        assert!(
+            tenths >= 10,
+            "{tone_hz} Hz: {tenths} in {} ms",
+            kept.len() / 8
+        );
+    }
+    // The mailbox has one message, with both.
+    let listens = ann.reaches("605");
+    ann.sees(listens, "the prompt", |call| {
+        (call.packets() > 50).then_some(())
+    });
+    ann.presses(listens, "4711#");
+    for tone_hz in TONES_HZ {
+        ann.hears_tone(listens, tone_hz);
+    }
+    ann.hangs_up(listens);
+    assert_eq!(bucket.names().len(), 2, "{:?}", bucket.names());
+}
+
+#[test]
+fn calls_that_end_as_their_pbx_dies_have_one_record_each() {
+    let users = &USERS[..8];
+    let exchange = Exchange::start(users, PLAN);
+    let phones: Vec<Talker> = users.iter().map(|user| exchange.phone(user)).collect();
+    for phone in &phones {
+        phone.reaches("601");
+    }
+    let mut expected = Vec::new();
+    // Each half ends with an owner of its own, which dies a moment later: before, while and after it writes them down.
+    for (phones, owner, pause_ms) in [(&phones[..4], 1, 2), (&phones[4..], 2, 40)] {
+        std::thread::scope(|scope| {
+            for (phone, pause) in phones.iter().zip([0, 5, 10, 15]) {
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(pause));
+                    phone.hangs_up(0);
+                });
+            }
+            std::thread::sleep(Duration::from_millis(pause_ms));
+            exchange.kill_process(owner);
+        });
+        let call_id = |phone: &Talker| {
+            let last = phone.is_over(0).1;
+            last.header("Call-ID").to_owned()
+        };
+        expected.extend(phones.iter().map(call_id));
+        exchange.comes_to("pbx1", 3 - owner);
+        exchange.has_standby("pbx1");
+    }
+    wait_until("the end of all legs", || {
+        let legs = [1, 2].map(|number| exchange.legs(number));
+        (legs == [Some(0), Some(0)]).then_some(())
+    });
+    let rows = || rows_in(&exchange.folder().join("users.db"));
+    wait_until("the records of calls", || {
+        (rows().len() >= expected.len()).then_some(())
+    });
+    let mut found = call_ids(&rows());
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    // The lines may have one twice, by the same name.
+    let lines: BTreeSet<String> = exchange
+        .records()
+        .iter()
+        .map(|line| line["id"].to_string())
+        .collect();
+    assert_eq!(lines.len(), expected.len(), "{:#?}", exchange.records());
 }

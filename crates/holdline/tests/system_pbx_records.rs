@@ -3,8 +3,8 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
+use support::office::rows_in;
 use support::talker::hear_each_other;
 use support::{Codec, Office, Talker, wait_until};
 
@@ -16,25 +16,9 @@ steps = ["echo"]
 
 /// The names of all records in the store, and how each ended.
 fn stored(office: &Office) -> Vec<(String, i64, i64)> {
-    let url = format!(
-        "sqlite://{}",
-        office.node.path().join("data/holdline.db").display()
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(async {
-        let store = store::Store::open(&url, store::StoreOptions::default())
-            .await
-            .expect("it opens");
-        let mut rows = Vec::new();
-        let mut note = |row: store::CdrRow| {
-            rows.push((row.id, row.status, row.q850));
-            ControlFlow::Continue(())
-        };
-        store.cdrs(i64::MAX, &mut note).await.expect("readable");
-        rows
-    })
+    let rows = rows_in(&office.node.path().join("data/holdline.db"));
+    let named = |row: store::CdrRow| (row.id, row.status, row.q850);
+    rows.into_iter().map(named).collect()
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn load() -> (usize, usize) {
 fn node(sources: &str) -> (Node, [Sipp; 2], tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let servers = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
-    let sipps = servers.map(|at| Sipp::answers(folder.path(), at));
+    let sipps = servers.map(|at| Sipp::answers(folder.path(), at, 1));
     let uris = servers.map(|at| format!("sip:{at}"));
     let pool = pool_of("pbx", &uris, "").replace("\"priority\"", "\"least-calls\"");
     let more = format!("[edge.sources]\n{sources}");

@@ -148,15 +148,8 @@ impl Town {
     /// Builds it; where the machine does not let that happen, says so and gives none: the test is then
     /// not made.
     pub(crate) fn build() -> Option<Town> {
-        for program in ["nft", "conntrack", "baresip", "ip"] {
-            let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-            let found = folders
-                .split(':')
-                .any(|folder| fs::metadata(format!("{folder}/{program}")).is_ok());
-            if !found {
-                not_tested(&format!("{program} is missing"));
-                return None;
-            }
+        if !has_programs(&["nft", "conntrack", "baresip", "ip"]) {
+            return None;
         }
         match Town::try_build() {
             Ok(town) => Some(town),
@@ -272,6 +265,20 @@ impl Line {
             done.unwrap_or_else(|error| panic!("{error}"));
         }
     }
+}
+
+/// Whether this machine has these programs; says which one it lacks.
+pub(crate) fn has_programs(programs: &[&str]) -> bool {
+    let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let is_missing = |program: &&&str| {
+        let mut folders = folders.split(':');
+        !folders.any(|folder| fs::metadata(format!("{folder}/{program}")).is_ok())
+    };
+    let missing = programs.iter().find(is_missing);
+    if let Some(program) = missing {
+        not_tested(&format!("{program} is missing"));
+    }
+    missing.is_none()
 }
 
 pub(crate) fn not_tested(reason: &str) {

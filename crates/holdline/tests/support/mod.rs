@@ -15,6 +15,7 @@ pub(crate) mod hosts;
 pub(crate) mod lan;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod nodes;
 pub(crate) mod office;
 pub(crate) mod pair;
 pub(crate) mod phone;
@@ -23,8 +24,8 @@ pub(crate) mod prompts;
 pub(crate) mod sinks;
 pub(crate) mod sipp;
 pub(crate) mod sound;
-pub(crate) mod street;
 pub(crate) mod talker;
+pub(crate) mod witness;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
@@ -61,6 +62,59 @@ pub(crate) fn own_address() -> IpAddr {
     IpAddr::from([127, 128 + part(8) % 64, part(0), (next % 250 + 1) as u8])
 }
 
+/// All files below a folder.
+pub(crate) fn files_below(folder: PathBuf) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => found.push(path),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The records of calls that a node with `cdr_file = "cdr.jsonl"` wrote in its folder.
+pub(crate) fn records_in(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("cdr.jsonl")).unwrap_or_default();
+    let lines = text.lines().map(serde_json::from_str);
+    lines.map(|line| line.expect("JSON")).collect()
+}
+
+/// The records of calls in a store.
+pub(crate) fn rows_in(database: &Path) -> Vec<store::CdrRow> {
+    let url = format!("sqlite://{}", database.display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let store = store::Store::open(&url, store::StoreOptions::default())
+            .await
+            .expect("it opens");
+        let mut rows = Vec::new();
+        let mut note = |row: store::CdrRow| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        };
+        store.cdrs(i64::MAX, &mut note).await.expect("readable");
+        rows
+    })
+}
+
+/// The Call-ID of who called, of each record.
+pub(crate) fn call_ids(rows: &[store::CdrRow]) -> Vec<String> {
+    let first = |row: &store::CdrRow| {
+        let detail: Value = serde_json::from_str(&row.detail).expect("JSON");
+        let id = detail["legs"][0]["call_id"].as_str();
+        id.expect("a leg").to_owned()
+    };
+    rows.iter().map(first).collect()
+}
+
 impl Office {
     /// Starts one with these keys of `[pbx]` and this dialplan.
     pub(crate) fn start(keys: &str, plan: &str) -> Office {
@@ -89,25 +143,12 @@ impl Office {
 
     /// What the media store holds below a folder, by names that do not begin with a dot.
     pub(crate) fn stored(&self, under: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.node.path().join("data/media").join(under)];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                match entry.path() {
-                    path if path.is_dir() => folders.push(path),
-                    path => found.push(path),
-                }
-            }
-        }
-        found.sort();
-        found
+        files_below(self.node.path().join("data/media").join(under))
     }
 
     /// The records of calls, as JSON lines.
     pub(crate) fn records(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.node.path().join("cdr.jsonl")).unwrap_or_default();
-        let lines = text.lines().map(serde_json::from_str);
-        lines.map(|line| line.expect("JSON")).collect()
+        records_in(self.node.path())
     }
 
     /// Waits until so many calls have their records, gives them, and asserts that nothing is left of any call.

@@ -1,5 +1,7 @@
 //! What tests of pools of media servers share.
 
+use serde_json::Value;
+
 use super::phone::Dialog;
 use super::{Message, Node, Phone};
 
@@ -19,12 +21,16 @@ pub(crate) fn pool_of(name: &str, uris: &[String], more: &str) -> String {
 
 /// The name and the state of each target of all pools.
 pub(crate) fn states(node: &Node) -> Vec<(String, String)> {
-    let status = node.verb("status");
+    states_in(&node.verb("status"))
+}
+
+/// The same in what a node's `status` says.
+pub(crate) fn states_in(status: &Value) -> Vec<(String, String)> {
     let pools = status["pools"].as_array().expect("pools");
     let targets = pools
         .iter()
         .flat_map(|pool| pool["targets"].as_array().expect("targets"));
-    let word = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let word = |value: &Value| value.as_str().expect("a text").to_owned();
     targets
         .map(|target| (word(&target["target"]), word(&target["state"])))
         .collect()

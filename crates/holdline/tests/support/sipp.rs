@@ -102,18 +102,30 @@ impl Sipp {
         scenario: &str,
         local: SocketAddr,
         words: &[(&str, &str)],
+        load: (usize, usize),
+    ) -> Sipp {
+        let between = (local, node.address());
+        Sipp::loads_at(node.path(), scenario, between, words, load)
+    }
+
+    /// The same with its files in a folder, and to any address.
+    pub(crate) fn loads_at(
+        folder: &Path,
+        scenario: &str,
+        (local, remote): (SocketAddr, SocketAddr),
+        words: &[(&str, &str)],
         (calls_per_s, seconds): (usize, usize),
     ) -> Sipp {
         let run = Run {
             words,
-            remote: Some(node.address()),
+            remote: Some(remote),
             calls: calls_per_s * seconds,
             calls_per_s,
             timeout_s: seconds as u64 + 15,
             is_traced: false,
             ..Run::new(scenario, (Over::Udp, local))
         };
-        Sipp::start(node.path(), run)
+        Sipp::start(folder, run)
     }
 
     /// Starts a scenario that waits for `count` calls at `port`.
@@ -155,6 +167,7 @@ impl Sipp {
             ("BEFORE", before),
             ("TRYING", trying),
             ("RINGING", ringing),
+            ("LINGER", "1"),
         ];
         let run = Run {
             words: &words,
@@ -169,9 +182,11 @@ impl Sipp {
         sipp
     }
 
-    /// A media server that answers at once and writes nothing down, for many calls.
-    pub(crate) fn answers(folder: &Path, local: SocketAddr) -> Sipp {
-        let words = ["PROBE", "BEFORE", "TRYING", "RINGING"].map(|word| (word, "0"));
+    /// A media server that answers at once and writes nothing down, for many calls; it knows those that have ended for so long (ms).
+    pub(crate) fn answers(folder: &Path, local: SocketAddr, linger_ms: u32) -> Sipp {
+        let linger = linger_ms.to_string();
+        let mut words = ["PROBE", "BEFORE", "TRYING", "RINGING", "LINGER"].map(|word| (word, "0"));
+        words[4].1 = &linger;
         let run = Run {
             words: &words,
             calls: 1_000_000,
