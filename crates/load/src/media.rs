@@ -284,7 +284,8 @@ impl Streams {
                 }
                 stream.hears = mark.stream;
                 counts.echoed += u64::from(is_echo);
-                let is_numbered = packet.sequence().0 == mark.number as u16;
+                // Whoever echoes may count for himself.
+                let is_numbered = is_echo || packet.sequence().0 == mark.number as u16;
                 counts.corrupt += u64::from(!is_whole || !is_numbered);
                 self.tally.delay.add(now_us.saturating_sub(mark.sent_us));
             }
@@ -376,6 +377,22 @@ mod tests {
         there[rtp::HEADER_BYTES] ^= 1;
         streams.receive(0, 1, &there);
         assert_eq!(streams.tally.packets.foreign, 1);
+    }
+
+    #[test]
+    fn an_echo_may_have_numbers_of_its_own() {
+        let mut streams = two();
+        let mut back = packet(&mut streams, 0, 0);
+        // The sequence number of RTP.
+        back[2] ^= 0x40;
+        streams.receive(500, 0, &back);
+        let counts = streams.tally.packets;
+        assert_eq!((counts.echoed, counts.corrupt), (1, 0));
+        // From somebody else it is a wrong packet.
+        let mut there = packet(&mut streams, 2, 0);
+        there[2] ^= 0x40;
+        streams.receive(500, 3, &there);
+        assert_eq!(streams.tally.packets.corrupt, 1);
     }
 
     #[test]
