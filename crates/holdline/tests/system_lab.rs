@@ -127,7 +127,7 @@ fn a_commit_that_the_standby_never_heard_of_makes_its_rows_red() {
     assert!(!made.is_good);
     let row = made.row("scenario-2-test-3-killed");
     assert!(made.is_red("scenario-2-test-3-killed"), "{row:#}");
-    assert_ne!(row["lost"], 0, "{row:#}");
+    assert_eq!(row["user_action"], true, "{row:#}");
 }
 
 #[test]
