@@ -22,6 +22,7 @@ mod member;
 mod options;
 mod sqlite;
 mod watch;
+mod writes;
 
 pub use coordinator::{CasOutcome, Coordinator, read_outcome};
 pub use entry::ClusterId;

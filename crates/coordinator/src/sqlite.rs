@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::entry::{Entry, Found, Key, Write, Written, checked};
 use crate::error::Error;
+use crate::writes::Writes;
 
 /// Requests that are served at the same time.
 const CONNECTIONS_MAX: u32 = 4;
@@ -84,6 +85,11 @@ impl Sqlite {
             .fetch_one(connection)
             .await
             .map_err(|error| away(&error))
+    }
+
+    /// Word of writes to the file.
+    pub(crate) fn writes(&self) -> std::io::Result<Writes> {
+        Writes::of(self.options.get_filename())
     }
 
     fn path(&self, key: &Key) -> String {

@@ -7,7 +7,7 @@ use etcd_client::{EventType, WatchOptions, WatchStream};
 use sqlx::SqliteConnection;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::coordinator::version_of;
 use crate::entry::{Entry, Found, Key};
@@ -23,8 +23,12 @@ const SILENCE_MAX: Duration = Duration::from_millis(1000);
 const BEGIN: Duration = Duration::from_millis(1000);
 /// Between attempts when none of the endpoints watches.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Between looks at a database file.
+/// Between looks at a database file where the machine does not tell of writes to it.
 const LOOK: Duration = Duration::from_millis(10);
+/// The same where it does: it may not tell of those that another machine makes.
+const LOOK_ANYWAY: Duration = Duration::from_millis(250);
+/// How long after a write there is a look: a transaction is several, and is there shortly after the last of them.
+const WRITTEN: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
 
 /// The versions of one record. It ends with its value.
 #[derive(Debug)]
@@ -161,7 +165,7 @@ async fn ask_for_progress(stream: &mut WatchStream) -> Result<(), String> {
     in_time(ASK, stream.request_progress()).await
 }
 
-/// Looks at the file's version, which costs a look into shared memory, and reads when it has changed.
+/// Looks at the file's version when there were writes, and reads when it has changed.
 async fn follow_sqlite(sqlite: Sqlite, key: Key, shown: Shown) {
     loop {
         let result = async {
@@ -182,6 +186,11 @@ async fn follow_file(
     shown: &Shown,
 ) -> Result<(), Error> {
     let mut seen = None;
+    let writes = sqlite.writes();
+    if let Err(error) = &writes {
+        tracing::debug!(key = key.as_str(), %error, "writes are looked for, since nobody tells of them");
+    }
+    let mut looks = 0;
     loop {
         // Before the reading: what is written between is seen the next time.
         let version = Sqlite::data_version(connection).await?;
@@ -190,6 +199,24 @@ async fn follow_file(
             shown.show(key, found.entry.as_ref());
             seen = Some(version);
         }
-        sleep(LOOK).await;
+        match (&writes, WRITTEN.get(looks)) {
+            (Err(_), _) => sleep(LOOK).await,
+            (Ok(_), Some(after)) => {
+                looks += 1;
+                sleep(*after).await;
+            }
+            (Ok(writes), None) => match timeout(LOOK_ANYWAY, writes.next()).await {
+                Ok(Ok(())) => {
+                    sleep(WRITTEN[0]).await;
+                    looks = 1;
+                }
+                Ok(Err(error)) => {
+                    return Err(Error::Unreachable {
+                        reason: error.to_string(),
+                    });
+                }
+                Err(_) => {}
+            },
+        }
     }
 }
