@@ -129,6 +129,9 @@ pub struct PbxStatus {
     /// Those that none of them took in time.
     #[serde(default)]
     pub hand_overs_given_up: u64,
+    /// Files of the operator's prompts that could not be used when they were read last.
+    #[serde(default)]
+    pub prompts_left_out: u64,
 }
 
 /// One binding of an address of record.

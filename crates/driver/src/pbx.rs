@@ -339,6 +339,11 @@ impl PbxNode {
         self.inbox.push(Item::Drain);
     }
 
+    /// How many files of the operator's prompts could not be used when they were read last.
+    pub fn prompts_left_out(&self) -> usize {
+        self.sounds.left_out()
+    }
+
     /// What was kept and handed over since the start.
     pub fn kept(&self) -> PbxKept {
         self.news.kept()

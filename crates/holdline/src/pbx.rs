@@ -327,6 +327,7 @@ pub(crate) fn sum(pbxs: &[PbxStatus], count: usize) -> Option<PbxStatus> {
         sum.messages_handed_over += other.messages_handed_over;
         sum.hand_overs_waiting += other.hand_overs_waiting;
         sum.hand_overs_given_up += other.hand_overs_given_up;
+        sum.prompts_left_out = sum.prompts_left_out.max(other.prompts_left_out);
         sum
     })
 }
@@ -364,6 +365,7 @@ fn status_of(pbx: &PbxNode, config: &Config) -> Option<PbxStatus> {
         messages_handed_over: kept.handed_over,
         hand_overs_waiting: kept.hand_overs_waiting,
         hand_overs_given_up: kept.hand_overs_given_up,
+        prompts_left_out: pbx.prompts_left_out() as u64,
     })
 }
 
@@ -408,7 +410,7 @@ fn late_p99_us<'a>(threads: impl Iterator<Item = &'a Totals>) -> u64 {
 }
 
 /// What it counts of what it keeps and hands over.
-fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 5] {
+fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 6] {
     [
         (
             "holdline_pbx_recordings_total",
@@ -439,6 +441,12 @@ fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 5] {
             "Voice messages that none of them took in time.",
             MetricKind::Counter,
             pbx.hand_overs_given_up,
+        ),
+        (
+            "holdline_pbx_prompts_left_out",
+            "Files of the operator's prompts that could not be used when they were read last.",
+            MetricKind::Gauge,
+            pbx.prompts_left_out,
         ),
     ]
 }

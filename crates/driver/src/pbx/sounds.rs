@@ -1,6 +1,7 @@
 //! Sounds that are played from memory: prompts, tones, music.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use audio::SampleRate;
 use audio::tone::{Country, Tone};
@@ -15,6 +16,8 @@ pub(crate) struct Sounds {
     folder: Option<PathBuf>,
     country: Country,
     library: SoundLibrary,
+    /// Files that could not be used when they were read last.
+    left_out: AtomicUsize,
 }
 
 impl Sounds {
@@ -24,6 +27,7 @@ impl Sounds {
             folder,
             country,
             library: SoundLibrary::new(),
+            left_out: AtomicUsize::new(0),
         }
     }
 
@@ -36,9 +40,16 @@ impl Sounds {
     pub(crate) fn load(&self) {
         let folders: Vec<&Path> = self.folder.as_deref().into_iter().collect();
         let ours = pbx::prompts::names().filter_map(|name| Some((name, pbx::prompts::find(name)?)));
-        for error in self.library.load(&folders, ours) {
-            tracing::warn!(%error, "a prompt is left out");
+        let errors = self.library.load(&folders, ours);
+        self.left_out.store(errors.len(), Ordering::Relaxed);
+        for error in errors {
+            tracing::warn!(%error, "a prompt is left out; where we have one of that name, ours is played");
         }
+    }
+
+    /// How many of the operator's files could not be used when they were read last.
+    pub(crate) fn left_out(&self) -> usize {
+        self.left_out.load(Ordering::Relaxed)
     }
 
     /// Adds what a sound is made of; gives whether it is known.

@@ -1,6 +1,6 @@
 //! Prompts and music in memory, decoded once and shared by all who play them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::num::NonZero;
@@ -62,6 +62,11 @@ enum Source<'a> {
     Memory(&'a [u8]),
 }
 
+/// The name of a sound that is to be read from a file.
+fn file_name<'s>((name, source): &'s (String, Source<'_>)) -> Option<&'s str> {
+    matches!(source, Source::File(_)).then_some(name)
+}
+
 impl SoundLibrary {
     /// An empty library.
     pub fn new() -> SoundLibrary {
@@ -69,8 +74,8 @@ impl SoundLibrary {
     }
 
     /// Replaces all sounds by `own`, those that are part of the program, and those of the folders; of one name the last folder's
-    /// is taken. What is played goes on, and who asks meanwhile is given what was there before. Gives why files were left out; a
-    /// folder that is not there is one of them. It reads and decodes, on all processors: call it where waiting is allowed.
+    /// is taken, and ours in the place of a file that is no sound. What is played goes on, and who asks meanwhile is given what was there
+    /// before. Gives why files were left out; a folder that is not there is one of them. It reads and decodes, on all processors: call it where waiting is allowed.
     pub fn load<'a>(
         &self,
         folders: &[&Path],
@@ -81,18 +86,32 @@ impl SoundLibrary {
         for folder in folders {
             find_files(folder, folder, 0, &mut files, &mut errors);
         }
-        let own = own.map(|(name, file)| (name.to_owned(), Source::Memory(file)));
+        let own: HashMap<&str, &[u8]> = own.collect();
+        let ours = own
+            .iter()
+            .map(|(name, file)| ((*name).to_owned(), Source::Memory(file)));
         let files = files
             .into_iter()
             .map(|(name, path)| (name, Source::File(path)));
-        let sources: BTreeMap<String, Source<'a>> = own.chain(files).collect();
-        let sources: Vec<_> = sources.into_iter().collect();
+        let sources: BTreeMap<String, Source<'a>> = ours.chain(files).collect();
+        let mut sources: Vec<_> = sources.into_iter().collect();
         let mut shelf = HashMap::with_capacity(sources.len());
-        for (name, decoded) in decode_all(&sources) {
-            match decoded {
-                Ok(clip) => drop(shelf.insert(name, clip)),
-                Err(error) => errors.push(error),
+        let samples = AtomicUsize::new(0);
+        // The second time those of ours that stand behind a file of no use.
+        while !sources.is_empty() {
+            let mut hidden = Vec::new();
+            let of_files: HashSet<&str> = sources.iter().filter_map(file_name).collect();
+            for (name, decoded) in decode_all(&sources, &samples) {
+                match decoded {
+                    Ok(clip) => drop(shelf.insert(name, clip)),
+                    Err(error) => {
+                        let file = own.get(&*name).filter(|_| of_files.contains(&*name));
+                        hidden.extend(file.map(|file| (name, Source::Memory(file))));
+                        errors.push(error);
+                    }
+                }
             }
+            sources = hidden;
         }
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
         errors
@@ -114,12 +133,15 @@ impl SoundLibrary {
 }
 
 /// Decodes on all processors, as far as there is room for the samples.
-fn decode_all(sources: &[(String, Source<'_>)]) -> Vec<(String, Result<Clip, LoadError>)> {
-    let (next, samples) = (AtomicUsize::new(0), AtomicUsize::new(0));
+fn decode_all(
+    sources: &[(String, Source<'_>)],
+    samples: &AtomicUsize,
+) -> Vec<(String, Result<Clip, LoadError>)> {
+    let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         while let Some((name, source)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((name.clone(), decode(name, source, &samples)));
+            done.push((name.clone(), decode(name, source, samples)));
         }
         done
     };

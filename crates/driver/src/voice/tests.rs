@@ -199,6 +199,19 @@ fn the_library_holds_the_sounds_of_folders_and_the_later_one_counts() {
         (ms("beep"), ms("built-in"), ms("none")),
         (Some(100), Some(500), None)
     );
+    // A file of no use does not hide ours, and is told once.
+    write(1, "beep.wav", b"RIFF is all of it");
+    let errors = library.load(&[folders[0].path(), folders[1].path()], own());
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.to_string().contains("beep.wav"))
+    );
+    assert_eq!(
+        (ms("beep"), ms("voicemail/greeting")),
+        (Some(500), Some(2_000))
+    );
     // What the operator takes away is ours again.
     assert!(library.load(&[], own()).is_empty());
     assert_eq!((ms("beep"), ms("voicemail/greeting")), (Some(500), None));
