@@ -12,6 +12,9 @@ use rig::{ALICE, BOB, Rig, STRANGER, answer, credentials, request, udp};
 struct Counts {
     steps: BTreeMap<&'static str, u64>,
     is_warm: bool,
+    /// What an owner noted: changes to records, and their bytes in batches.
+    changes: usize,
+    change_bytes: usize,
 }
 
 impl Counts {
@@ -30,6 +33,7 @@ impl Counts {
             note(rig);
         });
         self.count(step, info.count_total);
+        self.count_changes(rig);
         rig.collect();
     }
 
@@ -44,12 +48,22 @@ impl Counts {
             note(rig);
         });
         self.count("timers", info.count_total);
+        self.count_changes(rig);
         rig.collect();
         rig.take();
     }
 
     fn count(&mut self, step: &'static str, count: u64) {
         *self.steps.entry(step).or_default() += if self.is_warm { count } else { 0 };
+    }
+
+    fn count_changes(&mut self, rig: &mut Rig) {
+        let mut batch = records::Batch::new();
+        let changes = &mut rig.output.changes;
+        assert_eq!(changes.fill(0, &mut batch), changes.len());
+        self.changes += changes.len();
+        self.change_bytes += batch.bytes().len();
+        changes.clear();
     }
 
     #[track_caller]
@@ -64,7 +78,6 @@ impl Counts {
 fn note(rig: &mut Rig) {
     let now = rig.now();
     rig.edge.note(now, &mut rig.users, &mut rig.output);
-    rig.output.changes.clear();
 }
 
 /// Makes an edge the owner of its service in a cluster.
@@ -193,6 +206,35 @@ fn the_records_of_a_steady_refresh_allocate_nothing() {
         refresh(&mut rig, &mut counts, number);
     }
     counts.are_none();
+    rig.forgets();
+}
+
+/// Each change costs the owner, the way and every member: what is more needs a reason.
+#[test]
+fn a_call_is_a_dozen_changes_of_two_kilobytes_with_the_end_of_its_records() {
+    let mut rig = Rig::with_bob();
+    takes_office(&mut rig);
+    let mut counts = Counts::default();
+    call(&mut rig, &mut counts, 1);
+    for _ in 0..40 {
+        counts.wait(&mut rig, 1_000);
+    }
+    let (changes, bytes) = (counts.changes, counts.change_bytes);
+    assert!(changes <= 12 && bytes <= 2_250, "{changes}, {bytes} bytes");
+    rig.forgets();
+}
+
+#[test]
+fn a_refresh_is_one_change_of_two_hundred_bytes() {
+    let mut rig = Rig::new();
+    takes_office(&mut rig);
+    rig.stores = false;
+    let mut counts = Counts::default();
+    refresh(&mut rig, &mut counts, 1);
+    let (before, before_bytes) = (counts.changes, counts.change_bytes);
+    refresh(&mut rig, &mut counts, 2);
+    let (changes, bytes) = (counts.changes - before, counts.change_bytes - before_bytes);
+    assert!(changes <= 1 && bytes <= 200, "{changes}, {bytes} bytes");
     rig.forgets();
 }
 

@@ -10,6 +10,9 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Largest batch, in bytes.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
+/// A change takes its tag, its length and, at least, the tags and lengths of its kind and its key.
+const OP_BYTES_MIN: usize = 6;
+
 const OP: u64 = 1;
 const KIND: u64 = 1;
 const KEY: u64 = 2;
@@ -53,6 +56,11 @@ impl Batch {
         &self.bytes
     }
 
+    /// It has no more changes than this, by its size.
+    pub fn ops_max(&self) -> usize {
+        self.bytes.len() / OP_BYTES_MIN
+    }
+
     /// Adds a record or what it is from now on.
     ///
     /// # Errors
@@ -75,6 +83,16 @@ impl Batch {
             key,
             value: None,
         })
+    }
+
+    /// Bytes that it has room for.
+    pub(crate) fn room(&self) -> usize {
+        BATCH_BYTES_MAX - self.bytes.len()
+    }
+
+    /// Adds changes that were written elsewhere, for which there is room.
+    pub(crate) fn extend(&mut self, ops: &[u8]) {
+        self.bytes.extend_from_slice(ops);
     }
 
     fn push(&mut self, op: Op<'_>) -> Result<(), Error> {
@@ -194,6 +212,16 @@ mod tests {
             assert_eq!(read.op(), Ok(Some(Op { kind, key, value })));
         }
         assert_eq!(read.op(), Ok(None));
+    }
+
+    #[test]
+    fn the_least_changes_are_not_more_than_a_batch_says() {
+        let mut batch = Batch::new();
+        assert_eq!(batch.ops_max(), 0);
+        for _ in 0..100 {
+            batch.remove(0, b"").unwrap();
+        }
+        assert_eq!(batch.ops_max(), 100);
     }
 
     #[test]

@@ -1,23 +1,17 @@
 //! What changed, as a machine notes it.
 
-use crate::batch::{Batch, KEY_BYTES_MAX, Op, VALUE_BYTES_MAX, fits};
+use crate::batch::{Batch, KEY_BYTES_MAX, Op, Ops, VALUE_BYTES_MAX, fits};
 use crate::error::Error;
 
-/// Where a change lies in the buffer.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    kind: u16,
-    key_end: usize,
-    /// Where the value ends; `None`: the record is removed.
-    value_end: Option<usize>,
-}
-
-/// Changes to records in the order in which they happened, in two buffers whatever their number. It is
+/// Changes to records in the order in which they happened, in few buffers whatever their number, as batches have them. It is
 /// emptied and filled again without allocating.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// A value that is being written.
+    value: Vec<u8>,
 }
 
 impl Changes {
@@ -36,18 +30,23 @@ impl Changes {
         key: &[u8],
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Error> {
+        let mut value = std::mem::take(&mut self.value);
+        value.clear();
+        write(&mut value);
+        let put = self.put_value(kind, key, &value);
+        self.value = value;
+        put
+    }
+
+    /// The same of a value that lies there.
+    ///
+    /// # Errors
+    /// As those of [`Changes::put`].
+    pub fn put_value(&mut self, kind: u16, key: &[u8], value: &[u8]) -> Result<(), Error> {
         fits(key.len(), KEY_BYTES_MAX)?;
-        let before = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        let key_end = self.bytes.len();
-        write(&mut self.bytes);
-        fits(self.bytes.len() - key_end, VALUE_BYTES_MAX)
-            .inspect_err(|_| self.bytes.truncate(before))?;
-        self.entries.push(Entry {
-            kind,
-            key_end,
-            value_end: Some(self.bytes.len()),
-        });
+        fits(value.len(), VALUE_BYTES_MAX)?;
+        let value = Some(value);
+        self.push(Op { kind, key, value });
         Ok(())
     }
 
@@ -57,66 +56,56 @@ impl Changes {
     /// [`Error::TooLarge`]: the key; nothing was added.
     pub fn remove(&mut self, kind: u16, key: &[u8]) -> Result<(), Error> {
         fits(key.len(), KEY_BYTES_MAX)?;
-        self.bytes.extend_from_slice(key);
-        self.entries.push(Entry {
-            kind,
-            key_end: self.bytes.len(),
-            value_end: None,
-        });
+        let value = None;
+        self.push(Op { kind, key, value });
         Ok(())
+    }
+
+    fn push(&mut self, op: Op<'_>) {
+        op.write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
     }
 
     /// The changes, in order.
     pub fn iter(&self) -> impl Iterator<Item = Op<'_>> {
-        let mut start = 0;
-        self.entries.iter().map(move |entry| {
-            let key = &self.bytes[start..entry.key_end];
-            let value = entry.value_end.map(|end| &self.bytes[entry.key_end..end]);
-            start = entry.value_end.unwrap_or(entry.key_end);
-            Op {
-                kind: entry.kind,
-                key,
-                value,
-            }
-        })
+        let mut ops = Ops::new(&self.bytes);
+        // They were written here.
+        std::iter::from_fn(move || ops.op().ok().flatten())
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.ends.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.ends.is_empty()
     }
 
     /// Forgets the changes, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.entries.clear();
+        self.ends.clear();
     }
 
     /// Adds changes from `from` on to `batch` until it is full, and returns the number of the first that had no
     /// room: [`Changes::len`] when all are in.
     pub fn fill(&self, from: usize, batch: &mut Batch) -> usize {
-        for (at, op) in self.iter().enumerate().skip(from) {
-            let added = match op.value {
-                Some(value) => batch.put(op.kind, op.key, value),
-                None => batch.remove(op.kind, op.key),
-            };
-            if added.is_err() {
-                return at;
-            }
+        let begin = from.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let (ends, room) = (&self.ends[from..], batch.room());
+        let count = ends.partition_point(|end| end - begin <= room);
+        if let Some(last) = count.checked_sub(1) {
+            batch.extend(&self.bytes[begin..ends[last]]);
         }
-        self.len()
+        from + count
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BATCH_BYTES_MAX, Ops};
+    use crate::batch::BATCH_BYTES_MAX;
 
     #[test]
     fn changes_come_back_in_order() {

@@ -24,8 +24,14 @@ pub const fn varint_bytes(number: u64) -> usize {
 
 /// Appends a field of bytes.
 pub fn write_bytes(tag: u64, value: &[u8], out: &mut Vec<u8>) {
-    write_varint(tag, out);
-    write_varint(value.len() as u64, out);
+    let length = value.len() as u64;
+    if tag < 0x80 && length < 0x80 {
+        // Nearly all.
+        out.extend_from_slice(&[tag as u8, length as u8]);
+    } else {
+        write_varint(tag, out);
+        write_varint(length, out);
+    }
     out.extend_from_slice(value);
 }
 

@@ -148,11 +148,14 @@ impl Source {
         if waiting > self.limits.backlog_bytes_max {
             return Err(Error::BacklogFull);
         }
-        // One that comes twice in it counts twice.
-        let (mut ops, mut room) = (Ops::new(batch.bytes()), table.room());
-        while let Some(op) = ops.op()? {
-            if table.is_new(op) {
-                room = room.checked_sub(1).ok_or(Error::TableFull)?;
+        // Where all of them find room as new ones, nobody need look which are.
+        if table.room() < batch.ops_max() {
+            // One that comes twice in it counts twice.
+            let (mut ops, mut room) = (Ops::new(batch.bytes()), table.room());
+            while let Some(op) = ops.op()? {
+                if table.is_new(op) {
+                    room = room.checked_sub(1).ok_or(Error::TableFull)?;
+                }
             }
         }
         let mut ops = Ops::new(batch.bytes());

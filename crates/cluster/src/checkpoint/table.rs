@@ -138,9 +138,11 @@ impl Table {
     }
 
     fn put(&mut self, kind: u16, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let slot = match self.slot_of(kind, key) {
-            Some(slot) => slot,
-            None => self.take_slot(kind, key)?,
+        let hash = hash(self.seed, kind, key);
+        let same = |&slot: &u32| is(&self.slots[slot as usize], kind, key);
+        let slot = match self.index.find(hash, same) {
+            Some(slot) => *slot,
+            None => self.take_slot(hash, kind, (key, value))?,
         };
         let slot = &mut self.slots[slot as usize];
         slot.bytes.truncate(usize::from(slot.key_len));
@@ -148,7 +150,13 @@ impl Table {
         Ok(())
     }
 
-    fn take_slot(&mut self, kind: u16, key: &[u8]) -> Result<u32, Error> {
+    /// A slot for a record that is not there, with its key; room for its value.
+    fn take_slot(
+        &mut self,
+        hash_of_key: u64,
+        kind: u16,
+        (key, value): (&[u8], &[u8]),
+    ) -> Result<u32, Error> {
         let key_len = u16::try_from(key.len()).map_err(|_| Error::TableFull)?;
         if self.len() >= self.records_max {
             return Err(Error::TableFull);
@@ -162,13 +170,14 @@ impl Table {
         slot.kind = kind;
         slot.key_len = key_len;
         slot.bytes.clear();
+        // Once, and no more than it takes: most never grow.
+        slot.bytes.reserve_exact(key.len() + value.len());
         slot.bytes.extend_from_slice(key);
         let (seed, slots) = (self.seed, &self.slots);
-        self.index
-            .insert_unique(hash(seed, kind, key), number, |&other| {
-                let slot = &slots[other as usize];
-                hash(seed, slot.kind, slot.key())
-            });
+        self.index.insert_unique(hash_of_key, number, |&other| {
+            let slot = &slots[other as usize];
+            hash(seed, slot.kind, slot.key())
+        });
         Ok(number)
     }
 
