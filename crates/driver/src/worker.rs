@@ -510,7 +510,14 @@ impl Worker {
         }
     }
 
+    /// Sends what the core made.
     fn send(&mut self, now: Instant, turn: &mut Turn) {
+        self.queue(now, turn);
+        self.flush_all(now, turn);
+    }
+
+    /// Gives what the core made to the sockets: datagrams wait for [`Worker::flush_all`].
+    fn queue(&mut self, now: Instant, turn: &mut Turn) {
         let mut failed_streams = Vec::new();
         for (bytes, flow) in turn.output.outbox.iter() {
             turn.counters.sent += 1;
@@ -537,11 +544,14 @@ impl Worker {
             }
         }
         turn.output.outbox.clear();
-        for at in 0..self.ports.len() {
-            self.flush(at, now, turn);
-        }
         for remote in failed_streams {
             self.flow_failed(Transport::Tcp, remote, now, turn);
+        }
+    }
+
+    fn flush_all(&mut self, now: Instant, turn: &mut Turn) {
+        for at in 0..self.ports.len() {
+            self.flush(at, now, turn);
         }
     }
 

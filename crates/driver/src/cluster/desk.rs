@@ -24,6 +24,8 @@ struct Tray {
     spare: Vec<Batch>,
     /// Who waits, as bits.
     waiting: u64,
+    /// Whether who takes looks again before long by itself, and need not be woken.
+    is_watched: bool,
 }
 
 /// What was taken off the desk at one time.
@@ -125,7 +127,7 @@ impl Desk {
         }
         tray.waiting |= 1 << (who % 64);
         let ticket = Ticket(tray.ticket);
-        if was_empty {
+        if was_empty && !tray.is_watched {
             self.waker.wake();
         }
         Some(ticket)
@@ -154,6 +156,7 @@ impl Desk {
         tray.ticket += 1;
         tray.batches.clear();
         tray.waiting = 0;
+        tray.is_watched = false;
         self.office.store(epoch + 1, Ordering::Release);
     }
 
@@ -182,9 +185,11 @@ impl Desk {
         !self.tray().batches.is_empty()
     }
 
-    /// Takes what is there.
+    /// Takes what is there. Whoever is given something comes again before long, unasked: he is not woken for what is left
+    /// meanwhile, until he has found nothing.
     pub(crate) fn take(&self) -> Option<Taken> {
         let mut tray = self.tray();
+        tray.is_watched = !tray.batches.is_empty();
         if tray.batches.is_empty() {
             return None;
         }
@@ -248,6 +253,31 @@ mod tests {
         assert!(desk.committed(3).unwrap() < first);
         desk.commit(first);
         assert_eq!(desk.committed(3), Some(first));
+    }
+
+    #[test]
+    fn who_takes_is_woken_after_he_found_nothing_and_not_before() {
+        let (mut poller, desk) = desk();
+        let mut is_woken = || {
+            let ready = poller.wait(Some(Duration::ZERO)).unwrap();
+            !ready.is_empty()
+        };
+        desk.open(3);
+        desk.submit(3, 0, &changes(1)).unwrap();
+        assert!(is_woken());
+        assert!(desk.take().is_some());
+        desk.submit(3, 0, &changes(1)).unwrap();
+        assert!(!is_woken());
+        assert!(desk.take().is_some());
+        assert!(desk.take().is_none());
+        desk.submit(3, 0, &changes(1)).unwrap();
+        assert!(is_woken());
+        // A term that ends in between leaves nobody waiting for the next one's changes.
+        assert!(desk.take().is_some());
+        desk.close();
+        desk.open(4);
+        desk.submit(4, 0, &changes(1)).unwrap();
+        assert!(is_woken());
     }
 
     #[test]

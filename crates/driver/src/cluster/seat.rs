@@ -21,9 +21,9 @@ use super::settings::ServiceSettings;
 use super::tenure::Tenure;
 use super::view::{ServiceView, TakeoverView};
 
-/// Least time between batches: what comes meanwhile shares the next. A batch costs the owner some 30 µs, whatever is in it, so
-/// that one for each message of a call would cost more than the call.
-const BATCH_SPACING_US: u64 = 2_000;
+/// Least time between batches: what comes meanwhile shares the next. A batch costs the owner two turns of this thread, a frame and an
+/// answer, whatever is in it: for each message of a call that would be more than the call.
+const BATCH_SPACING_US: u64 = 4_000;
 /// For how long the record has to name this node no member before it is said.
 const OUTSIDE_US: u64 = 10_000_000;
 /// How often it is said that the table is full.
@@ -73,6 +73,8 @@ pub(super) struct Seat {
     taken: Option<(Taken, usize)>,
     flights: VecDeque<Flight>,
     collected: Time,
+    /// Whether it looks at the desk by itself, [`BATCH_SPACING_US`] after the last time.
+    is_pacing: bool,
     /// When it was last said that the table is full.
     told_full: Option<Time>,
     is_paused: bool,
@@ -100,6 +102,7 @@ impl Seat {
             taken: None,
             flights: VecDeque::new(),
             collected: Time(0),
+            is_pacing: false,
             told_full: None,
             is_paused: false,
             notes: Vec::new(),
@@ -202,7 +205,8 @@ impl Seat {
     /// When [`Seat::turn`] has something to do at the latest.
     pub(super) fn next(&self, now: Time) -> Time {
         let mut next = self.parts.service.next(now);
-        if self.may_collect() && (self.taken.is_some() || self.parts.desk.has_changes()) {
+        let waits = || self.is_pacing || self.taken.is_some() || self.parts.desk.has_changes();
+        if self.may_collect() && waits() {
             next = next.min(self.collected.after(BATCH_SPACING_US));
         }
         next.min(self.parts.address.next(now))
@@ -220,12 +224,6 @@ impl Seat {
         self.parts.address.poll(now, &mut self.notes);
         self.perform(post);
         self.tell_of_address(post);
-        // What was committed at once may have room for what waits.
-        if self.flights.is_empty() && self.may_collect() && self.parts.desk.has_changes() {
-            self.collect(now);
-            self.parts.service.poll(now, &mut self.out);
-            self.perform(post);
-        }
         self.parts.crew.flush();
         self.announce(now, post);
     }
@@ -240,7 +238,9 @@ impl Seat {
             if !is_due {
                 return;
             }
-            let Some(taken) = self.parts.desk.take() else {
+            let taken = self.parts.desk.take();
+            self.is_pacing = taken.is_some();
+            let Some(taken) = taken else {
                 return;
             };
             self.taken = Some((taken, 0));
@@ -310,9 +310,14 @@ impl Seat {
     }
 
     fn effect(&mut self, effect: Effect, post: &mut Post<'_>) {
+        let effect = match effect {
+            Effect::Send { to, range } => return post.send(to, &self.out.bytes[range]),
+            Effect::Committed { seq } => return self.committed(seq),
+            other => other,
+        };
         let (seat, name) = (self.number, self.parts.settings.name.clone());
         match effect {
-            Effect::Send { to, range } => post.send(to, &self.out.bytes[range]),
+            Effect::Send { .. } | Effect::Committed { .. } => {}
             Effect::CoordinatorRead { request } => post.requests.read(seat, &name, request),
             Effect::CoordinatorCas {
                 request,
@@ -354,7 +359,6 @@ impl Seat {
                 post.tell(&name, format!("is claimed when {node} is switched off"));
                 post.requests.fence(seat, (&name, &node), attempt);
             }
-            Effect::Committed { seq } => self.committed(seq),
             Effect::Event(event) => self.told(event, post),
         }
     }
@@ -362,6 +366,7 @@ impl Seat {
     fn gain(&mut self, epoch: Epoch, until: Time, basis: Basis, post: &mut Post<'_>) {
         let now = time();
         self.is_paused = false;
+        self.is_pacing = false;
         self.flights.clear();
         self.taken = None;
         self.parts.desk.open(epoch.0);

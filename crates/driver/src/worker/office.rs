@@ -95,7 +95,7 @@ impl Worker {
             {
                 let before = std::mem::replace(&mut turn.output.outbox, outbox);
                 office.give_back(before);
-                self.send_as_owner(now, turn, &office.desk);
+                self.queue_as_owner(now, turn, &office.desk);
             }
         }
         let empty = std::mem::replace(&mut turn.output.outbox, made);
@@ -103,7 +103,8 @@ impl Worker {
         if office.epoch.is_none() {
             turn.output.outbox.clear();
         }
-        self.send_as_owner(now, turn, &office.desk);
+        self.queue_as_owner(now, turn, &office.desk);
+        self.flush_as_owner(now, turn, &office.desk);
         turn.office = Some(office);
     }
 
@@ -134,13 +135,21 @@ impl Worker {
         }
     }
 
-    /// Sends the turn's messages if this node may act at this moment.
-    fn send_as_owner(&mut self, now: Instant, turn: &mut Turn, desk: &Desk) {
+    /// Gives messages to their sockets if this node may act at this moment; datagrams leave together with those that follow.
+    fn queue_as_owner(&mut self, now: Instant, turn: &mut Turn, desk: &Desk) {
+        if turn.output.outbox.is_empty() || desk.may_act() {
+            self.queue(now, turn);
+        } else {
+            turn.output.outbox.clear();
+        }
+    }
+
+    /// Sends the datagrams that are queued, if this node may act at this moment.
+    fn flush_as_owner(&mut self, now: Instant, turn: &mut Turn, desk: &Desk) {
         if desk.may_act() {
-            self.send(now, turn);
+            self.flush_all(now, turn);
             return;
         }
-        turn.output.outbox.clear();
         for port in &mut self.ports {
             port.outgoing.clear();
         }

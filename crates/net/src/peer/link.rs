@@ -23,6 +23,8 @@ const UNSENT_BYTES: i32 = 64 * 1024;
 const READS_PER_TURN: usize = 32;
 /// Plain bytes taken from TLS at a time.
 const PLAIN_BYTES: usize = 16 * 1024;
+/// A reading that brings less has left nothing in the socket: TLS asks for this much at least.
+const READ_BYTES_MIN: usize = 4 * 1024;
 
 /// Which frames go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(super) struct Link {
     pub(super) socket: TcpStream,
     tls: Connection,
     incoming: Vec<u8>,
+    /// Where TLS puts plain bytes.
+    plain: Box<[u8]>,
     urgent: Vec<u8>,
     bulk: Vec<u8>,
     /// How much of `bulk` has gone.
@@ -64,6 +68,7 @@ impl Link {
             socket,
             tls,
             incoming,
+            plain: vec![0; PLAIN_BYTES].into_boxed_slice(),
             urgent: Vec::new(),
             bulk: Vec::new(),
             bulk_gone: 0,
@@ -138,19 +143,23 @@ impl Link {
         let mut any = !self.incoming.is_empty();
         self.frames(&mut each)?;
         for _ in 0..READS_PER_TURN {
-            match self.tls.read_tls(&mut self.socket) {
+            let read = match self.tls.read_tls(&mut self.socket) {
                 Ok(0) => {
                     let error = io::ErrorKind::ConnectionAborted.into();
                     return Err(PeerError::Connection { error });
                 }
-                Ok(_) => any = true,
+                Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(PeerError::Connection { error }),
-            }
+            };
+            any = true;
             self.tls.process_new_packets()?;
             self.plain()?;
             self.frames(&mut each)?;
+            if read < READ_BYTES_MIN {
+                break;
+            }
         }
         Ok(any)
     }
@@ -158,17 +167,12 @@ impl Link {
     /// Takes the plain bytes out of TLS.
     fn plain(&mut self) -> Result<(), PeerError> {
         loop {
-            let before = self.incoming.len();
-            self.incoming.resize(before + PLAIN_BYTES, 0);
-            let read = self.tls.reader().read(&mut self.incoming[before..]);
-            let length = *read.as_ref().unwrap_or(&0);
-            self.incoming.truncate(before + length);
-            match read {
+            match self.tls.reader().read(&mut self.plain) {
                 Ok(0) => {
                     let error = io::ErrorKind::ConnectionAborted.into();
                     return Err(PeerError::Connection { error });
                 }
-                Ok(_) => {}
+                Ok(length) => self.incoming.extend_from_slice(&self.plain[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(PeerError::Connection { error }),
             }
