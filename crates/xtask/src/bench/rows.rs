@@ -122,8 +122,8 @@ impl Scene<'_> {
             "pbx-prompts" => prompts::row(self, keeper),
             "replication-call" => {
                 let mut row = self.replication(keeper, id, "µs CPU per call", proxy_call)?;
-                "the calls of proxy-call at the owner of a pair whose standby holds all records, beside a node alone; \
-                 the standby's work is not counted"
+                "the calls of proxy-call at the owner of a pair whose standby holds all records, beside a node alone: all \
+                 processes of the owner's node, the standby's (`standby`) not counted"
                     .clone_into(&mut row.work);
                 row.note("offered_per_s", CALLS_PER_S);
                 Ok(row)
@@ -132,7 +132,7 @@ impl Scene<'_> {
                 let unit = "µs CPU per registration";
                 let mut row = self.replication(keeper, id, unit, register_digest)?;
                 "the registrations of register-digest at the owner of a pair whose standby holds all records, beside a \
-                 node alone; the standby's work is not counted"
+                 node alone: all processes of the owner's node, the standby's (`standby`) not counted"
                     .clone_into(&mut row.work);
                 row.note("offered_per_s", REGISTRATIONS_PER_S);
                 Ok(row)
@@ -508,7 +508,7 @@ fn proxy_call(scene: &Scene<'_>, keeper: &mut Keeper, visit: &Visit<'_>) -> Resu
             called.map(|called| (called, answered))
         };
         place(keeper, "warm-up", timing.warm_up_s)?;
-        let before_us = server.cpu_us();
+        let (before_us, standby_us) = (server.cpu_us(), server.standby_cpu_us());
         let (called, answered) = place(keeper, "run", timing.run_s)?;
         let memory_bytes = server.memory_bytes();
         settle(timing.settle_s);
@@ -527,6 +527,7 @@ fn proxy_call(scene: &Scene<'_>, keeper: &mut Keeper, visit: &Visit<'_>) -> Resu
             + sum(answered.steps("INVITE_Retrans"))
             + sum(answered.steps("BYE_Retrans"));
         sample.note("memory_bytes", per(memory_bytes_f64(memory_bytes), 1));
+        note_standby(&mut sample, server, standby_us, calls);
         let heard = sum(called.steps("180_Recv"));
         sample.note("provisional_lost", rate(rung.saturating_sub(heard), 1.0));
         sample.note("achieved_per_s", rate(calls, called.elapsed_s - HOLD_S));
@@ -537,6 +538,13 @@ fn proxy_call(scene: &Scene<'_>, keeper: &mut Keeper, visit: &Visit<'_>) -> Resu
 #[expect(clippy::cast_precision_loss, reason = "no machine has 2^52 bytes")]
 fn memory_bytes_f64(bytes: u64) -> f64 {
     bytes as f64
+}
+
+/// Tells what the standby of a pair did for each of `count`, since it had taken so much.
+fn note_standby(sample: &mut Sample, server: &Running, before_us: Option<f64>, count: u64) {
+    if let Some((before_us, after_us)) = before_us.zip(server.standby_cpu_us()) {
+        sample.note("standby", per(after_us - before_us, count));
+    }
 }
 
 fn register_digest(
@@ -553,7 +561,7 @@ fn register_digest(
         let mut passes = Vec::new();
         scene.register(keeper, visit, server.address, &warm, 0)?;
         settle(2);
-        let before_us = server.cpu_us();
+        let (before_us, standby_us) = (server.cpu_us(), server.standby_cpu_us());
         passes.push(scene.register(keeper, visit, server.address, &phones, 0)?);
         // A store may write what it was told within a second.
         settle(2);
@@ -571,6 +579,7 @@ fn register_digest(
         }
         sample.note("first", per(between_us - before_us, count));
         sample.note("refresh", per(after_us - between_us, count * REFRESHES));
+        note_standby(&mut sample, server, standby_us, count * (1 + REFRESHES));
         sample.note("memory_bytes", memory_bytes_f64(memory_bytes));
         let elapsed_s: f64 = passes.iter().map(|pass| pass.elapsed_s).sum();
         sample.note("achieved_per_s", rate(count * (1 + REFRESHES), elapsed_s));

@@ -55,7 +55,7 @@ pub(crate) enum Server {
 #[derive(Debug)]
 pub(crate) struct Running {
     process: Process,
-    /// The standby of a pair: nothing of it is counted.
+    /// The standby of a pair: its work is no part of the figure, and is told beside it.
     standby: Option<Process>,
     /// Where it takes SIP over UDP; rtpengine's, where it takes commands.
     pub(crate) address: SocketAddr,
@@ -79,6 +79,12 @@ impl Running {
     /// User and system time of all its processes so far, in microseconds.
     pub(crate) fn cpu_us(&self) -> f64 {
         process::cpu_us(self.process.pid())
+    }
+
+    /// The same of the standby of a pair.
+    pub(crate) fn standby_cpu_us(&self) -> Option<f64> {
+        let standby = self.standby.as_ref()?;
+        Some(process::cpu_us(standby.pid()))
     }
 
     /// Resident memory of all its processes, in bytes.
