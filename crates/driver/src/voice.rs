@@ -9,6 +9,7 @@ mod open;
 mod ports;
 mod thread;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -142,12 +143,40 @@ pub struct Voices {
     desk: Option<Arc<Desk>>,
     ports: Mutex<Ports>,
     shares: Vec<Share>,
+    /// Thread and socket of each address that is bound, or that descriptions name instead.
+    by_address: HashMap<SocketAddr, (usize, PortId)>,
     /// Pairs that were asked for and not there.
     exhausted: AtomicU64,
     handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Voices {
+    /// Those with these sockets, before they run.
+    fn new(advertised: Option<IpAddr>, ports: Ports, shares: Vec<Share>) -> Voices {
+        let mut voices = Voices {
+            clock: Clock::start(),
+            advertised,
+            desk: None,
+            ports: Mutex::new(ports),
+            shares,
+            by_address: HashMap::new(),
+            exhausted: AtomicU64::new(0),
+            handles: Mutex::default(),
+        };
+        let mut by_address = HashMap::new();
+        for (thread, share) in voices.shares.iter().enumerate() {
+            for (index, bound) in share.sockets.iter().enumerate() {
+                let told = SocketAddr::new(voices.told(bound.ip()), bound.port());
+                for address in [*bound, told] {
+                    let place = (thread, PortId(index as u32));
+                    by_address.entry(address).or_insert(place);
+                }
+            }
+        }
+        voices.by_address = by_address;
+        voices
+    }
+
     /// Threads.
     pub fn len(&self) -> usize {
         self.shares.len()
@@ -184,19 +213,9 @@ impl Voices {
 
     /// Takes the pair that has this address: a call that another node had goes on with it. None: there is none, or it is taken.
     pub fn take_at(&self, address: SocketAddr) -> Option<VoicePort> {
-        let shares = self.shares.iter().enumerate();
-        let places = shares.flat_map(|(thread, share)| {
-            let sockets = share.sockets.iter().enumerate();
-            sockets.map(move |(index, bound)| (thread, PortId(index as u32), *bound))
-        });
-        let is_it = |bound: SocketAddr| {
-            bound.port() == address.port()
-                && (bound.ip() == address.ip() || self.told(bound.ip()) == address.ip())
-        };
-        let mut places = places.filter(|(.., bound)| is_it(*bound));
-        let (thread, port, _) =
-            places.find(|(thread, port, _)| self.ports().take_this(*thread, *port))?;
-        Some(self.port(thread, port))
+        let (thread, port) = *self.by_address.get(&address)?;
+        let is_taken = self.ports().take_this(thread, port);
+        is_taken.then(|| self.port(thread, port))
     }
 
     /// Gives a pair back that was never opened.

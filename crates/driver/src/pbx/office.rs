@@ -242,18 +242,20 @@ impl PbxThread {
 
     /// Is a member again, and knows nothing.
     pub(super) fn leave_office(&mut self, state: &mut State) {
-        self.forget(state);
-        let Some(opens_late) = self.office.as_ref().map(|office| office.opens_late) else {
-            return;
-        };
-        // Whoever comes next has the first socket when all others are free.
-        self.close_voices();
-        if opens_late {
+        let opens_late = self.office.as_ref().map(|office| office.opens_late);
+        if opens_late.is_some() {
+            // Whoever comes next has the first socket when all others are free.
+            self.close_voices();
+        }
+        if opens_late == Some(true) {
             for port in self.ports.drain(..) {
                 // Closing it does the same.
                 let _ = self.poller.remove(&port.socket);
             }
-        } else {
+        }
+        // Nobody waits for that: memory of thousands of calls takes its time.
+        self.forget(state);
+        if opens_late == Some(false) {
             self.open_voices();
         }
     }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 
 use net::media::{Media, MediaOptions};
 use voice::{PortId, Voice};
@@ -13,7 +11,6 @@ use super::inbox::VoiceInbox;
 use super::ports::Ports;
 use super::thread::VoiceThread;
 use super::{Share, VOICE_ADDRESSES_MAX, VoiceSettings, Voices};
-use crate::clock::Clock;
 
 /// Too many open files, in this process or in the system (`EMFILE`, `ENFILE`).
 const NO_DESCRIPTORS: [Option<i32>; 2] = [Some(24), Some(23)];
@@ -175,15 +172,7 @@ pub fn open(settings: &VoiceSettings) -> Result<OpenedVoices, VoiceError> {
             last_error,
         });
     }
-    let voices = Voices {
-        clock: Clock::start(),
-        advertised: settings.advertised,
-        ports: Mutex::new(ports),
-        shares,
-        desk: None,
-        exhausted: AtomicU64::new(0),
-        handles: Mutex::default(),
-    };
+    let voices = Voices::new(settings.advertised, ports, shares);
     let lacking = last_error.map(|(address, error)| (lacking, address, error));
     Ok(OpenedVoices {
         voices,

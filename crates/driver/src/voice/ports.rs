@@ -1,6 +1,6 @@
 //! Pairs of ports that are free, by thread and address.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use voice::PortId;
@@ -10,16 +10,26 @@ use voice::PortId;
 struct Group {
     thread: usize,
     address: IpAddr,
-    /// The one that has been free for longest first, so that packets of a port's last call come to nobody.
-    free: VecDeque<PortId>,
+    /// By the number of its giving back: the one that has been free for longest first, so that packets of a port's last call come to nobody.
+    free: BTreeMap<u64, PortId>,
+}
+
+/// A pair.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    group: usize,
+    /// Its place among the free ones; none: it is taken.
+    free_since: Option<u64>,
 }
 
 /// All pairs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ports {
     groups: Vec<Group>,
-    /// Whether a pair is taken, and its group, by thread and socket; none is no pair that was opened.
-    states: Vec<Vec<Option<(bool, usize)>>>,
+    /// By thread and socket; none is no pair that was opened.
+    pairs: Vec<Vec<Option<Pair>>>,
+    /// How often a pair became free.
+    freed: u64,
     in_use: usize,
 }
 
@@ -33,18 +43,22 @@ impl Ports {
                 self.groups.push(Group {
                     thread,
                     address,
-                    free: VecDeque::new(),
+                    free: BTreeMap::new(),
                 });
                 self.groups.len() - 1
             }
         };
-        if self.states.len() <= thread {
-            self.states.resize(thread + 1, Vec::new());
+        if self.pairs.len() <= thread {
+            self.pairs.resize(thread + 1, Vec::new());
         }
-        let states = &mut self.states[thread];
-        states.resize(states.len().max(port.0 as usize + 1), None);
-        states[port.0 as usize] = Some((false, group));
-        self.groups[group].free.push_back(port);
+        self.freed += 1;
+        let pairs = &mut self.pairs[thread];
+        pairs.resize(pairs.len().max(port.0 as usize + 1), None);
+        pairs[port.0 as usize] = Some(Pair {
+            group,
+            free_since: Some(self.freed),
+        });
+        self.groups[group].free.insert(self.freed, port);
     }
 
     /// Takes a pair of `local`'s address, or else of the first one of its family.
@@ -67,9 +81,9 @@ impl Ports {
             .filter(|group| group.address == address && is_open(group.thread))
             .filter(|group| wanted.is_none_or(|wanted| wanted == group.thread))
             .max_by_key(|group| group.free.len())?;
-        let (thread, port) = (group.thread, group.free.pop_front()?);
-        if let Some((is_taken, _)) = self.state(thread, port) {
-            *is_taken = true;
+        let (thread, (_, port)) = (group.thread, group.free.pop_first()?);
+        if let Some(pair) = self.pair(thread, port) {
+            pair.free_since = None;
         }
         self.in_use += 1;
         Some((thread, port))
@@ -77,31 +91,37 @@ impl Ports {
 
     /// Takes one pair, if it is free.
     pub(super) fn take_this(&mut self, thread: usize, port: PortId) -> bool {
-        let Some((is_taken @ false, group)) = self.state(thread, port) else {
+        let pair = self.pair(thread, port);
+        let Some((group, since)) =
+            pair.and_then(|pair| Some((pair.group, pair.free_since.take()?)))
+        else {
             return false;
         };
-        *is_taken = true;
-        let group = *group;
-        self.groups[group].free.retain(|free| *free != port);
+        self.groups[group].free.remove(&since);
         self.in_use += 1;
         true
     }
 
     /// Gives a pair back. False: it was not taken.
     pub(super) fn give_back(&mut self, thread: usize, port: PortId) -> bool {
-        let Some((is_taken @ true, group)) = self.state(thread, port) else {
+        let since = self.freed + 1;
+        let Some(pair) = self
+            .pair(thread, port)
+            .filter(|pair| pair.free_since.is_none())
+        else {
             return false;
         };
-        *is_taken = false;
-        let group = *group;
-        self.groups[group].free.push_back(port);
+        pair.free_since = Some(since);
+        let group = pair.group;
+        self.groups[group].free.insert(since, port);
+        self.freed = since;
         self.in_use -= 1;
         true
     }
 
-    fn state(&mut self, thread: usize, port: PortId) -> Option<&mut (bool, usize)> {
-        let states = self.states.get_mut(thread)?;
-        states.get_mut(port.0 as usize)?.as_mut()
+    fn pair(&mut self, thread: usize, port: PortId) -> Option<&mut Pair> {
+        let pairs = self.pairs.get_mut(thread)?;
+        pairs.get_mut(port.0 as usize)?.as_mut()
     }
 
     pub(super) fn in_use(&self) -> usize {
@@ -148,5 +168,19 @@ mod tests {
             ports.take("::1".parse().expect("an address"), None, |_| true),
             None
         );
+    }
+
+    #[test]
+    fn the_pair_that_is_free_for_longest_is_taken_first() {
+        let one = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut ports = Ports::default();
+        for port in [0, 2, 4] {
+            ports.add(0, one, PortId(port));
+        }
+        // One that was asked for by name goes to the end.
+        assert!(ports.take_this(0, PortId(2)) && ports.give_back(0, PortId(2)));
+        let taken = [0; 3].map(|_| ports.take(one, None, |_| true));
+        assert_eq!(taken, [0, 4, 2].map(|port| Some((0, PortId(port)))));
+        assert_eq!((ports.in_use(), ports.free()), (3, 0));
     }
 }
