@@ -120,6 +120,9 @@ pub struct PbxStatus {
     /// Those of which the media store did not take all.
     #[serde(default)]
     pub recordings_lost: u64,
+    /// Records of calls that there was no room for before they could be written.
+    #[serde(default)]
+    pub cdrs_lost: u64,
     /// Voice messages that a webhook, a mail program or a mail server took.
     #[serde(default)]
     pub messages_handed_over: u64,

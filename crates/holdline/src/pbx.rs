@@ -324,6 +324,7 @@ pub(crate) fn sum(pbxs: &[PbxStatus], count: usize) -> Option<PbxStatus> {
         sum.turn_longest_us = sum.turn_longest_us.max(other.turn_longest_us);
         sum.recordings += other.recordings;
         sum.recordings_lost += other.recordings_lost;
+        sum.cdrs_lost += other.cdrs_lost;
         sum.messages_handed_over += other.messages_handed_over;
         sum.hand_overs_waiting += other.hand_overs_waiting;
         sum.hand_overs_given_up += other.hand_overs_given_up;
@@ -362,6 +363,7 @@ fn status_of(pbx: &PbxNode, config: &Config) -> Option<PbxStatus> {
         turn_longest_us: u64::try_from(snapshot.longest_turn.as_micros()).unwrap_or(u64::MAX),
         recordings: kept.recordings,
         recordings_lost: kept.recordings_lost,
+        cdrs_lost: kept.cdrs_lost,
         messages_handed_over: kept.handed_over,
         hand_overs_waiting: kept.hand_overs_waiting,
         hand_overs_given_up: kept.hand_overs_given_up,
@@ -410,7 +412,7 @@ fn late_p99_us<'a>(threads: impl Iterator<Item = &'a Totals>) -> u64 {
 }
 
 /// What it counts of what it keeps and hands over.
-fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 6] {
+fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 7] {
     [
         (
             "holdline_pbx_recordings_total",
@@ -423,6 +425,12 @@ fn kept(pbx: &PbxStatus) -> [(&'static str, &'static str, MetricKind, u64); 6] {
             "Those of which the media store did not take all.",
             MetricKind::Counter,
             pbx.recordings_lost,
+        ),
+        (
+            "holdline_pbx_cdrs_lost_total",
+            "Records of calls that there was no room for before they could be written.",
+            MetricKind::Counter,
+            pbx.cdrs_lost,
         ),
         (
             "holdline_pbx_messages_handed_over_total",

@@ -3,7 +3,8 @@
 //! A record is first appended to a file of pending ones and flushed, then written to the store, whose rows
 //! have the record's name as their key; when nothing is pending the file is emptied. What a crash or a
 //! database that is away leaves in the file is written at the next occasion. Records also go to a file of
-//! JSON lines, where the operator wants one; after a crash its last lines may be there twice, with the same `id`.
+//! JSON lines, where the operator wants one, which all PBXs of a node append to; after a crash, or a takeover, its last lines may be there
+//! twice, with the same `id`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek};
@@ -171,21 +172,32 @@ impl Pending {
             appended: 0,
             handed: 0,
         };
-        let left = pending.read(0)?;
-        (pending.appended, pending.handed) = (left.len(), left.len());
+        pending.file.rewind()?;
+        pending.appended = BufReader::new(&pending.file).split(b'\n').count();
+        let left = pending.read()?;
         Ok((pending, left))
     }
 
-    fn read(&mut self, skip: usize) -> std::io::Result<Vec<CdrRow>> {
+    /// The next rows that were not handed over.
+    fn read(&mut self) -> std::io::Result<Vec<CdrRow>> {
         self.file.rewind()?;
         let mut rows = Vec::new();
-        for line in BufReader::new(&self.file).lines().skip(skip) {
-            // A line that a crash cut short was never told to be kept.
-            if let Some(row) = parse(&line?) {
-                rows.push(row);
+        for line in BufReader::new(&self.file).split(b'\n').skip(self.handed) {
+            if rows.len() == PENDING_MAX {
+                return Ok(rows);
+            }
+            let line = line?;
+            self.handed += 1;
+            match std::str::from_utf8(&line).ok().and_then(parse) {
+                Some(row) => rows.push(row),
+                // It was never told to be kept.
+                None => tracing::warn!(
+                    bytes = line.len(),
+                    "a record of a call that a crash cut short is passed over"
+                ),
             }
         }
-        rows.truncate(PENDING_MAX);
+        self.handed = self.appended;
         Ok(rows)
     }
 
@@ -201,9 +213,7 @@ impl Pending {
     /// What is written and was not handed over; when there is nothing the file is emptied.
     fn rest(&mut self) -> std::io::Result<Vec<CdrRow>> {
         if self.handed < self.appended {
-            let rows = self.read(self.handed)?;
-            self.handed += rows.len().max(1);
-            return Ok(rows);
+            return self.read();
         }
         if self.appended > 0 {
             self.file.set_len(0)?;
@@ -397,5 +407,54 @@ mod tests {
         drop(sender);
         task.await.expect("it ends");
         assert_eq!(kept(&store).await.len(), 10);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_line_that_was_cut_short_spoils_neither_the_start_nor_the_next_record() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cdr-pending.jsonl");
+        // Cut within a letter, and blocks that never reached the disk.
+        std::fs::write(&path, b"{\"id\":\"pbx1-\xc3\n\0\0\0\0").expect("written");
+        let (mut pending, left) = Pending::open(&path).expect("it opens");
+        assert!(left.is_empty());
+        let text = format!("{}\n", line(&row("pbx1", &cdr(7))));
+        pending.append(&text).expect("written");
+        let (_, left) = Pending::open(&path).expect("it opens");
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].id, "pbx1-0000000000000007");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn more_than_there_is_room_for_in_memory_are_all_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cdr-pending.jsonl");
+        let record = line(&row("pbx1", &cdr(7))).to_string();
+        let text = format!("{record}\n").repeat(PENDING_MAX + 5);
+        std::fs::write(&path, text).expect("written");
+        let (mut pending, left) = Pending::open(&path).expect("it opens");
+        assert_eq!(left.len(), PENDING_MAX);
+        assert_eq!(pending.rest().expect("readable").len(), 5);
+        assert!(pending.rest().expect("emptied").is_empty());
+        assert_eq!(std::fs::metadata(&path).expect("there").len(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_that_two_owners_write_is_kept_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = opened(folder.path()).await;
+        let runtime = tokio::runtime::Handle::current();
+        // The owner died after its standby had the record, with the record in its file; both write it, the old one at its next start.
+        for node in ["one", "two", "one"] {
+            let own = CdrPlaces {
+                pending: folder.path().join(node),
+                ..places(folder.path())
+            };
+            let started = start(&runtime, own, Some(store.clone()), None);
+            let (sender, task) = started.expect("it starts");
+            sender.send(row("pbx1", &cdr(7))).await.expect("room");
+            drop(sender);
+            task.await.expect("it ends");
+        }
+        assert_eq!(kept(&store).await, ["pbx1-0000000000000007"]);
     }
 }

@@ -36,6 +36,8 @@ pub struct PbxKept {
     pub recordings: u64,
     /// Those that are not, or only their beginning.
     pub recordings_lost: u64,
+    /// Records of calls that there was no room for.
+    pub cdrs_lost: u64,
     /// Voice messages that were handed over, by each way.
     pub handed_over: u64,
     /// Those that wait for who is to take them.
@@ -50,6 +52,7 @@ pub(crate) struct News {
     listener: Option<PbxListener>,
     recordings: AtomicU64,
     recordings_lost: AtomicU64,
+    cdrs_lost: AtomicU64,
     handed_over: AtomicU64,
     hand_overs_waiting: AtomicU64,
     hand_overs_given_up: AtomicU64,
@@ -68,6 +71,7 @@ impl News {
         PbxKept {
             recordings: of(&self.recordings),
             recordings_lost: of(&self.recordings_lost),
+            cdrs_lost: of(&self.cdrs_lost),
             handed_over: of(&self.handed_over),
             hand_overs_waiting: of(&self.hand_overs_waiting),
             hand_overs_given_up: of(&self.hand_overs_given_up),
@@ -83,6 +87,17 @@ impl News {
         let (path, reason) = (path.to_owned(), reason.to_string());
         tracing::error!(path, reason, "a recording is not saved");
         self.tell(PbxEvent::NotSaved { path, reason });
+    }
+
+    /// There was no room for so many records of calls.
+    pub(crate) fn cdrs_lost(&self, count: usize) {
+        if count > 0 {
+            self.cdrs_lost.fetch_add(count as u64, Ordering::Relaxed);
+            tracing::error!(
+                count,
+                "records of calls are lost: too many wait to be written; is the disk or the store too slow?"
+            );
+        }
     }
 
     pub(crate) fn hand_over_begins(&self) {

@@ -19,6 +19,8 @@ use crate::worker::Port;
 
 /// Turns whose messages wait for a commit; those of one more are lost, as datagrams may be.
 const HELD_MAX: usize = 8_192;
+/// Turns beyond it whose questions and records of calls wait, which nobody sends again.
+const LATE_MAX: usize = 65_536;
 /// Memory of turns that is kept.
 const SPARE_MAX: usize = 64;
 /// How often, and how far apart, a socket is tried that the owner before has open still.
@@ -71,7 +73,7 @@ impl Office {
             desk,
             epoch: None,
             opens_late,
-            held: Held::new(HELD_MAX),
+            held: Held::new(HELD_MAX + LATE_MAX),
             last: Ticket(0),
             spare: Vec::new(),
             records: BTreeMap::new(),
@@ -86,8 +88,9 @@ impl Office {
         }
     }
 
-    /// Leaves the changes of a turn for the members. Gives what may leave at once: nothing, if it has to wait.
-    fn hold(&mut self, epoch: u64, changes: &mut Changes, leaving: &mut Leaving) {
+    /// Leaves the changes of a turn for the members, and in `leaving` what may leave at once: nothing, if it has to wait. Gives how many
+    /// records of calls there was no room for.
+    fn hold(&mut self, epoch: u64, changes: &mut Changes, leaving: &mut Leaving) -> usize {
         if !changes.is_empty() {
             let ticket = self.desk.submit(epoch, 0, changes);
             changes.clear();
@@ -97,17 +100,27 @@ impl Office {
                 None => {
                     self.discarded += 1;
                     leaving.clear();
-                    return;
+                    return 0;
                 }
             }
         } else if self.held.is_empty() {
-            return;
+            return 0;
         }
-        if !leaving.is_empty() {
-            let next = self.spare.pop().unwrap_or_default();
-            let leaving = std::mem::replace(leaving, next);
-            if self.held.hold(Seq(self.last.0), leaving).is_err() {
+        if self.held.len() >= HELD_MAX && !leaving.outbox.is_empty() {
+            self.discarded += 1;
+            leaving.outbox.clear();
+        }
+        if leaving.is_empty() {
+            return 0;
+        }
+        let next = self.spare.pop().unwrap_or_default();
+        let leaving = std::mem::replace(leaving, next);
+        let records = leaving.cdrs.len();
+        match self.held.hold(Seq(self.last.0), leaving) {
+            Ok(()) => 0,
+            Err(_) => {
                 self.discarded += 1;
+                records
             }
         }
     }
@@ -176,7 +189,8 @@ impl PbxThread {
                 office.records.insert(cdr.id, row.clone());
                 made.cdrs.push(row);
             }
-            office.hold(epoch, &mut output.changes, &mut made);
+            let lost = office.hold(epoch, &mut output.changes, &mut made);
+            self.outside.news.cdrs_lost(lost);
             while let Some(mut leaving) = office.release(epoch) {
                 self.perform_as_owner(&office.desk, &mut leaving, state);
                 office.give_back(leaving);
@@ -426,6 +440,28 @@ mod tests {
         office.forget();
         assert_eq!(office.discarded, 2);
         assert!(office.held.is_empty() && office.release(3).is_none());
+    }
+
+    #[test]
+    fn records_of_calls_wait_where_messages_are_lost() {
+        let (_poller, mut office) = office();
+        let cdr = || cdr::row("pbx1", &pbx::control::Cdr::default());
+        let mut lost = 0;
+        for at in 0..=HELD_MAX + LATE_MAX {
+            let (mut changes, mut leaving) = turn(b"200", at == 0);
+            leaving.cdrs.push(cdr());
+            lost += office.hold(3, &mut changes, &mut leaving);
+        }
+        assert_eq!(lost, 1);
+        assert_eq!(office.discarded as usize, LATE_MAX + 2);
+        let ticket = office.desk.take().unwrap().ticket;
+        office.desk.commit(ticket);
+        let (mut messages, mut records) = (0, 0);
+        while let Some(leaving) = office.release(3) {
+            messages += leaving.outbox.len();
+            records += leaving.cdrs.len();
+        }
+        assert_eq!((messages, records), (HELD_MAX, HELD_MAX + LATE_MAX));
     }
 
     #[test]

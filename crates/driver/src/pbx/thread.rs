@@ -455,9 +455,8 @@ impl PbxThread {
             self.outside.ask(question, what);
         }
         for row in leaving.cdrs.drain(..) {
-            if self.cdrs.try_send(row).is_err() {
-                tracing::error!("a record of a call is lost: too many wait to be written");
-            }
+            let is_lost = self.cdrs.try_send(row).is_err();
+            self.outside.news.cdrs_lost(usize::from(is_lost));
         }
         self.send(&mut leaving.outbox, state);
     }
