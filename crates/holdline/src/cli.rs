@@ -497,6 +497,21 @@ mod tests {
     }
 
     #[test]
+    fn no_help_is_broken_by_a_sign_that_clap_reads_as_the_end_of_a_line() {
+        let whole = Command::command();
+        let mut all: Vec<&clap::Command> = vec![&whole];
+        while let Some(command) = all.pop() {
+            all.extend(command.get_subcommands());
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string);
+                let is_broken =
+                    help.is_some_and(|help| help.contains("{n}") || help.contains('\n'));
+                assert!(!is_broken, "{} {argument}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn a_table_is_as_wide_as_its_cells_and_no_wider() {
         let mut out = Vec::new();
         let rows = vec![

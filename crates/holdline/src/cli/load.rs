@@ -63,10 +63,10 @@ struct Traffic {
     /// The number of the first user
     #[arg(long, value_name = "N", default_value_t = 1)]
     first: u64,
-    /// Their names, with {n} or, with zeros to five digits, {n:5}
+    /// Their names, with the number as in the default or, with zeros to five digits, {n:5}
     #[arg(long, value_name = "PATTERN", default_value = "user{n}")]
     user: String,
-    /// Their passwords, with {n} or {user}
+    /// Their passwords, with the number as in --user, or the name: {user}
     #[arg(long, value_name = "PATTERN", default_value = "{user}")]
     password: String,
     /// Register the users first; alone and with --for, go round them until then
@@ -99,7 +99,7 @@ struct Traffic {
     /// How long to wait for calls that are not over by then
     #[arg(long, value_name = "TIME", default_value = "40s", value_parser = span_ms)]
     grace: u64,
-    /// Whom to call, as in sip:echo@example.org, with {n} the call's number [default: the user half the population on]
+    /// Whom to call, as in sip:echo@example.org, with the call's number as the users have theirs [default: the user half the population on]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
     /// The share of calls that are cancelled while they ring, from 0 to 1
