@@ -72,13 +72,22 @@ impl Mailboxes {
         Ok(messages)
     }
 
-    /// Keeps a message whose sound is in the store already. When this returns it is safe.
+    /// Keeps a message whose sound is in the store already. When this returns it is safe. One that was kept before, and
+    /// heard, stays heard.
     ///
     /// # Errors
     /// What the media store may answer.
     pub async fn keep(&self, mailbox: &str, message: &Message) -> Result<(), ObjectError> {
         let name = about(mailbox, &message.name)?;
-        self.objects.put(&name, content(message)).await
+        let known = match self.objects.read(&name).await {
+            Err(ObjectError::NotFound) => None,
+            content => parse(&name, &content?),
+        };
+        let message = Message {
+            is_heard: message.is_heard || known.is_some_and(|known| known.is_heard),
+            ..message.clone()
+        };
+        self.objects.put(&name, content(&message)).await
     }
 
     /// Marks a message as heard. That it is not there any more is no error.
@@ -220,6 +229,19 @@ mod tests {
             length_ms: 1_500,
             is_heard: false,
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_kept_again_stays_heard() {
+        let (_folder, objects, mailboxes) = opened();
+        let message = message("a", 1);
+        objects.put(&message.path, vec![0; 10]).await.unwrap();
+        mailboxes.keep("100", &message).await.unwrap();
+        mailboxes.mark_heard("100", "a").await.unwrap();
+        // As by who looks for what a crash cut short.
+        mailboxes.keep("100", &message).await.unwrap();
+        let found = mailboxes.messages("100").await.unwrap();
+        assert!(found[0].is_heard);
     }
 
     #[tokio::test]
