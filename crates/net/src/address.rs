@@ -23,6 +23,7 @@ mod error;
 mod exec;
 mod frame;
 mod interface;
+pub mod keeper;
 pub mod lease;
 mod mover;
 mod netlink;

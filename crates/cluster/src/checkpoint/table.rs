@@ -98,6 +98,22 @@ impl Table {
         used.map(|slot| (slot.kind, slot.key(), slot.value()))
     }
 
+    /// The records from a slot on, each with its slot: to go over the table in parts, while it changes. What is put or removed meanwhile
+    /// may be met or not.
+    pub fn iter_from(&self, slot: usize) -> impl Iterator<Item = (usize, Op<'_>)> {
+        let numbered = self.slots.iter().enumerate().skip(slot);
+        numbered
+            .filter(|(_, slot)| slot.used)
+            .map(|(number, slot)| {
+                let op = Op {
+                    kind: slot.kind,
+                    key: slot.key(),
+                    value: Some(slot.value()),
+                };
+                (number, op)
+            })
+    }
+
     /// Applies one change.
     ///
     /// # Errors

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use cluster::Time;
-use net::address::lease::{Lease, Strength};
+use net::address::keeper::Keeper;
+use net::address::lease::Strength;
 use net::address::{ANNOUNCE_AFTER_MS, AddressError, Mover, Progress};
 use net::clock::Boottime;
 
@@ -26,6 +27,9 @@ const FREE_US: u64 = 10_000_000;
 const ASK_AGAIN_US: u64 = 1_000_000;
 /// How long after the address was taken it is asked whether somebody else has it too.
 const CONFLICT_AFTER_US: u64 = 1_500_000;
+
+/// While the kernel does not take the lease: between attempts to hand the service over.
+const GIVE_UP_US: u64 = 5_000_000;
 
 /// What is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +56,25 @@ pub(super) enum Note {
     HandOver,
     /// It is here after failures.
     Mended,
+    /// The kernel does not take the lease, in words: the address may be dumb. Or does again.
+    Lease(Option<String>),
+    /// How far the kernel keeps the lease now.
+    Strength(Strength),
 }
 
 /// The address of a service on this node.
 pub(super) struct Address {
     mover: Mover,
     /// What keeps the address dumb after this node's time, whatever the process does.
-    lease: Option<Lease>,
+    lease: Option<Keeper>,
+    /// Until when it may be used, as the kernel was told last, and the latest that it ever was.
+    until: (Boottime, Boottime),
+    /// The address may be dumb in office, which was told; when the service is to be given up for it.
+    fault: Option<Time>,
+    /// How far the kernel keeps the lease, as was told.
+    strength: Option<Strength>,
+    /// Whether it is to be here.
+    is_wanted: bool,
     moving: Option<Moving>,
     /// When to move it again after a failure, and whether it is to be here.
     again: Option<(Time, bool)>,
@@ -75,14 +91,18 @@ pub(super) struct Address {
 }
 
 impl Address {
-    pub(super) fn new(service: &ServiceSettings, mover: Mover, lease: Option<Lease>) -> Address {
+    pub(super) fn new(service: &ServiceSettings, mover: Mover, lease: Option<Keeper>) -> Address {
         let asks_on = match (&service.mover, service.address) {
             (MoverSettings::Netlink { interface, .. }, Some(_)) => Some(interface.clone()),
             _ => None,
         };
         Address {
             mover,
+            strength: lease.as_ref().map(Keeper::strength),
             lease,
+            until: (Boottime::START, Boottime::START),
+            fault: None,
+            is_wanted: false,
             moving: None,
             again: None,
             failures: 0,
@@ -96,29 +116,65 @@ impl Address {
 
     /// How far the kernel keeps the lease.
     pub(super) fn strength(&self) -> Option<Strength> {
-        self.lease.as_ref().map(Lease::strength)
+        self.lease.as_ref().map(Keeper::strength)
     }
 
-    /// Sets the kernel's deadline.
-    pub(super) fn extend(&mut self, until: Boottime) -> Result<(), AddressError> {
-        match &mut self.lease {
-            Some(lease) => lease.extend(Boottime::now(), until),
-            None => Ok(()),
+    /// Sets the kernel's deadline, without waiting for it.
+    pub(super) fn extend(&mut self, until: Boottime) {
+        self.until = (until, self.until.1.max(until));
+        if let Some(lease) = &self.lease {
+            lease.extend(until);
         }
     }
 
-    /// Makes it dumb at once.
-    pub(super) fn revoke(&mut self) -> Result<(), AddressError> {
-        self.lease.as_mut().map_or(Ok(()), Lease::revoke)
+    /// Makes it dumb: at once, or when [`Address::is_leaving`] says so no more.
+    pub(super) fn revoke(&mut self) {
+        self.extend(Boottime::START);
     }
 
-    /// Looks for interfaces that are new.
-    pub(super) fn survey(&mut self) -> Result<(), AddressError> {
-        self.lease.as_mut().map_or(Ok(()), Lease::survey)
+    /// Whether the kernel has still to be heard about the end of the lease. When its time is over it need not be.
+    fn is_revoking(&self) -> bool {
+        let (until, latest) = self.until;
+        let lease = self.lease.as_ref().filter(|_| until == Boottime::START);
+        lease.is_some_and(|lease| !lease.is_settled() && Boottime::now() < latest)
+    }
+
+    /// What the kernel makes of the lease. An owner whose address may be dumb is not to stay it.
+    fn look_at_lease(&mut self, now: Time, notes: &mut Vec<Note>) {
+        let Some(lease) = &self.lease else {
+            return;
+        };
+        if let Some(error) = lease.complaint() {
+            tracing::warn!(%error, "the kernel's lease was not looked after");
+        }
+        let strength = Some(lease.strength());
+        if self.strength != strength {
+            self.strength = strength;
+            notes.extend(strength.map(Note::Strength));
+        }
+        let fault = lease.fault(Boottime::now()).filter(|_| self.is_wanted);
+        match (fault, &mut self.fault) {
+            (Some(what), None) => {
+                notes.push(Note::Lease(Some(what)));
+                self.fault = Some(now);
+            }
+            (Some(_), Some(at)) if now >= *at => {
+                *at = now.after(GIVE_UP_US);
+                notes.push(Note::HandOver);
+            }
+            (None, Some(_)) => {
+                self.fault = None;
+                if self.is_wanted {
+                    notes.push(Note::Lease(None));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Brings it here (`true`), or takes it away.
     pub(super) fn go(&mut self, now: Time, adds: bool, notes: &mut Vec<Note>) {
+        self.is_wanted = adds;
         self.failures = 0;
         self.announcing = None;
         self.conflict_at = None;
@@ -163,9 +219,9 @@ impl Address {
         self.moving = None;
     }
 
-    /// Whether what follows has to wait: the address is being taken away.
+    /// Whether what follows has to wait: the address is being taken away, or made dumb.
     pub(super) fn is_leaving(&self) -> bool {
-        self.moving == Some(Moving::Removing)
+        self.moving == Some(Moving::Removing) || self.is_revoking()
     }
 
     /// Whether it was to be taken away and was not, and nothing keeps it dumb: the service is left to the lease then.
@@ -175,6 +231,7 @@ impl Address {
 
     /// Goes on with what is under way, and begins again what failed.
     pub(super) fn poll(&mut self, now: Time, notes: &mut Vec<Note>) {
+        self.look_at_lease(now, notes);
         if self.moving.is_some() {
             let progress = self.mover.poll(Boottime::now());
             self.step(now, progress, notes);
@@ -188,7 +245,7 @@ impl Address {
     /// When [`Address::poll`] or [`Address::announce`] have something to do.
     pub(super) fn next(&self, now: Time) -> Time {
         let mut next = Time::NEVER;
-        if self.moving.is_some() {
+        if self.moving.is_some() || self.is_revoking() {
             next = now.after(LOOK_US);
         }
         if let Some((at, _)) = self.again {

@@ -12,6 +12,7 @@ use coordinator::{CasOutcome, ClusterId, Coordinator, Member, Registration, read
 use net::peer::Place;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, broadcast};
+use tokio::task::AbortHandle;
 
 use super::address::neighbour;
 use super::inbox::{ClusterInbox, Order};
@@ -119,12 +120,17 @@ impl Requests {
         });
     }
 
-    /// Has the machine of a node switched off, for a service.
-    pub(super) fn fence(&self, seat: usize, (service, node): (&str, &str), attempt: u64) {
+    /// Has the machine of a node switched off, for a service. The run ends, and its agent with it, when it is aborted.
+    pub(super) fn fence(
+        &self,
+        seat: usize,
+        (service, node): (&str, &str),
+        attempt: u64,
+    ) -> AbortHandle {
         let fence = self.fences.iter().find(|fence| fence.node == node).cloned();
         let (inbox, events) = (self.inbox.clone(), self.events.clone());
         let (service, node) = (service.to_owned(), node.to_owned());
-        self.runtime.spawn(async move {
+        let run = self.runtime.spawn(async move {
             let begun = Instant::now();
             let failure = match fence {
                 None => Some("there is no fence agent for it; add a [[cluster.fence]]".to_owned()),
@@ -144,6 +150,7 @@ impl Requests {
                 succeeded,
             });
         });
+        run.abort_handle()
     }
 
     /// Asks on an interface who has an address.

@@ -7,6 +7,8 @@ use net::clock::Boottime;
 use net::poll::Waker;
 use records::{Batch, Changes};
 
+/// Most batches that wait to be taken: 64 MiB. They grow only while neither the stream nor its members keep up.
+const BATCHES_MAX: usize = 64 * 1024 * 1024 / records::BATCH_BYTES_MAX;
 /// Batches whose memory is kept for the next.
 const SPARE_MAX: usize = 16;
 
@@ -47,7 +49,7 @@ pub(crate) struct Desk {
     has_standby: AtomicBool,
     tray: Mutex<Tray>,
     waker: Waker,
-    /// Changes that are too large for any batch, since the start.
+    /// Changes that are too large for any batch, or had no room, since the start.
     refused: AtomicU64,
     /// Whether what is left here is lost, and told to be safe ([`loses_commits`]).
     loses: bool,
@@ -95,10 +97,15 @@ impl Desk {
     }
 
     /// Leaves changes for the standby, in the name of term `epoch`; `who` is woken when they are committed. `None`:
-    /// the term is over, and nothing that depends on them may ever leave.
+    /// the term is over, or there is no room, and nothing that depends on them may ever leave.
     pub(crate) fn submit(&self, epoch: u64, who: usize, changes: &Changes) -> Option<Ticket> {
         let mut tray = self.tray();
         if tray.epoch != Some(epoch) {
+            return None;
+        }
+        if tray.batches.len() >= BATCHES_MAX {
+            self.refused
+                .fetch_add(changes.len() as u64, Ordering::Relaxed);
             return None;
         }
         if self.loses {
@@ -293,6 +300,26 @@ mod tests {
         desk.commit(new);
         assert_eq!(desk.committed(3), None);
         assert_eq!(desk.committed(5), Some(new));
+    }
+
+    #[test]
+    fn what_nobody_takes_has_a_limit() {
+        let (_poller, desk) = desk();
+        desk.open(3);
+        let mut large = Changes::new();
+        for key in 0..8u32 {
+            large
+                .put_value(1, &key.to_be_bytes(), &[0; 60_000])
+                .unwrap();
+        }
+        let submit = || desk.submit(3, 0, &large).is_some();
+        let tries = BATCHES_MAX * 2;
+        let taken = (0..tries).filter(|_| submit()).count();
+        assert!((1..tries).contains(&taken), "{taken}");
+        let batches = desk.take().unwrap().batches;
+        // The last one may have needed another batch or two.
+        assert!((BATCHES_MAX..BATCHES_MAX + 4).contains(&batches.len()));
+        assert!(submit());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What others leave for the cluster's thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +10,8 @@ use net::poll::Waker;
 
 use super::view::ClusterView;
 
-/// Most things that wait; what comes from an operator is refused beyond it.
+/// Most things that wait. Beyond it what comes from an operator is refused, and what a watch shows replaces what it showed before. Answers
+/// are as many as there are requests, which the machines have few of.
 const WAITING_MAX: usize = 4_096;
 
 /// One thing for the cluster's thread.
@@ -55,9 +57,21 @@ pub(crate) enum Order {
     Stop,
 }
 
+impl Order {
+    /// Whether what it shows makes what an earlier one showed worthless.
+    fn replaces(&self, earlier: &Order) -> bool {
+        match (self, earlier) {
+            (Order::Observed { seat, .. }, Order::Observed { seat: other, .. }) => seat == other,
+            (Order::Members { .. }, Order::Members { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// The inbox of the cluster's thread.
 pub(crate) struct ClusterInbox {
     orders: Mutex<Vec<Order>>,
+    is_over: AtomicBool,
     waker: Waker,
 }
 
@@ -65,6 +79,7 @@ impl ClusterInbox {
     pub(crate) fn new(waker: Waker) -> ClusterInbox {
         ClusterInbox {
             orders: Mutex::new(Vec::new()),
+            is_over: AtomicBool::new(false),
             waker,
         }
     }
@@ -73,17 +88,58 @@ impl ClusterInbox {
     pub(crate) fn push(&self, order: Order) {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let may_be_lost = matches!(order, Order::Inspect(_) | Order::Switchover { .. });
-        if may_be_lost && orders.len() >= WAITING_MAX {
-            return;
+        if orders.len() >= WAITING_MAX {
+            if may_be_lost {
+                return;
+            }
+            if matches!(order, Order::Observed { .. } | Order::Members { .. }) {
+                orders.retain(|waiting| !order.replaces(waiting));
+            }
         }
+        self.is_over
+            .fetch_or(matches!(order, Order::Stop), Ordering::Release);
         orders.push(order);
         drop(orders);
         self.waker.wake();
+    }
+
+    /// Whether the end was ordered, taken or not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Takes everything, in order, into `taken`, which is empty.
     pub(crate) fn take(&self, taken: &mut Vec<Order>) {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *orders, taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_takes_nothing_is_not_buried_in_what_a_watch_shows() {
+        let poller = net::poll::Poller::new().unwrap();
+        let inbox = ClusterInbox::new(poller.waker());
+        for number in 0..WAITING_MAX as u64 * 3 {
+            inbox.push(Order::Observed {
+                seat: (number % 2) as usize,
+                revision: Revision(number),
+                record: None,
+            });
+        }
+        let mut orders = Vec::new();
+        inbox.take(&mut orders);
+        assert!(orders.len() <= WAITING_MAX, "{}", orders.len());
+        let last = orders.iter().rev().find_map(|order| match order {
+            Order::Observed { revision, .. } => Some(revision.0),
+            _ => None,
+        });
+        assert_eq!(last, Some(WAITING_MAX as u64 * 3 - 1));
+        assert!(!inbox.is_over());
+        inbox.push(Order::Stop);
+        assert!(inbox.is_over());
     }
 }

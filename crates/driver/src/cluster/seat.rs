@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cluster::ownership::LossReason;
+use cluster::ownership::{Cause, LossReason};
 use cluster::{
     Basis, Effect, Epoch, Error, Identity, NodeId, Outcome, Output, Phase, Record, RequestId,
     Revision, Seq, Service, ServiceId, Time,
 };
 use net::address::lease::Strength;
 use net::clock::Boottime;
-use records::Op;
+use tokio::task::AbortHandle;
 
 use super::address::{Address, Note};
 use super::crew::{Crew, ToCrew};
@@ -28,6 +28,8 @@ const BATCH_SPACING_US: u64 = 4_000;
 const OUTSIDE_US: u64 = 10_000_000;
 /// How often it is said that the table is full.
 const FULL_INTERVAL_US: u64 = 10_000_000;
+/// Most records that a crew is told anew in a turn: a millisecond or so.
+const RETOLD_MAX: usize = 2_000;
 /// Commits whose times are kept.
 const TIMES: usize = 64;
 
@@ -80,6 +82,10 @@ pub(super) struct Seat {
     is_paused: bool,
     /// What there is to tell of the address.
     notes: Vec<Note>,
+    /// From which slot of the table on the crew has to be told what is known.
+    retelling: Option<usize>,
+    /// The fence agent that runs for it.
+    fencing: Option<AbortHandle>,
     /// Since when the record names this node no member; told: none.
     outside_since: Option<Time>,
     /// Who the owner is that this node follows or is.
@@ -106,6 +112,8 @@ impl Seat {
             told_full: None,
             is_paused: false,
             notes: Vec::new(),
+            retelling: None,
+            fencing: None,
             outside_since: Some(Time::NEVER),
             tenure: Tenure::new(time()),
             times_us: VecDeque::new(),
@@ -204,6 +212,9 @@ impl Seat {
 
     /// When [`Seat::turn`] has something to do at the latest.
     pub(super) fn next(&self, now: Time) -> Time {
+        if self.retelling.is_some() {
+            return now;
+        }
         let mut next = self.parts.service.next(now);
         let waits = || self.is_pacing || self.taken.is_some() || self.parts.desk.has_changes();
         if self.may_collect() && waits() {
@@ -222,6 +233,7 @@ impl Seat {
         self.collect(now);
         self.parts.service.poll(now, &mut self.out);
         self.parts.address.poll(now, &mut self.notes);
+        self.retell();
         self.perform(post);
         self.tell_of_address(post);
         self.parts.crew.flush();
@@ -293,6 +305,11 @@ impl Seat {
             return;
         }
         while self.done < self.out.effects.len() {
+            let is_gain = matches!(self.out.effects[self.done], Effect::GainAuthority { .. });
+            if is_gain && self.retelling.is_some() {
+                // It begins with all that is known.
+                return;
+            }
             // Cloned, since it is performed with all of the seat at hand; none of them holds memory.
             let effect = self.out.effects[self.done].clone();
             self.done += 1;
@@ -357,7 +374,7 @@ impl Seat {
             Effect::Fence { target, attempt } => {
                 let node = name_of(post.places, target);
                 post.tell(&name, format!("is claimed when {node} is switched off"));
-                post.requests.fence(seat, (&name, &node), attempt);
+                self.fencing = Some(post.requests.fence(seat, (&name, &node), attempt));
             }
             Effect::Event(event) => self.told(event, post),
         }
@@ -398,33 +415,19 @@ impl Seat {
     /// Sets the kernel's deadline and that of the process.
     fn extend(&mut self, until: Time) {
         let until = boottime(until);
-        if let Err(error) = self.parts.address.extend(until) {
-            tracing::error!(service = self.parts.settings.name, %error, "the kernel's lease was not extended");
-        }
+        self.parts.address.extend(until);
         self.parts.desk.extend(until);
-    }
-
-    /// Looks for interfaces that are new: to be called every few seconds.
-    pub(super) fn survey(&mut self) {
-        if let Err(error) = self.parts.address.survey() {
-            tracing::warn!(service = self.parts.settings.name, %error, "the kernel's lease was not looked after");
-        }
     }
 
     fn lose(&mut self, epoch: Epoch, reason: LossReason, post: &mut Post<'_>) {
         self.parts.desk.close();
-        if let Err(error) = self.parts.address.revoke() {
-            tracing::error!(service = self.parts.settings.name, %error, "the kernel's lease was not ended");
-        }
+        self.parts.address.revoke();
         self.is_paused = false;
         self.flights.clear();
         self.taken = None;
         self.parts.address.go(time(), false, &mut self.notes);
         self.parts.crew.leave_office();
-        for (kind, key, value) in self.parts.service.table().iter() {
-            let value = Some(value);
-            self.parts.crew.apply(Op { kind, key, value });
-        }
+        self.retelling = Some(0);
         self.tenure.heard(time(), self.parts.own, epoch);
         let why = match reason {
             LossReason::Lapsed => {
@@ -438,6 +441,22 @@ impl Seat {
             &self.parts.settings.name,
             format!("is no longer this node's (epoch {epoch}): {why}"),
         );
+    }
+
+    /// Gives the crew, which has left office, a part of what is known: the whole may be millions of records, and heartbeats of other
+    /// services wait meanwhile. What changes in the meantime reaches it by itself, before or after.
+    fn retell(&mut self) {
+        let Some(from) = self.retelling.take() else {
+            return;
+        };
+        let mut records = self.parts.service.table().iter_from(from);
+        for _ in 0..RETOLD_MAX {
+            let Some((_, op)) = records.next() else {
+                return;
+            };
+            self.parts.crew.apply(op);
+        }
+        self.retelling = records.next().map(|(slot, _)| slot);
     }
 
     /// Whether nobody is known to have the address that nobody has claimed yet; asks, where that is not known.
@@ -472,6 +491,24 @@ impl Seat {
                     post.warn(name, format!("its address: {error}; it is tried again"));
                 }
                 Note::Mended => post.tell(name, "its address was moved now".to_owned()),
+                Note::Lease(Some(why)) => post.warn(
+                    name,
+                    format!(
+                        "the kernel does not take the lease of its address, which may be dumb: {why}; it is tried again, and the service goes \
+                         to a member in sync, if there is one: see who changes packet filters (`nft list ruleset`, `nft monitor`), and \
+                         that this node has CAP_NET_ADMIN"
+                    ),
+                ),
+                Note::Lease(None) => {
+                    post.tell(name, "the kernel takes the lease of its address again".to_owned());
+                }
+                Note::Strength(strength @ Strength::Absolute) => {
+                    post.tell(name, format!("the kernel keeps the lease of its address: {strength}"));
+                }
+                Note::Strength(strength) => post.warn(
+                    name,
+                    format!("the kernel keeps the lease of its address less well now: {strength}; see who removes filters (`tc filter`, `nft list ruleset`)"),
+                ),
                 // Nobody to have it: the owner goes on trying.
                 Note::HandOver => drop(self.switchover(None)),
             }
@@ -533,11 +570,27 @@ impl Seat {
         }
     }
 
-    fn told(&self, event: cluster::Event, post: &Post<'_>) {
+    /// Nobody is to be switched off any more: the owner was heard, or somebody else has claimed.
+    fn withdraw_fencing(&mut self, post: &Post<'_>) {
+        if let Some(run) = self.fencing.take()
+            && !run.is_finished()
+        {
+            run.abort();
+            post.tell(
+                self.name(),
+                "is not claimed after all: the fence agent is stopped".to_owned(),
+            );
+        }
+    }
+
+    fn told(&mut self, event: cluster::Event, post: &Post<'_>) {
         let name = &self.parts.settings.name;
         match event {
             cluster::Event::Step { from, cause, to } => {
                 tracing::debug!(service = name, ?from, ?cause, ?to, "a step");
+                if cause == Cause::Withdrawn {
+                    self.withdraw_fencing(post);
+                }
             }
             cluster::Event::InSync { members } => {
                 let names = names_of(post.places, members).join(", ");

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::checkpoint::Limits;
 use cluster::checkpoint::PART_BYTES;
 use cluster::rule::Rules;
 use cluster::wire::Frame;
 use cluster::{Identity, Incarnation, NodeId, Options, Service, ServiceId, Time};
+use net::address::keeper::Keeper;
 use net::address::lease::Lease;
 use net::address::{ExecMover, Mover, NetlinkMover};
 use net::clock::Boottime;
@@ -42,10 +43,10 @@ const DAY_S: u64 = 86_400;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(DAY_S);
 /// How often in a lease the process that watches this one is told that it goes on.
 const BEATS_PER_LEASE: u64 = 8;
-/// How often the kernel's leases are looked after.
-const SURVEY_INTERVAL: Duration = Duration::from_secs(3);
 /// Between attempts to get what the machine does not give.
 const ACQUIRE_RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked meanwhile whether the node ends.
+const STOP_LOOK: Duration = Duration::from_millis(20);
 /// Least time between two lines about why there is no link to one and the same.
 const REASON_INTERVAL: Duration = Duration::from_secs(2);
 /// Whom an event about certificates is about.
@@ -97,7 +98,6 @@ struct State {
     unread: Option<NodeId>,
     late: [u64; LATE_BUCKETS],
     late_us_max: u64,
-    surveyed: Boottime,
     looked: Boottime,
     /// How often the process that watches this one is told of it, and when it was.
     beat_every: Duration,
@@ -128,8 +128,9 @@ impl ClusterThread {
         let started = std::thread::Builder::new()
             .name("cluster".to_owned())
             .spawn(move || {
-                let acquired = self.acquire_in_time(&joined);
-                self.prepare(acquired, &joined, incarnation).run();
+                if let Some(acquired) = self.acquire_in_time(&joined) {
+                    self.prepare(acquired, &joined, incarnation).run();
+                }
             });
         if let Err(error) = started {
             tracing::error!(%error, "there is no thread for the cluster");
@@ -138,19 +139,25 @@ impl ClusterThread {
         super::attend(coordinator, services, inbox).await;
     }
 
-    /// Acquires what the machine has to give; tries until it does, and says why it does not.
-    fn acquire_in_time(&self, joined: &Joined) -> Acquired {
+    /// Acquires what the machine has to give; tries until it does, and says why it does not. Nothing, if the end comes first.
+    fn acquire_in_time(&self, joined: &Joined) -> Option<Acquired> {
         let mut told = String::new();
         loop {
             match self.acquire(joined) {
-                Ok(acquired) => return acquired,
+                Ok(acquired) => return Some(acquired),
                 Err(error) => {
                     let words = error.to_string();
                     if words != told {
                         tracing::error!("this node takes no part in the cluster yet: {words}");
                         told = words;
                     }
-                    std::thread::sleep(ACQUIRE_RETRY);
+                    let again_at = Instant::now() + ACQUIRE_RETRY;
+                    while Instant::now() < again_at {
+                        if self.inbox.is_over() {
+                            return None;
+                        }
+                        std::thread::sleep(STOP_LOOK);
+                    }
                 }
             }
         }
@@ -283,7 +290,6 @@ impl ClusterThread {
             unread: None,
             late: [0; LATE_BUCKETS],
             late_us_max: 0,
-            surveyed: Boottime::now(),
             looked: Boottime::now(),
             beat_every: Duration::from_micros(lease_us / BEATS_PER_LEASE),
             beaten: Boottime::START,
@@ -326,7 +332,7 @@ fn mover(service: &ServiceSettings) -> Result<Mover, PeerError> {
 }
 
 /// Makes the address of a service dumb until this node owns it.
-fn lease(service: &ServiceSettings) -> Result<Option<Lease>, PeerError> {
+fn lease(service: &ServiceSettings) -> Result<Option<Keeper>, PeerError> {
     let (
         MoverSettings::Netlink {
             interface,
@@ -349,7 +355,9 @@ fn lease(service: &ServiceSettings) -> Result<Option<Lease>, PeerError> {
             "the kernel keeps the lease less well than it could: {shortfall}"
         );
     }
-    Ok(Some(lease))
+    let keeper = Keeper::start(lease, &format!("lease-{service}"));
+    let keeper = keeper.map_err(|error| PeerError::Connection { error })?;
+    Ok(Some(keeper))
 }
 
 /// The number that stands for a service between nodes: FNV-1a of its name.
@@ -528,10 +536,6 @@ impl State {
         let now = Boottime::now();
         self.peers.flush(now, &self.poller, &mut self.news);
         self.tell_news();
-        if now.since(self.surveyed) >= SURVEY_INTERVAL {
-            self.surveyed = now;
-            self.seats.iter_mut().for_each(Seat::survey);
-        }
         if now.since(self.looked) >= EXPIRY_INTERVAL {
             self.looked = now;
             self.warn_of_expiry();

@@ -22,6 +22,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
 use table::Table;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Out, Direction::In];
@@ -79,13 +81,33 @@ pub struct Lease {
     channel: Channel,
     program: Option<Program>,
     table: Option<Table>,
+    /// What the filter was told last, and whether the kernel took it.
+    filtered: (Boottime, bool),
     shortfalls: Vec<AddressError>,
+}
+
+/// The part of a lease that is set without asking the kernel: the program's.
+#[derive(Clone, Debug)]
+pub(super) struct Deadline(Option<Arc<SharedNumber>>);
+
+impl Deadline {
+    /// None, as where the kernel takes no program.
+    #[cfg(test)]
+    pub(super) fn none() -> Deadline {
+        Deadline(None)
+    }
+
+    pub(super) fn set(&self, until: Boottime) {
+        if let Some(number) = &self.0 {
+            number.set(until.as_ns());
+        }
+    }
 }
 
 /// The program in the kernel, and the interfaces that it is attached to.
 #[derive(Debug)]
 struct Program {
-    deadline: SharedNumber,
+    deadline: Arc<SharedNumber>,
     /// For what leaves and what comes.
     loaded: [OwnedFd; 2],
     interfaces: Vec<u32>,
@@ -120,10 +142,11 @@ impl Lease {
             channel,
             program: None,
             table: None,
+            filtered: (Boottime::START, true),
             shortfalls: Vec::new(),
         };
         if means.filter {
-            match Table::make(address) {
+            match Table::make(address, Duration::ZERO) {
                 Ok(table) => lease.table = Some(table),
                 Err(error) => lease.falls_short(Step::MakeFilter, error),
             }
@@ -146,8 +169,8 @@ impl Lease {
         });
         match (covered, &self.table) {
             (true, _) => Strength::Absolute,
-            (false, Some(_)) => Strength::Relative,
-            (false, None) => Strength::None,
+            (false, Some(_)) if self.filtered.1 => Strength::Relative,
+            (false, _) => Strength::None,
         }
     }
 
@@ -157,11 +180,16 @@ impl Lease {
     }
 
     /// Puts the program in the way of interfaces that are new, and anew in that of the lease's own, from which somebody may have
-    /// taken it. To be called every few seconds; until then, the filter alone is in their way.
+    /// taken it. To be called every few seconds; until then, the filter alone is in their way. Where there is nothing but the filter, its
+    /// rules are made anew: a set without them keeps nobody from anything.
     ///
     /// # Errors
-    /// The kernel does not tell its interfaces.
+    /// The kernel does not tell its interfaces, or does not take the filter.
     pub fn survey(&mut self) -> Result<(), AddressError> {
+        if self.table.is_some() && self.strength() != Strength::Absolute {
+            let span = self.filtered.0.since(Boottime::now());
+            self.make_filter(span)?;
+        }
         let Some(program) = &mut self.program else {
             return Ok(());
         };
@@ -200,21 +228,48 @@ impl Lease {
     /// # Errors
     /// The kernel refuses (the filter's part; the program's cannot fail): the old timeout goes on.
     pub fn extend(&mut self, now: Boottime, until: Boottime) -> Result<(), AddressError> {
-        if let Some(program) = &self.program {
-            program.deadline.set(until.as_ns());
-        }
+        self.deadline().set(until);
+        self.extend_filter(now, until)
+    }
+
+    /// The program's part of [`Lease::extend`], which waits for nothing.
+    pub(super) fn deadline(&self) -> Deadline {
+        let program = self.program.as_ref();
+        Deadline(program.map(|program| program.deadline.clone()))
+    }
+
+    /// The filter's part: the kernel has to be asked, which may take it a while when others change its filters. One that
+    /// is not there any more, or is not taken, is made anew.
+    pub(super) fn extend_filter(
+        &mut self,
+        now: Boottime,
+        until: Boottime,
+    ) -> Result<(), AddressError> {
+        let Some(table) = &mut self.table else {
+            return Ok(());
+        };
         let span = until.since(now);
-        let failed = |error| AddressError::kernel(Step::ExtendLease, self.address, error);
-        match &mut self.table {
-            Some(table) => match table.extend(span) {
-                // Somebody has flushed all rules, as firewalls do when they are loaded anew.
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    *table = Table::make(self.address).map_err(failed)?;
-                    table.extend(span).map_err(failed)
-                }
-                done => done.map_err(failed),
-            },
-            None => Ok(()),
+        self.filtered.0 = until;
+        match table.extend(span) {
+            Ok(()) => {
+                self.filtered.1 = true;
+                Ok(())
+            }
+            // Somebody has flushed all rules, as firewalls do when they are loaded anew; or what is met then says more.
+            Err(_) => self.make_filter(span),
+        }
+    }
+
+    /// Makes the filter anew, as it is to be for so long.
+    fn make_filter(&mut self, span: Duration) -> Result<(), AddressError> {
+        let made = Table::make(self.address, span);
+        self.filtered.1 = made.is_ok();
+        match made {
+            Ok(table) => {
+                self.table = Some(table);
+                Ok(())
+            }
+            Err(error) => Err(AddressError::kernel(Step::ExtendLease, self.address, error)),
         }
     }
 
@@ -298,7 +353,7 @@ impl Drop for Lease {
 
 impl Program {
     fn load(address: IpAddr) -> io::Result<Program> {
-        let deadline = SharedNumber::new()?;
+        let deadline = Arc::new(SharedNumber::new()?);
         let load = |direction, name| {
             let code = program::program(address, direction, deadline.as_fd());
             load_program(&code, name)

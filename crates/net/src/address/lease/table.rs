@@ -94,11 +94,11 @@ pub(super) struct Table {
 struct Part(u32, u32, u32);
 
 impl Table {
-    /// Makes the tables with an empty set, in place of those that an earlier life of the process left, with no
-    /// moment between.
-    pub(super) fn make(address: IpAddr) -> io::Result<Table> {
+    /// Makes the tables, in place of those that an earlier life of the process left, with no moment between; packets
+    /// pass for so long from now, for less than a millisecond none.
+    pub(super) fn make(address: IpAddr, span: Duration) -> io::Result<Table> {
         let mut table = Table::of(address)?;
-        let name = table.name.clone();
+        let (name, ms) = (table.name.clone(), milliseconds(span));
         table.transact(|table, batch| {
             for family in table.families {
                 // Removing what is not there is an error, so it is made first.
@@ -106,6 +106,9 @@ impl Table {
                     change(batch, kind, *family).text(NAME, &name);
                 }
                 table.make_set(batch, *family);
+                if ms > 0 {
+                    table.element(batch, NEWSETELEM, *family, ms);
+                }
             }
             match address {
                 IpAddr::V4(_) => table.make_ipv4(batch),
@@ -133,7 +136,7 @@ impl Table {
 
     /// Lets packets pass for so long from now; for less than a millisecond, none.
     pub(super) fn extend(&mut self, span: Duration) -> io::Result<()> {
-        let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let ms = milliseconds(span);
         self.transact(|table, batch| {
             for family in table.families {
                 // An element that is there would keep its time; one that is not could not be removed.
@@ -274,6 +277,10 @@ impl Table {
             });
         });
     }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A change of nf_tables, for a family.
