@@ -572,10 +572,19 @@ pub struct LegRecord {
     pub codec: String,
     /// How it ended.
     pub cause: Cause,
-    /// Mean opinion score of what came in, by the E-model, in hundredths; 0 if not measured.
+    /// How the sound came in.
+    pub figures: Figures,
+}
+
+/// How the sound of a leg came in; all 0 if that was not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Mean opinion score, by the E-model, in hundredths.
     pub mos_hundredths: u16,
-    /// Packets lost on the way in, in ten thousandths.
+    /// Packets lost on the way, in ten thousandths.
     pub lost_per_myriad: u16,
+    /// The largest jitter (RFC 3550 section 6.4.1), in milliseconds.
+    pub jitter_ms: u16,
 }
 
 /// What happened to a leg.
@@ -676,9 +685,7 @@ pub enum Happening {
         call_id: String,
         /// The codec; empty if the sound did not pass here.
         codec: String,
-        /// Mean opinion score in hundredths.
-        mos_hundredths: u16,
-        /// Packets lost on the way in, in ten thousandths.
-        lost_per_myriad: u16,
+        /// How it came in.
+        figures: Figures,
     },
 }

@@ -270,8 +270,9 @@ fn leg(leg: &pbx::control::LegRecord) -> Value {
         "status": leg.cause.status,
         "q850": leg.cause.q850,
         "reason": leg.cause.text,
-        "mos": f64::from(leg.mos_hundredths) / 100.0,
-        "lost": f64::from(leg.lost_per_myriad) / 10_000.0,
+        "mos": f64::from(leg.figures.mos_hundredths) / 100.0,
+        "lost": f64::from(leg.figures.lost_per_myriad) / 10_000.0,
+        "jitter_ms": leg.figures.jitter_ms,
     })
 }
 

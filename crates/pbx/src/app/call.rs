@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::control::{
-    Cause, DiversionReason, EndedBy, LegId, LegRecord, Party, PlayId, Question, RecordingId,
-    Referral, RoomId,
+    Cause, DiversionReason, EndedBy, Figures, LegId, LegRecord, Party, PlayId, Question,
+    RecordingId, Referral, RoomId,
 };
 use crate::plan::{Order, Outcome, Step};
 
@@ -51,8 +51,7 @@ fields! {
         5 is_incoming: bool,
         6 stage: Stage,
         7 codec: String,
-        8 mos_hundredths: u16,
-        9 lost_per_myriad: u16,
+        13 figures: Figures,
         /// It put the other party on hold.
         10 is_holding: bool,
         /// Who it is is not to be told.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use records::tlv::{self, Fields};
 
 use crate::control::{
-    Answer, Cause, DiversionReason, EndedBy, LegId, LegRecord, Mailbox, Party, PlayId, Question,
-    QuestionId, RecordingId, Referral, RoomId, Sound,
+    Answer, Cause, DiversionReason, EndedBy, Figures, LegId, LegRecord, Mailbox, Party, PlayId,
+    Question, QuestionId, RecordingId, Referral, RoomId, Sound,
 };
 use crate::nest::nested;
 use crate::plan::{Order, Outcome, Step};
@@ -252,8 +252,9 @@ small!(Order {
 fields!(impl Party { 1 user, 2 host, 3 display, });
 fields!(impl Referral { 1 referred_by, 2 replaces, 3 uri, });
 fields!(impl Cause { 1 status, 2 q850, 3 text, });
+fields!(impl Figures { 1 mos_hundredths, 2 lost_per_myriad, 3 jitter_ms, });
 fields!(impl LegRecord {
-    1 call_id, 2 party, 3 codec, 4 cause, 5 mos_hundredths, 6 lost_per_myriad,
+    1 call_id, 2 party, 3 codec, 4 cause, 7 figures,
 });
 
 /// As its text.

@@ -190,15 +190,13 @@ impl Switchboard {
             Happening::Quality {
                 call_id,
                 codec,
-                mos_hundredths,
-                lost_per_myriad,
+                figures,
                 ..
             } => {
                 if let Some(leg) = call.leg_mut(leg) {
                     leg.call_id.clone_from(call_id);
                     leg.codec.clone_from(codec);
-                    leg.mos_hundredths = *mos_hundredths;
-                    leg.lost_per_myriad = *lost_per_myriad;
+                    leg.figures = *figures;
                 }
             }
             Happening::Incoming(_) | Happening::Told { .. } | Happening::Watched { .. } => {}

@@ -19,8 +19,7 @@ impl Leg {
             party: self.party.clone(),
             codec: self.codec.clone(),
             cause,
-            mos_hundredths: self.mos_hundredths,
-            lost_per_myriad: self.lost_per_myriad,
+            figures: self.figures,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::call::leg::{Leg, Path, Timer};
 use crate::call::reply::Purpose;
 use crate::call::send::push_header;
 use crate::call::state::{Event, State};
-use crate::control::{Cause, Happening};
+use crate::control::{Cause, Figures, Happening};
 use crate::output;
 use crate::pbx::Turn;
 
@@ -151,26 +151,19 @@ impl Calls {
             self.set_timer(turn.now.time, leg, Timer::Report, REPORT_MS);
         } else {
             let codec = leg.spoke.map_or("", |codec| codec.name());
-            self.tell_quality(leg, codec, 0, 0);
+            self.tell_quality(leg, codec, Figures::default());
             self.tell_end(turn, leg);
         }
     }
 
     /// The figures of a leg's media, told once, before its end.
-    pub(crate) fn tell_quality(
-        &mut self,
-        leg: &Leg,
-        codec: &str,
-        mos_hundredths: u16,
-        lost_per_myriad: u16,
-    ) {
+    pub(crate) fn tell_quality(&mut self, leg: &Leg, codec: &str, figures: Figures) {
         let call_id = String::from_utf8_lossy(&leg.dialog.call_id).into_owned();
         self.tell(Happening::Quality {
             leg: leg.id,
             call_id,
             codec: codec.to_owned(),
-            mos_hundredths,
-            lost_per_myriad,
+            figures,
         });
     }
 

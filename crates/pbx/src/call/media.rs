@@ -8,7 +8,7 @@ use crate::call::Calls;
 use crate::call::leg::{Calling, End, Leg, Path, Timer, Why};
 use crate::call::reply::Purpose;
 use crate::call::send::SDP;
-use crate::control::{Happening, LegId, PlayId, RecordingId, Sound};
+use crate::control::{Figures, Happening, LegId, PlayId, RecordingId, Sound};
 use crate::output::{Feed, Recording, Voiced};
 use crate::pbx::Turn;
 use crate::session::{self, Own, Peer, Through, write_own, write_through};
@@ -507,13 +507,7 @@ impl Calls {
                 .received_codec
                 .or(report.sent_codec)
                 .map_or("", voice::Codec::name);
-            let mos = report.mos.map_or(0, |mos| (mos * 100.0) as u16);
-            let lost = match report.received.expected {
-                0 => 0,
-                expected => (u64::from(report.received.lost) * 10_000 / u64::from(expected))
-                    .min(10_000) as u16,
-            };
-            calls.tell_quality(leg, codec, mos, lost);
+            calls.tell_quality(leg, codec, figures_of(report));
             calls.tell_end(turn, leg);
         });
     }
@@ -533,5 +527,18 @@ impl Calls {
                 calls.set_timer(turn.now.time, leg, Timer::Session, 0);
             }
         });
+    }
+}
+
+/// How sound came in, by what a media thread saw of it.
+fn figures_of(report: &voice::Report) -> Figures {
+    let received = &report.received;
+    let lost = u64::from(received.lost) * 10_000;
+    let lost = lost.checked_div(u64::from(received.expected)).unwrap_or(0);
+    let jitter_ms = received.jitter_us_max.div_ceil(1_000);
+    Figures {
+        mos_hundredths: report.mos.map_or(0, |mos| (mos * 100.0) as u16),
+        lost_per_myriad: lost.min(10_000) as u16,
+        jitter_ms: u16::try_from(jitter_ms).unwrap_or(u16::MAX),
     }
 }

@@ -9,7 +9,7 @@ use crate::call::calls::cause_of;
 use crate::call::leg::{Calling, Leg, Repeating, TIMERS, Timer, Why};
 use crate::call::reply::Purpose;
 use crate::call::state::{Event, State};
-use crate::control::{LegId, Now};
+use crate::control::{Figures, LegId, Now};
 use crate::pbx::Turn;
 
 /// How often a caller is told that its call is still on its way, in milliseconds: proxies give up after three minutes without a word.
@@ -112,7 +112,7 @@ impl Calls {
                 // Being touched is enough: what is wanted is tried again.
                 Timer::Retry => {}
                 Timer::Report => {
-                    self.tell_quality(leg, "", 0, 0);
+                    self.tell_quality(leg, "", Figures::default());
                     self.tell_end(turn, leg);
                 }
             }

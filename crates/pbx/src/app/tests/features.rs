@@ -76,20 +76,24 @@ fn the_record_of_a_call_has_its_figures() {
         t.answers("101");
         let leg = t.leg("101");
         t.wait(5_000);
+        let figures = Figures {
+            mos_hundredths: 430,
+            lost_per_myriad: 12,
+            jitter_ms: 7,
+        };
         t.happen(Happening::Quality {
             leg,
             call_id: "abc".to_owned(),
             codec: "opus".to_owned(),
-            mos_hundredths: 430,
-            lost_per_myriad: 12,
+            figures,
         });
         t.hangs_up(a);
         let cdr = &t.cdrs[0];
         assert_eq!(cdr.ended_unix_ms - cdr.answered_unix_ms.unwrap(), 5_000);
         let leg = cdr.legs.iter().find(|leg| leg.call_id == "abc").unwrap();
         assert_eq!(
-            (leg.codec.as_str(), leg.mos_hundredths, leg.cause.q850),
-            ("opus", 430, 16)
+            (leg.codec.as_str(), leg.figures, leg.cause.q850),
+            ("opus", figures, 16)
         );
     });
 }

@@ -18,7 +18,7 @@ use crate::call::calls::Owner;
 use crate::call::leg::{Calling, End, Leg, Path, Serving, Timer, Why};
 use crate::call::reply::Purpose;
 use crate::call::state::State;
-use crate::control::{Ids, LegId, Now};
+use crate::control::{Figures, Ids, LegId, Now};
 use crate::output::Voiced;
 use crate::pbx::Turn;
 use crate::session::Peer;
@@ -77,13 +77,13 @@ impl Calls {
         }
         if leg.state == State::Over {
             // The figures of its media never come.
-            self.tell_quality(&leg, "", 0, 0);
+            self.tell_quality(&leg, "", Figures::default());
             self.tell_end(turn, &mut leg);
             self.forgotten.push(id);
             return Ok(());
         }
         if leg.cause.is_some() {
-            self.tell_quality(&leg, "", 0, 0);
+            self.tell_quality(&leg, "", Figures::default());
             self.tell_end(turn, &mut leg);
         }
         if let Some(serving) = &later.serving {
