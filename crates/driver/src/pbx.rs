@@ -17,6 +17,7 @@ mod office;
 mod outside;
 mod sounds;
 mod thread;
+mod underway;
 
 use std::fmt;
 use std::io;

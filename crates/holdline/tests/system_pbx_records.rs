@@ -69,15 +69,31 @@ fn every_call_has_one_record_with_codecs_and_causes_also_when_the_node_is_killed
         assert_eq!(leg["codec"], "PCMU");
     }
 
+    // One that goes on when the node is killed.
+    let call = ann.dials("103");
+    cat.answers(1);
+    ann.is_up(call);
+    wait_until("the call to be written down", || {
+        let path = office.node.path().join("data/cdr-underway.jsonl");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.contains("answered_unix_ms\":1").then_some(())
+    });
     office.node.kill();
     drop((ann, ben, cat));
     office.node.restart();
     let ann = Talker::of(&office.node, "ann");
     let call = ann.reaches("600");
     ann.hangs_up(call);
-    let records = office.is_over(5);
+    let records = office.is_over(6);
+    let cut = &records[4];
+    assert_eq!((&cut["status"], &cut["q850"]), (&503.into(), &41.into()));
+    assert_eq!(
+        (&cut["caller"], &cut["called"]),
+        (&"ann@example.org".into(), &"103@example.org".into())
+    );
+    assert!(cut["answered_unix_ms"].as_i64() <= cut["ended_unix_ms"].as_i64());
     wait_until("the store to have them", || {
-        (stored(&office).len() == 5).then_some(())
+        (stored(&office).len() == 6).then_some(())
     });
     let lines: BTreeSet<_> = records
         .iter()
@@ -85,5 +101,5 @@ fn every_call_has_one_record_with_codecs_and_causes_also_when_the_node_is_killed
         .map(str::to_owned)
         .collect();
     let rows: BTreeSet<_> = stored(&office).into_iter().map(|(id, ..)| id).collect();
-    assert_eq!((lines.len(), &lines), (5, &rows));
+    assert_eq!((lines.len(), &lines), (6, &rows));
 }

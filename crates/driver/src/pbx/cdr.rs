@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::inbox::{Inbox, Item};
 use super::lines::{Lines, write_whole};
+use super::underway::Underway;
 
 /// Most records that wait to be written down.
 pub(crate) const WAITING_MAX: usize = 65_536;
@@ -53,7 +54,7 @@ pub(crate) fn start(
     places: CdrPlaces,
     store: Option<Store>,
     asked: Option<Arc<Inbox>>,
-) -> std::io::Result<(mpsc::Sender<CdrRow>, tokio::task::JoinHandle<()>)> {
+) -> std::io::Result<(mpsc::Sender<Note>, tokio::task::JoinHandle<()>)> {
     let (pending, left) = Pending::open(&places.pending)?;
     let lines = places.lines.as_deref().map(Lines::open).transpose()?;
     if !left.is_empty() {
@@ -62,19 +63,52 @@ pub(crate) fn start(
             "records of calls from before the start are written now"
         );
     }
-    let keeper = Keeper {
+    let (underway, mut cut) = Underway::open(&beside(&places.pending))?;
+    // Their own records were written down before the end.
+    cut.retain(|row| left.iter().all(|other| other.id != row.id));
+    if !cut.is_empty() {
+        tracing::warn!(
+            calls = cut.len(),
+            "the node was killed while calls went on: their records say 503"
+        );
+    }
+    let mut keeper = Keeper {
         pending,
+        underway,
+        prefix: places.prefix,
         lines,
         waiting: left,
         store,
         asked,
     };
+    if !cut.is_empty() {
+        keeper.note(&mut cut);
+    }
+    keeper.note_underway(Some(Vec::new()), &[]);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     Ok((sender, runtime.spawn(keeper.run(receiver))))
 }
 
+/// The file of calls in progress, beside that of pending records.
+fn beside(pending: &Path) -> PathBuf {
+    let name = pending.file_name().unwrap_or_default().to_string_lossy();
+    pending.with_file_name(name.replace("pending", "underway"))
+}
+
+/// What the keeper of records is told.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// A call is over.
+    Over(CdrRow),
+    /// These go on.
+    Underway(Vec<Cdr>),
+}
+
 struct Keeper {
     pending: Pending,
+    underway: Underway,
+    /// What the names of records begin with.
+    prefix: String,
     lines: Option<Lines>,
     /// In the file, and not in the store yet.
     waiting: Vec<CdrRow>,
@@ -83,8 +117,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self, mut receiver: mpsc::Receiver<CdrRow>) {
-        let mut group = Vec::new();
+    async fn run(mut self, mut receiver: mpsc::Receiver<Note>) {
+        let (mut notes, mut group) = (Vec::new(), Vec::new());
         loop {
             let waits_for_store = !self.waiting.is_empty() && self.store.is_some();
             let waits_for_disk = self.lines.as_ref().is_some_and(Lines::is_waiting);
@@ -93,11 +127,20 @@ impl Keeper {
                 false => Duration::from_secs(3_600),
             };
             let received =
-                tokio::time::timeout(retry, receiver.recv_many(&mut group, GROUP_MAX)).await;
+                tokio::time::timeout(retry, receiver.recv_many(&mut notes, GROUP_MAX)).await;
             let is_over = matches!(received, Ok(0));
+            let mut calls = None;
+            for note in notes.drain(..) {
+                match note {
+                    Note::Over(row) => group.push(row),
+                    Note::Underway(now) => calls = Some(now),
+                }
+            }
+            let over: Vec<String> = group.iter().map(|row| row.id.clone()).collect();
             if !group.is_empty() {
                 self.note(&mut group);
             }
+            self.note_underway(calls, &over);
             self.write().await;
             if let Some(Err(error)) = self.lines.as_mut().map(Lines::flush)
                 && is_over
@@ -127,6 +170,15 @@ impl Keeper {
             && let Err(error) = self.pending.append(&text)
         {
             tracing::error!(%error, "records of calls are not flushed before they are in the store");
+        }
+    }
+
+    /// Writes down which calls go on, and which do not any more because their records are safe.
+    fn note_underway(&mut self, calls: Option<Vec<Cdr>>, over: &[String]) {
+        let noted = calls.map_or(Ok(()), |calls| self.underway.note(&self.prefix, calls));
+        let over = over.iter().map(String::as_str);
+        if let Err(error) = noted.and_then(|()| self.underway.over(over)) {
+            tracing::error!(%error, "the file of calls in progress is not what it should be");
         }
     }
 
@@ -375,7 +427,7 @@ mod tests {
             start(&runtime, places(folder.path()), Some(store.clone()), None).expect("it starts");
         for id in 0..1_500 {
             sender
-                .send(row("pbx1", &cdr(id)))
+                .send(Note::Over(row("pbx1", &cdr(id))))
                 .await
                 .expect("there is room");
         }
@@ -389,6 +441,35 @@ mod tests {
         assert_eq!(first["steps"][0], "ring \"101\"");
         let pending = std::fs::metadata(folder.path().join("cdr-pending.jsonl")).expect("there");
         assert_eq!(pending.len(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn calls_that_a_killed_node_was_busy_with_have_records_and_others_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = opened(folder.path()).await;
+        let runtime = tokio::runtime::Handle::current();
+        let begin = || start(&runtime, places(folder.path()), Some(store.clone()), None);
+        let (sender, task) = begin().expect("it starts");
+        let calls = (0..3).map(cdr).collect();
+        sender.send(Note::Underway(calls)).await.expect("room");
+        let over = Note::Over(row("pbx1", &cdr(1)));
+        sender.send(over).await.expect("room");
+        // It ends without another word, as by a signal.
+        drop(sender);
+        task.await.expect("it ends");
+        assert_eq!(kept(&store).await, ["pbx1-0000000000000001"]);
+        for _ in 0..2 {
+            let (sender, task) = begin().expect("it starts");
+            drop(sender);
+            task.await.expect("it ends");
+            assert_eq!(kept(&store).await.len(), 3);
+        }
+        let lines = std::fs::read_to_string(folder.path().join("cdr.jsonl")).expect("it is there");
+        let statuses: Vec<Value> = lines
+            .lines()
+            .map(|text| serde_json::from_str::<Value>(text).expect("JSON")["status"].clone())
+            .collect();
+        assert_eq!(statuses, [0, 503, 503]);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -452,7 +533,10 @@ mod tests {
             };
             let started = start(&runtime, own, Some(store.clone()), None);
             let (sender, task) = started.expect("it starts");
-            sender.send(row("pbx1", &cdr(7))).await.expect("room");
+            sender
+                .send(Note::Over(row("pbx1", &cdr(7))))
+                .await
+                .expect("room");
             drop(sender);
             task.await.expect("it ends");
         }

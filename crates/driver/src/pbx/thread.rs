@@ -17,10 +17,12 @@ use transaction::{Flow, Outbox, Transport};
 use voice::{Command, EndId, Event, PlayId, RecordId};
 
 use super::around::Around;
+use super::cdr::Note;
 use super::inbox::{Inbox, Item};
 use super::inspect::PbxSnapshot;
 use super::office::{Leaving, Office};
 use super::outside::{Outside, Saver};
+use super::underway;
 use crate::clock::Clock;
 use crate::voice::{VoiceSettings, VoiceSink, Voices};
 use crate::worker::{Port, port_of, source};
@@ -96,7 +98,7 @@ pub(crate) struct PbxThread {
     pub(crate) settings: pbx::Settings,
     pub(crate) around: Around,
     pub(crate) outside: Outside,
-    pub(crate) cdrs: mpsc::Sender<CdrRow>,
+    pub(crate) cdrs: mpsc::Sender<Note>,
     /// How a record of a call is written down.
     pub(crate) row: Box<dyn Fn(&Cdr) -> CdrRow + Send>,
     /// Its part in the office of a service, if it is one of a cluster.
@@ -137,6 +139,8 @@ pub(super) struct State {
     items: Vec<Item>,
     counters: Counters,
     turns: Turns,
+    /// When the calls in progress are written down again.
+    underway_next: Option<Instant>,
     /// A socket's buffer was full; what it did not take is tried again soon.
     has_backlog: bool,
     is_over: bool,
@@ -158,7 +162,7 @@ impl PbxThread {
         let mut batch = ReceiveBatch::new(BATCH);
         let mut ready: Vec<Ready> = Vec::new();
         while !state.is_over {
-            self.wait(state.has_backlog, &mut ready);
+            self.wait(&state, &mut ready);
             let began = Instant::now();
             for event in ready.drain(..) {
                 self.ready(&event, &mut batch, &mut state);
@@ -174,9 +178,29 @@ impl PbxThread {
                 self.with_core(&mut state, |core, turn| core.poll(turn));
             }
             self.hand_over(&mut state);
+            self.note_underway(&mut state);
             state.turns.note(began, Instant::now());
         }
         self.close_voices();
+    }
+
+    /// Has the calls in progress written down now and then, where no other node would know of them.
+    fn note_underway(&mut self, state: &mut State) {
+        if self.office.is_some() {
+            return;
+        }
+        let board = self.core.applications();
+        state.underway_next = match state.underway_next {
+            None => board.has_calls().then(|| Instant::now() + underway::EVERY),
+            Some(next) if Instant::now() < next => Some(next),
+            Some(_) => {
+                let calls: Vec<Cdr> = board.underway(self.now().unix_ms).collect();
+                let is_next = !calls.is_empty();
+                // Where too many records wait the next look is as good.
+                let _ = self.cdrs.try_send(Note::Underway(calls));
+                is_next.then(|| Instant::now() + underway::EVERY)
+            }
+        };
     }
 
     pub(super) fn now(&self) -> Now {
@@ -187,11 +211,12 @@ impl PbxThread {
         }
     }
 
-    fn wait(&mut self, has_backlog: bool, ready: &mut Vec<Ready>) {
+    fn wait(&mut self, state: &State, ready: &mut Vec<Ready>) {
         let now = self.now().time;
-        let pause_max = match has_backlog {
-            true => BACKLOG_PAUSE,
-            false => PAUSE_MAX,
+        let pause_max = match (state.has_backlog, state.underway_next) {
+            (true, _) => BACKLOG_PAUSE,
+            (false, Some(next)) => next.saturating_duration_since(Instant::now()),
+            (false, None) => PAUSE_MAX,
         };
         let next = self.core.next(now).filter(|_| self.acts());
         let timeout = next.map_or(pause_max, |next| {
@@ -455,7 +480,7 @@ impl PbxThread {
             self.outside.ask(question, what);
         }
         for row in leaving.cdrs.drain(..) {
-            let is_lost = self.cdrs.try_send(row).is_err();
+            let is_lost = self.cdrs.try_send(Note::Over(row)).is_err();
             self.outside.news.cdrs_lost(usize::from(is_lost));
         }
         self.send(&mut leaving.outbox, state);

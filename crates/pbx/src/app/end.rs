@@ -109,6 +109,24 @@ impl Switchboard {
         }
     }
 
+    /// Whether there is a call.
+    pub fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// What the records of the calls in progress would say of their parties and times if they ended at `unix_ms`.
+    pub fn underway(&self, unix_ms: u64) -> impl Iterator<Item = Cdr> + '_ {
+        self.calls.values().map(move |call| Cdr {
+            id: call.id,
+            caller: call.caller.clone(),
+            called: call.called.clone(),
+            began_unix_ms: call.began_unix_ms,
+            answered_unix_ms: call.answered_unix_ms,
+            ended_unix_ms: unix_ms,
+            ..Cdr::default()
+        })
+    }
+
     /// Writes the record of a call that is over, and forgets it.
     pub(crate) fn close(&mut self, call: &mut Call, round: &mut Round<'_>) {
         self.counts.ended += 1;
