@@ -118,6 +118,8 @@ struct Media {
     opus: (opus::Encoder, opus::Decoder),
     /// The codec in which it sends against its word.
     lie: Option<Codec>,
+    /// Of so many packets one is lost on the way.
+    loses: Option<u16>,
     opus_type: u8,
     /// Whether the last description had a codec of ours.
     is_known: bool,
@@ -365,6 +367,11 @@ impl Talker {
     /// From now on it sends in another codec than it said.
     pub(crate) fn lies(&self, call: CallId, codec: Codec) {
         self.lock().calls[call].media.lie = Some(codec);
+    }
+
+    /// From now on one of so many of its packets does not arrive.
+    pub(crate) fn loses(&self, call: CallId, every: Option<u16>) {
+        self.lock().calls[call].media.loses = every;
     }
 
     /// Sends so many events of keys at once, each of a key of its own that never ends.
@@ -852,6 +859,7 @@ impl Media {
             decoder: g722::Decoder::default(),
             opus: opus_of_phone(),
             lie: None,
+            loses: None,
             opus_type: Codec::Opus.payload_type(),
             is_known: false,
             heard: Vec::new(),
@@ -1062,6 +1070,10 @@ impl Media {
         packet.extend(u32::from(port).to_be_bytes());
         packet.extend(payload);
         self.sequence = self.sequence.wrapping_add(1);
+        let is_lost = |every| self.sequence.is_multiple_of(every);
+        if self.loses.is_some_and(is_lost) {
+            return;
+        }
         // Nobody may be there any more.
         let _ = self.socket.send_to(&packet, to);
     }
