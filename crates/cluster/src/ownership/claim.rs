@@ -146,7 +146,7 @@ pub fn judge(situation: &Situation<'_>, settings: &Settings, rules: Rules) -> Ve
         Tenure::Held => (unchanged, Basis::InSync, Wait::Changed),
     };
     if !in_sync {
-        return unsynced(s, settings, view, &record, free.max(unchanged));
+        return unsynced(s, settings, &record, free.max(unchanged));
     }
     let turn = if own {
         0
@@ -181,19 +181,15 @@ fn first(s: &Situation<'_>, settings: &Settings, promise_ends: Time, unchanged: 
     decide(s, free, rank(s, members), settings, basis, why)
 }
 
-fn unsynced(
-    s: &Situation<'_>,
-    settings: &Settings,
-    view: View,
-    record: &Record,
-    free: Time,
-) -> Verdict {
+fn unsynced(s: &Situation<'_>, settings: &Settings, record: &Record, free: Time) -> Verdict {
     let Some(grace_us) = settings.grace_us else {
         return Verdict::Wait(Wait::NotInSync, Time::NEVER);
     };
     // One whose table is whole, if only of an earlier epoch, goes before one that has part of it or none.
     let graces = if s.whole.is_some() { 1 } else { 2 };
-    let free = free.max(view.since.after(settings.lease_us + grace_us * graces));
+    // From when those in sync may claim: an owner that the coordinator did not hear may have been kept in
+    // office by heartbeats until a moment ago, with its record unchanged for long.
+    let free = free.after(grace_us * graces);
     let turn = rank(s, record.members.without(record.owner));
     decide(s, free, turn, settings, Basis::Unsynced, Wait::OthersFirst)
 }

@@ -168,6 +168,12 @@ fn a_member_not_in_sync_waits_for_the_grace_and_one_with_part_of_a_table_for_two
         ..case()
     };
     unlisted.claims_from(1_100, Basis::Unsynced);
+    // The owner lived by heartbeats, with its record unchanged for longer than the grace.
+    let kept = Case {
+        promised: 5_000,
+        ..stale
+    };
+    kept.claims_from(6_100, Basis::Unsynced);
     let never = Settings {
         grace_us: None,
         ..SETTINGS
