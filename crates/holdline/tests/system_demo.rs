@@ -255,7 +255,7 @@ fn the_terminal_is_given_back_however_it_ends() {
         match ending {
             "\u{3}" => terminal.press(ending),
             // setsid has become the demo.
-            name => support::pair::signal_to(terminal.demo.0.id(), name),
+            name => support::nodes::signal_to(terminal.demo.0.id(), name),
         }
         terminal.gives_back();
     }
@@ -335,7 +335,7 @@ fn a_demo_that_lost_calls_says_so_and_ends_with_1() {
     // Nobody is left who knows the calls.
     for name in ["edge1", "edge2"] {
         let node = nodes_of(id, name).expect("it runs");
-        support::pair::signal_to(node, "KILL");
+        support::nodes::signal_to(node, "KILL");
     }
     let mut summary = Value::Null;
     while let Some(event) = next() {

@@ -61,7 +61,7 @@ fn a_log_that_nobody_reads_takes_no_call_and_no_office_away() {
     assert!(is_full(&pipe));
     assert_eq!(epoch(&pair), Some(before));
     // The end waits for a reader no longer than a second for each of the two processes.
-    pair.signal(0, "-TERM");
+    pair.terminate(0);
     wait_until("the other's office", || {
         (pair.owner() == Some(1)).then_some(())
     });

@@ -185,6 +185,11 @@ impl Nodes {
         signal_to(self.watcher(number).expect("it runs"), "CONT");
     }
 
+    /// Asks a node to end, as an init system does it.
+    pub(crate) fn terminate(&self, number: usize) {
+        signal_to(self.watcher(number).expect("it runs"), "TERM");
+    }
+
     /// Kills both processes of a node, as a power cut does it.
     pub(crate) fn kill(&mut self, number: usize) {
         let Some(watcher) = self.watcher(number) else {

@@ -157,28 +157,32 @@ pub(super) fn read_leg(
             });
         }
         37 => leg.invite_extra = value.to_vec(),
-        40 => {
-            let (mut last, mut dialog) = (0, None);
-            each(value, |tag, value| {
-                match tag {
-                    1 => last = small(value)?,
-                    2 => dialog = Dialog::read_record(value).ok(),
-                    _ => {}
-                }
-                Ok(())
-            })?;
-            let dialog = dialog.ok_or(Error::Missing { tag: 2 })?;
-            if leg.forks.len() < crate::call::leg::FORKS_MAX {
-                leg.forks.push(Fork {
-                    dialog,
-                    received: Receiver::after(last),
-                    is_acknowledged: false,
-                    is_answered: false,
-                    is_updated: false,
-                });
-            }
-        }
+        40 => read_fork(leg, value)?,
         _ => return read_open(leg, later, tag, value),
+    }
+    Ok(())
+}
+
+/// A dialog beside the leg's own, of one of several phones that ring; none where there are enough.
+fn read_fork(leg: &mut Leg, value: &[u8]) -> Result<(), Error> {
+    let (mut last, mut dialog) = (0, None);
+    each(value, |tag, value| {
+        match tag {
+            1 => last = small(value)?,
+            2 => dialog = Dialog::read_record(value).ok(),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let dialog = dialog.ok_or(Error::Missing { tag: 2 })?;
+    if leg.forks.len() < crate::call::leg::FORKS_MAX {
+        leg.forks.push(Fork {
+            dialog,
+            received: Receiver::after(last),
+            is_acknowledged: false,
+            is_answered: false,
+            is_updated: false,
+        });
     }
     Ok(())
 }
