@@ -125,6 +125,10 @@ fn what_was_said_until_the_node_was_killed_is_a_message_after_its_restart() {
         "two pieces to be safe, and perhaps one that is being written",
         || (office.stored("voicemail").len() >= 3).then_some(()),
     );
+    let underway = office.node.path().join("data/cdr-underway.jsonl");
+    wait_until("the call to be written down as in progress", || {
+        underway.exists().then_some(())
+    });
     office.node.kill();
     drop(ben);
     let pieces = office.stored("voicemail");
@@ -160,5 +164,7 @@ fn what_was_said_until_the_node_was_killed_is_a_message_after_its_restart() {
     ann.presses(call, "4711#");
     ann.hears_prompt(call, SPEECH);
     ann.hangs_up(call);
-    office.is_over(1);
+    // One of the call that its node's death ended, with a cause that says so.
+    let records = office.is_over(2);
+    assert_eq!(records[0]["q850"], 41, "{records:#?}");
 }
