@@ -1,4 +1,4 @@
-//! Log lines: `tracing` to standard error, levels changeable while running. Whoever logs never waits ([`lines`]).
+//! Log lines: `tracing` to standard error, levels changeable while running. Whoever logs never waits.
 
 mod lines;
 
