@@ -84,6 +84,8 @@ enum Health {
 #[derive(Debug)]
 struct Server {
     health: Arc<Mutex<Health>>,
+    /// What its thread has seen of that, and done.
+    seen: Arc<Mutex<Option<Health>>>,
     invited: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
@@ -98,11 +100,13 @@ impl Server {
         };
         let first = host.within(bind)?;
         let health = Arc::new(Mutex::new(Health::Well));
+        let seen = Arc::new(Mutex::new(None));
         let (invited, is_over) = (
             Arc::new(AtomicU64::new(0)),
             Arc::new(AtomicBool::new(false)),
         );
         let (state, count, stop) = (health.clone(), invited.clone(), is_over.clone());
+        let done = seen.clone();
         // Its thread stays at the host, so that it can open its socket again.
         let worker = host.within(|| {
             std::thread::spawn(move || {
@@ -111,11 +115,13 @@ impl Server {
                     let health = *state.lock().expect("nobody panics with it");
                     match health {
                         Health::Killed => socket = None,
-                        Health::Frozen => {}
+                        Health::Well | Health::Slow if socket.is_none() => socket = bind().ok(),
+                        _ => {}
+                    }
+                    *done.lock().expect("nobody panics with it") = Some(health);
+                    match health {
+                        Health::Killed | Health::Frozen => {}
                         Health::Well | Health::Slow => {
-                            if socket.is_none() {
-                                socket = bind().ok();
-                            }
                             if let Some(socket) = &socket {
                                 serve(socket, health, &count);
                                 continue;
@@ -128,6 +134,7 @@ impl Server {
         });
         Ok(Server {
             health,
+            seen,
             invited,
             is_over,
             worker: Some(worker),
@@ -136,8 +143,10 @@ impl Server {
 
     fn becomes(&self, health: Health) {
         *self.health.lock().expect("nobody panics with it") = health;
-        // It has seen it when it looks the next time.
-        std::thread::sleep(REST * 2);
+        // Until then it goes on as it was.
+        wait(Duration::from_secs(5), || {
+            *self.seen.lock().expect("nobody panics with it") == Some(health)
+        });
     }
 }
 

@@ -25,7 +25,9 @@ const SAMPLES: usize = 160;
 /// Header and sound.
 pub(crate) const PACKET_BYTES: usize = rtp::HEADER_BYTES + SAMPLES;
 /// Run, stream, the stream that is heard, number, time.
-const MARK_BYTES: usize = 32;
+const WORDS_BYTES: usize = 32;
+/// The same in halves.
+const MARK_BYTES: usize = 2 * WORDS_BYTES;
 
 /// What a media thread is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,20 +64,30 @@ struct Mark {
 }
 
 impl Mark {
+    /// Half an octet in each: mu-law's 0x7F, which is the other zero, comes back from who decodes and encodes it as 0xFF.
     fn write(self, sound: &mut [u8]) {
-        sound[0..4].copy_from_slice(&self.run.to_be_bytes());
-        sound[4..12].copy_from_slice(&self.stream.to_be_bytes());
-        sound[12..20].copy_from_slice(&self.hears.to_be_bytes());
-        sound[20..24].copy_from_slice(&self.number.to_be_bytes());
-        sound[24..32].copy_from_slice(&self.sent_us.to_be_bytes());
-        for (at, byte) in sound[MARK_BYTES..].iter_mut().enumerate() {
+        let mut words = [0; WORDS_BYTES];
+        words[0..4].copy_from_slice(&self.run.to_be_bytes());
+        words[4..12].copy_from_slice(&self.stream.to_be_bytes());
+        words[12..20].copy_from_slice(&self.hears.to_be_bytes());
+        words[20..24].copy_from_slice(&self.number.to_be_bytes());
+        words[24..32].copy_from_slice(&self.sent_us.to_be_bytes());
+        let (mark, rest) = sound.split_at_mut(MARK_BYTES);
+        for (halves, word) in mark.chunks_exact_mut(2).zip(words) {
+            halves.copy_from_slice(&[word >> 4, word & 0x0F]);
+        }
+        for (at, byte) in rest.iter_mut().enumerate() {
             *byte = fill(self.number, at);
         }
     }
 
     /// Reads it and says whether the rest is as it was sent. None if it is no packet of this run.
     fn read(sound: &[u8], run: u32) -> Option<(Mark, bool)> {
-        let words = sound.first_chunk::<MARK_BYTES>()?;
+        let mut words = [0; WORDS_BYTES];
+        let halves = sound.first_chunk::<MARK_BYTES>()?.chunks_exact(2);
+        for (word, halves) in words.iter_mut().zip(halves) {
+            *word = halves[0] << 4 | halves[1] & 0x0F;
+        }
         let word = |at: usize| {
             u32::from_be_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]])
         };
@@ -98,7 +110,7 @@ impl Mark {
 }
 
 fn fill(number: u32, at: usize) -> u8 {
-    (number as u8).wrapping_mul(31).wrapping_add(at as u8)
+    (number as u8).wrapping_mul(31).wrapping_add(at as u8) & 0x3F
 }
 
 /// One end of a call.
@@ -377,6 +389,24 @@ mod tests {
         there[rtp::HEADER_BYTES] ^= 1;
         streams.receive(0, 1, &there);
         assert_eq!(streams.tally.packets.foreign, 1);
+    }
+
+    #[test]
+    fn sound_is_the_same_after_it_was_decoded_and_encoded() {
+        for number in [0, 0x7F, 0x7F7F_7F7F, u32::MAX] {
+            let wide = u64::from(number) << 32 | u64::from(number);
+            let mark = Mark {
+                run: number,
+                stream: wide,
+                hears: wide,
+                number,
+                sent_us: wide,
+            };
+            let mut sound = [0; SAMPLES];
+            mark.write(&mut sound);
+            assert!(!sound.contains(&0x7F));
+            assert_eq!(Mark::read(&sound, number), Some((mark, true)));
+        }
     }
 
     #[test]
